@@ -1,0 +1,24 @@
+"""Control: the message is noise of the same norm."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from latentwire.baselines.context import METHODS
+from latentwire.baselines.methods.bridge import BridgeMethod
+
+
+@METHODS.add("random")
+class Random(BridgeMethod):
+    """Gaussian noise, each soft token scaled to the norm of the real one."""
+
+    name = "random"
+    about = "control: noise of the same norm"
+    timed = False
+
+    def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
+        generator = torch.Generator().manual_seed(self.context.seed)
+        noise = torch.randn(soft.shape, generator=generator).to(soft)
+        return noise * soft.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)

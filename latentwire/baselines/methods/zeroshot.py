@@ -1,0 +1,78 @@
+"""A model reads the text itself and answers; no training. Both models, one file: one method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from latentwire.baselines.context import METHODS, Context
+from latentwire.baselines.prompts import best_prompt
+from latentwire.data import Example
+from latentwire.eval.method import Method, Prediction
+from latentwire.models import Receiver
+from latentwire.progress import Progress
+
+
+class ZeroShot(Method):
+    """Scores the choices behind the prompt that did best on val."""
+
+    def __init__(self, context: Context, reader: Receiver) -> None:
+        self.context, self.reader = context, reader
+        self.template = context.task.prompts[0]
+        self.on_val: dict[str, float] = {}
+
+    def prepare(self, progress: Progress) -> None:
+        val = self.context.prompt_val()
+        self.on_val = {
+            template: _accuracy(self._answer(template, val, progress))
+            for template in self.context.task.prompts
+        }
+        self.template = best_prompt(self.on_val)
+
+    def predict(
+        self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
+    ) -> list[Prediction]:
+        return self._answer(self.template, examples, progress, fresh)
+
+    def settings(self) -> dict[str, Any]:
+        return {"prompt": self.template, "val_accuracy_by_prompt": self.on_val}
+
+    def _answer(
+        self,
+        template: str,
+        examples: Sequence[Example],
+        progress: Progress,
+        fresh: bool = False,
+    ) -> list[Prediction]:
+        asker = self.context.asker(self.reader.lm, template)
+        prompts = [asker.text_prompt(example) for example in examples]
+        scores = self.context.score_text(
+            self.reader, asker, examples, prompts, progress, self.name, ranking_only=fresh
+        )
+        return [Prediction.of(example, row) for example, row in zip(examples, scores)]
+
+
+@METHODS.add("zeroshot_receiver")
+class ZeroShotReceiver(ZeroShot):
+    """The receiver reads the text."""
+
+    name = "zeroshot_receiver"
+    about = "receiver reads the text"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, context.receiver)
+
+
+@METHODS.add("zeroshot_sender")
+class ZeroShotSender(ZeroShot):
+    """The sender reads the text and answers alone."""
+
+    name = "zeroshot_sender"
+    about = "sender reads the text"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, context.sender_as_reader)
+
+
+def _accuracy(predictions: Sequence[Prediction]) -> float:
+    return sum(p.correct for p in predictions) / len(predictions)

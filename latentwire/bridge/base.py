@@ -1,0 +1,163 @@
+"""What every bridge is: sender states in, soft tokens of the receiver's scale out."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from latentwire.catalogue import Catalogue
+from latentwire.errors import ConfigError, ShapeError
+
+BRIDGES: Catalogue[type[Bridge]] = Catalogue("bridge", "latentwire.bridge.kinds")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Facts about the pair that a bridge needs before it learns.
+
+    Args:
+        state_mean: Mean of the sender states over real tokens, (l, ds).
+        state_std: Their standard deviation, (l, ds), > 0.
+        embedding_rms: Root mean square of the receiver's embedding outputs, > 0.
+        anchors: Embedding outputs to start the k soft tokens from, (k, dr).
+    """
+
+    state_mean: Float[Tensor, "l ds"]
+    state_std: Float[Tensor, "l ds"]
+    embedding_rms: float
+    anchors: Float[Tensor, "k dr"]
+
+
+class Bridge(nn.Module, ABC):
+    """Base of all bridges.
+
+    A kind implements `mix`, which sees standardised states and returns offsets in units of the
+    receiver's embedding scale. The base standardises before it (states of language models have
+    a few dimensions hundreds of times larger than the rest) and, after it, adds learned anchors
+    and brings every soft token to the root mean square of real embeddings.
+
+    Args:
+        n_layers: Number l of sender layers in the states.
+        sender_width: ds.
+        receiver_width: dr.
+        soft_tokens: k, the length of a message.
+    """
+
+    kind: ClassVar[str]
+    about: ClassVar[str]
+    source: ClassVar[str]
+
+    def __init__(
+        self, *, n_layers: int, sender_width: int, receiver_width: int, soft_tokens: int
+    ) -> None:
+        super().__init__()
+        self.n_layers, self.soft_tokens = n_layers, soft_tokens
+        self.sender_width, self.receiver_width = sender_width, receiver_width
+        self.state_mean: Tensor
+        self.state_std: Tensor
+        self.embedding_rms: Tensor
+        self.register_buffer("state_mean", torch.zeros(n_layers, sender_width))
+        self.register_buffer("state_std", torch.ones(n_layers, sender_width))
+        self.register_buffer("embedding_rms", torch.ones(()))
+        self.anchors = nn.Parameter(torch.randn(soft_tokens, receiver_width))
+
+    @abstractmethod
+    def mix(
+        self, x: Float[Tensor, "b l t ds"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b k dr"]:
+        """Offsets from the anchors, in units of the receiver's embedding scale.
+
+        Args:
+            x: Standardised sender states.
+            mask: True at real tokens. The answer must not depend on the other ones.
+        """
+
+    def forward(
+        self, states: Float[Tensor, "b l t ds"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b k dr"]:
+        """Soft tokens for a batch of sender states.
+
+        Args:
+            states: As `Sender.encode` gives them, any float type.
+            mask: True at real tokens, at least one in each row.
+        Returns: Soft tokens, float32; every one has the root mean square of real embeddings.
+        Raises: ShapeError: If the states are not those the bridge was built for.
+        """
+        if states.dim() != 4 or states.shape[1] != self.n_layers or states.shape[3] != self.sender_width:
+            raise ShapeError(
+                f"This {self.kind} bridge reads states (b, {self.n_layers}, t, "
+                f"{self.sender_width}); it was given {tuple(states.shape)}."
+            )
+        mean, std = self.state_mean[:, None], self.state_std[:, None]
+        x = (states.to(mean.dtype) - mean) / std
+        # Padding holds whatever the caller left there, perhaps infinities: 0 * inf is not 0.
+        x = x.masked_fill(~mask[:, None, :, None], 0.0)
+        y = self.anchors + self.mix(x, mask)
+        return self.embedding_rms * y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+    @torch.no_grad()
+    def calibrate(self, facts: Calibration) -> None:
+        """Take over the pair's scales and start the soft tokens at real embeddings."""
+        self.state_mean.copy_(facts.state_mean)
+        self.state_std.copy_(facts.state_std)
+        self.embedding_rms.fill_(facts.embedding_rms)
+        self.anchors.copy_(facts.anchors / facts.embedding_rms)
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Keyword options of this kind with their defaults, without the pair's sizes."""
+        sizes = {"n_layers", "sender_width", "receiver_width", "soft_tokens"}
+        parameters = inspect.signature(cls.__init__).parameters
+        return {
+            name: p.default
+            for name, p in parameters.items()
+            if p.kind is p.KEYWORD_ONLY and name not in sizes
+        }
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trained values."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def build_bridge(
+    kind: str,
+    *,
+    n_layers: int,
+    sender_width: int,
+    receiver_width: int,
+    soft_tokens: int,
+    seed: int = 0,
+    **options: Any,
+) -> Bridge:
+    """Build a bridge of a known kind with seeded initial weights.
+
+    Raises:
+        UnknownNameError: If there is no such kind.
+        ConfigError: If an option is not one of the kind's.
+    """
+    cls = BRIDGES.get(kind)
+    known = cls.options()
+    wrong = sorted(set(options) - set(known))
+    if wrong:
+        raise ConfigError(
+            f"The {kind} bridge has no option {', '.join(wrong)}. "
+            f"Its options: {', '.join(f'{k}={v}' for k, v in known.items()) or 'none'}."
+        )
+    if soft_tokens < 1:
+        raise ConfigError(f"soft_tokens is {soft_tokens}; it must be at least 1.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cls(
+            n_layers=n_layers,
+            sender_width=sender_width,
+            receiver_width=receiver_width,
+            soft_tokens=soft_tokens,
+            **options,
+        )

@@ -1,0 +1,1 @@
+"""One bridge kind per file; each registers itself in `BRIDGES`."""

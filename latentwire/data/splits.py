@@ -1,0 +1,239 @@
+"""Which rows belong to train, val and test: carving, duplicates, leaks.
+
+A text is never in two splits: test wins over val, val over train. Official test rows are
+never dropped. Carving orders texts by a hash of seed and text, so the split is the same on
+every machine, in every version of every library, and for every order of the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentwire.data.build import ExampleBuilder, plain
+from latentwire.data.example import Example
+from latentwire.data.rows import Row, Rows
+from latentwire.data.spec import SplitName, TaskSpec
+from latentwire.data.templates import field, fill
+from latentwire.errors import DataError
+
+Hashes = NDArray[np.int64]
+Indices = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over the rows of a source split leaves in memory: numbers only.
+
+    Attributes:
+        rows: Indices of the rows that the task keeps.
+        texts: Hash of what makes two rows the same text.
+        groups: Hash, with the seed, of what must stay together when carving.
+        targets: Right choice, -1 for generation.
+        empty: True where the context is empty.
+    """
+
+    rows: Indices
+    texts: Hashes
+    groups: Hashes
+    targets: NDArray[np.int16]
+    empty: Mask
+
+
+def scan(spec: TaskSpec, build: ExampleBuilder, rows: Rows, split: str) -> Scan:
+    """Read every row once; each must make a valid example with an id of its own.
+
+    Raises: DataError: If there is no row, one is broken, or two examples have one id.
+    """
+    key = text_key(spec)
+    kept, texts, groups, ids = array("q"), array("q"), array("q"), array("q")
+    targets, empty = array("h"), array("b")
+    for index, row in enumerate(rows):
+        if not is_kept(spec, row):
+            continue
+        example = build(row, f"{split}-{index}")
+        text = key(example)
+        kept.append(index)
+        texts.append(_hash(text))
+        groups.append(_hash(f"{spec.carve.seed}:{_group(spec, build, row) or text}"))
+        ids.append(_hash(example.id))
+        targets.append(-1 if example.target is None else example.target)
+        empty.append(not example.context)
+    if not kept:
+        raise DataError(f"Task '{spec.name}': {split} has no rows.")
+    if repeated := len(ids) - len(np.unique(np.asarray(ids))):
+        raise DataError(f"Task '{spec.name}': {repeated} ids of {split} occur more than once.")
+    return Scan(
+        np.asarray(kept),
+        np.asarray(texts),
+        np.asarray(groups),
+        np.asarray(targets),
+        np.asarray(empty).astype(np.bool_),
+    )
+
+
+def is_kept(spec: TaskSpec, row: Row) -> bool:
+    """False for a row that `keep` leaves out."""
+    return all(plain(field(row, name)) in allowed for name, allowed in spec.keep.items())
+
+
+def text_key(spec: TaskSpec) -> Callable[[Example], str]:
+    """The function whose equal results mean: this is the same text twice."""
+    ignore = re.compile(spec.unique.ignore) if spec.unique.ignore else None
+    prefix = spec.unique.prefix
+
+    def key(example: Example) -> str:
+        text = f"{example.context} {example.question}".lower()
+        if ignore:
+            text = ignore.sub(" ", text)
+        return " ".join(text.split())[:prefix]
+
+    return key
+
+
+class Splitter:
+    """Row indices of each of our splits, worked out when first asked for.
+
+    Args:
+        spec: The checked task.
+        scan_of: Gives the scan of one of the source's splits.
+        available: The source's splits that can be read.
+    """
+
+    def __init__(
+        self, spec: TaskSpec, scan_of: Callable[[str], Scan], available: Iterable[str]
+    ) -> None:
+        self._spec = spec
+        self._scan_of = scan_of
+        self._available = set(available)
+        self._done: dict[SplitName, Indices] = {}
+        self.notes: list[str] = []
+
+    def indices(self, name: SplitName) -> Indices:
+        """Rows of split `name`, indices into the source split `source_split(name)`."""
+        if name not in self._done:
+            if name == "test" and "test" in self._spec.splits:
+                self._done[name] = self._official_test()
+            elif name == "val" and "val" in self._spec.splits:
+                self._done[name] = self._without_winners("val")
+            else:
+                self._done.update(self._rest())
+        return self._done[name]
+
+    def source_split(self, name: SplitName) -> str:
+        """The source's split that split `name` is taken from."""
+        return self._spec.splits.get(name) or self._spec.splits["train"]
+
+    def _official_test(self) -> Indices:
+        scanned = self._scan_of(self._spec.splits["test"])
+        if n_empty := int(scanned.empty.sum()):
+            self.notes.append(f"{n_empty:,} test rows have an empty context")
+        return scanned.rows
+
+    def _without_winners(self, name: SplitName) -> Indices:
+        scanned = self._scan_of(self._spec.splits[name])
+        return scanned.rows[self._usable(name, scanned)]
+
+    def _usable(self, name: SplitName, scanned: Scan) -> Mask:
+        """True for rows that are not empty and not in an official split that wins."""
+        usable = ~scanned.empty
+        if n_empty := int(scanned.empty.sum()):
+            self.notes.append(f"{n_empty:,} {name} rows dropped: empty context")
+        winners: tuple[SplitName, ...] = ("test", "val") if name == "train" else ("test",)
+        for winner in winners:
+            source = self._spec.splits.get(winner)
+            if source in self._available:
+                shared = usable & np.isin(scanned.texts, self._scan_of(source).texts)
+                usable &= ~shared
+                if n_shared := int(shared.sum()):
+                    self.notes.append(f"{n_shared:,} {name} rows dropped: also in {winner}")
+        return usable
+
+    def _rest(self) -> dict[SplitName, Indices]:
+        """Train, with what is carved from it."""
+        carve = self._spec.carve
+        scanned = self._scan_of(self._spec.splits["train"])
+        usable = self._usable("train", scanned)
+        if not (carve.val or carve.test):
+            return {"train": scanned.rows[usable]}
+        usable &= self._unrepeated(scanned, usable)
+        if not usable.any():
+            raise DataError(f"Task '{self._spec.name}': no train rows are left to carve from.")
+        parts = _carve(self._spec, scanned, usable)
+        _refuse_leaks(self._spec.name, {name: scanned.texts[part] for name, part in parts.items()})
+        for name in ("val", "test"):
+            if share := getattr(carve, name):
+                self.notes.append(f"{name} carved from train: {share:.0%}, seed {carve.seed}")
+        return {name: scanned.rows[part] for name, part in parts.items()}
+
+    def _unrepeated(self, scanned: Scan, usable: Mask) -> Mask:
+        """True for the first row of each text; False for all if its labels disagree."""
+        kept = np.zeros_like(usable)
+        candidates = np.flatnonzero(usable)
+        _, first = np.unique(scanned.texts[candidates], return_index=True)
+        kept[candidates[first]] = True
+        if n_repeated := int(usable.sum() - kept.sum()):
+            self.notes.append(f"{n_repeated:,} duplicate train rows dropped")
+        if self._spec.labels:
+            pairs = np.stack([scanned.texts[usable], scanned.targets[usable]])
+            texts, n_labels = np.unique(np.unique(pairs, axis=1)[0], return_counts=True)
+            disputed = kept & np.isin(scanned.texts, texts[n_labels > 1])
+            kept &= ~disputed
+            if n_disputed := int(disputed.sum()):
+                self.notes.append(
+                    f"{n_disputed:,} train rows dropped: their text has different labels"
+                )
+        return kept
+
+
+def _carve(spec: TaskSpec, scanned: Scan, usable: Mask) -> dict[SplitName, Indices]:
+    """Places in `scanned` for each carved split, per label if labels are fixed."""
+    stratified = bool(spec.labels) and not spec.unique.group
+    strata = scanned.targets if stratified else np.zeros_like(scanned.targets)
+    parts: dict[SplitName, list[Indices]] = {"test": [], "val": [], "train": []}
+    for stratum in np.unique(strata[usable]):
+        members = usable & (strata == stratum)
+        shuffled = np.unique(scanned.groups[members])  # sorted hashes are a shuffle
+        n_test = _n_share(spec.carve.test, len(shuffled))
+        n_val = _n_share(spec.carve.val, len(shuffled))
+        cut = np.split(shuffled, [n_test, n_test + n_val])
+        for part, groups in zip(parts.values(), cut, strict=True):
+            part.append(np.flatnonzero(members & np.isin(scanned.groups, groups)))
+    carved = {name: np.concatenate(found) for name, found in parts.items()}
+    # In hash order, so that the labels are mixed whatever the order of the source.
+    return {
+        name: part[np.argsort(scanned.groups[part], kind="stable")]
+        for name, part in carved.items()
+        if name not in spec.splits or name == "train"
+    }
+
+
+def _group(spec: TaskSpec, build: ExampleBuilder, row: Row) -> str:
+    if not spec.unique.group:
+        return ""
+    prepared = build.prepare(row)
+    return fill(spec.unique.group, lambda place: str(field(prepared, place)))
+
+
+def _n_share(share: float, n: int) -> int:
+    return max(1, round(share * n)) if share else 0
+
+
+def _refuse_leaks(task: str, texts: dict[SplitName, Hashes]) -> None:
+    names = list(texts)
+    for i, name in enumerate(names):
+        for other in names[i + 1 :]:
+            if shared := len(np.intersect1d(texts[name], texts[other])):
+                raise DataError(f"Task '{task}': {shared} texts are in both {name} and {other}.")
+
+
+def _hash(text: str) -> int:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), "little", signed=True)

@@ -1,0 +1,1 @@
+"""Evaluation: the contract of a method, the runner, statistics, timing."""

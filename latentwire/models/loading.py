@@ -1,0 +1,129 @@
+"""Load a frozen language model by embedded name, folder, `.gguf` file or hub id."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentwire.errors import ModelError, UnknownNameError, UsageError
+from latentwire.models.catalogue import EMBEDDED
+from latentwire.models.gguf import embedded_folder, gguf_folder
+from latentwire.models.lm import LanguageModel
+from latentwire.progress import Progress
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device to use: `auto` is cuda, else mps, else cpu.
+
+    Raises: UsageError: If the device is not there.
+    """
+    kind = device.split(":")[0]
+    if kind not in DEVICES:
+        raise UsageError(f"Unknown device '{device}'. Allowed: {', '.join(DEVICES)}, cuda:N.")
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    if (kind == "cuda" and not cuda) or (kind == "mps" and not mps):
+        raise UsageError(
+            f"Device '{device}' was asked for, but this torch sees none. "
+            "Use --device auto, or install a torch build for it."
+        )
+    return torch.device(device)
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The weights' type: `auto` is bfloat16 on cuda, float16 on mps, float32 on a CPU."""
+    if dtype == "auto":
+        dtype = {"cuda": "bfloat16", "mps": "float16"}.get(device.type, "float32")
+    if dtype not in DTYPES:
+        raise UsageError(f"Unknown dtype '{dtype}'. Allowed: auto, {', '.join(DTYPES)}.")
+    return DTYPES[dtype]
+
+
+def load_model(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> LanguageModel:
+    """Load and freeze one model.
+
+    Args:
+        name: Embedded name, folder, `.gguf` file or hub id (`owner/model`).
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        progress: Told when a slow conversion starts.
+    Raises:
+        UnknownNameError: If the name is none of these.
+        MissingPackageError: If an embedded model's package is not installed.
+        ModelError: If files are missing or broken, or the hub cannot be reached.
+    """
+    where = pick_device(device)
+    kind = pick_dtype(dtype, where)
+    if name.startswith("fake-"):
+        from latentwire.models.fake import fake_model
+
+        return fake_model(name)
+    source = _source(name, progress)
+    model, tokenizer = _read(name, source, kind)
+    return LanguageModel(name, model.to(where), tokenizer)
+
+
+def _source(name: str, progress: Progress | None) -> str:
+    """Folder or hub id to hand to transformers."""
+    if name.lower() in EMBEDDED:
+        return str(embedded_folder(name.lower(), progress))
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"No GGUF file at {path}.")
+        return str(gguf_folder(path, progress))
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"The folder {path} has no config.json: it is no model folder.")
+        return str(path)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    raise UnknownNameError(
+        str(UnknownNameError.of("model", name, EMBEDDED))
+        + " Or give a folder, a .gguf file, or a hub id like 'owner/model'."
+    )
+
+
+def _read(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+    except Exception as error:  # transformers raises many kinds, some of them bare
+        raise _explain(name, source, error) from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+    if not tokenizer.is_fast:
+        raise ModelError(f"'{name}' has no fast tokenizer (tokenizer.json); LatentWire needs one.")
+    return model, tokenizer
+
+
+def _explain(name: str, source: str, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())[:300]
+    if os.path.isdir(source):
+        return ModelError(f"Cannot read the model in {source}: {reason}")
+    return ModelError(
+        f"Cannot load '{name}' from the hub: {reason} "
+        "Check the id, the network and (for gated models) `hf auth login`; without a network use "
+        "a local folder or --pair embedded."
+    )

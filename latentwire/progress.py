@@ -1,0 +1,101 @@
+"""How long work tells where it stands. Library functions take a `Progress`; the base one is silent."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+class Progress:
+    """Silent progress: the default of every library function."""
+
+    def say(self, line: str) -> None:
+        """Report one line that stands on its own."""
+
+    @contextmanager
+    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
+        """Open a counted piece of work; call `advance` inside the block."""
+        yield self
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Count `n` more units as done; `note` is shown beside the bar."""
+
+
+class LineProgress(Progress):
+    """A line now and then, for logs and pipes: at most one every `every_s` seconds."""
+
+    def __init__(self, out: TextIO | None = None, every_s: float = 10.0) -> None:
+        self._out = out or sys.stderr
+        self._every_s = every_s
+        self._title, self._total, self._done, self._first = "", 0, 0, 0
+        self._started = self._last = 0.0
+
+    def say(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+    @contextmanager
+    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
+        inner = LineProgress(self._out, self._every_s)
+        inner._title, inner._total, inner._done, inner._first = title, total, done, done
+        inner._started = inner._last = time.monotonic()
+        yield inner
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self._done += n
+        now = time.monotonic()
+        if now - self._last < self._every_s:
+            return
+        self._last = now
+        rate = max(self._done - self._first, 1e-9) / max(now - self._started, 1e-9)
+        eta = (self._total - self._done) / rate
+        self.say(f"{self._title}: {self._done}/{self._total}, {eta:.0f} s left {note}".rstrip())
+
+
+class RichProgress(Progress):
+    """A bar with ETA on a terminal, through rich."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._bars: list[tuple[object, object]] = []
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False)
+
+    @contextmanager
+    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
+        from rich import progress as bars
+
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+        )
+        # rich allows one live display at a time: an inner task of an open bar stays silent.
+        if self._bars:
+            yield Progress()
+            return
+        with bars.Progress(*columns, console=self._console, transient=True) as bar:
+            entry = bar.add_task(title, total=total, completed=done, note="")
+            self._bars.append((bar, entry))
+            try:
+                yield self
+            finally:
+                self._bars.pop()
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        if self._bars:
+            bar, entry = self._bars[-1]
+            bar.update(entry, advance=n, note=note)  # type: ignore[attr-defined]
+
+
+def default_progress() -> Progress:
+    """A bar on a terminal, lines in a log."""
+    return RichProgress() if sys.stderr.isatty() else LineProgress()

@@ -1,0 +1,383 @@
+"""A wire: sender + bridge + receiver. The only place where models and bridges meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from latentwire.asking import SENDER_PROMPTS, Asker, sender_texts
+from latentwire.bridge import Bridge, Calibration, build_bridge
+from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
+from latentwire.data import Example, Task
+from latentwire.data.spec import TaskSpec
+from latentwire.errors import PairMismatchError, UsageError
+from latentwire.message import Message
+from latentwire.models import LanguageModel, Receiver, Sender, SenderStates, load_model
+from latentwire.models.catalogue import resolve_pair
+from latentwire.progress import Progress
+
+
+@dataclass(frozen=True)
+class WireSpec:
+    """What makes two wires of one pair differ.
+
+    Args:
+        bridge: Kind of bridge.
+        soft_tokens: Length of a message.
+        layers: Sender layers the bridge reads.
+        sender_prompt: `raw`: the sender reads the text alone; `aware`: the text and the task.
+        max_tokens: Longest text in sender tokens; None leaves it to the task.
+        encoding: How a message is written: `fp16` or `fp32`.
+        options: Options of the bridge's kind.
+    """
+
+    bridge: str
+    soft_tokens: int
+    layers: tuple[int, ...]
+    sender_prompt: str = "raw"
+    max_tokens: int | None = None
+    encoding: str = "fp16"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the receiver answers.
+
+    Args:
+        label: The best choice.
+        scores: Probability of every choice among the choices, in the task's order.
+        truncated: Whether the text was longer than the sender reads.
+    """
+
+    label: str
+    scores: dict[str, float]
+    truncated: bool
+
+
+class Wire:
+    """A latent channel from one frozen model to another.
+
+    Build one with `Wire.build` or `Wire.from_pretrained`; train it with `train_bridge`.
+    """
+
+    def __init__(
+        self, sender: Sender, receiver: Receiver, bridge: Bridge, spec: WireSpec
+    ) -> None:
+        if spec.sender_prompt not in SENDER_PROMPTS:
+            raise UsageError(
+                f"Unknown sender prompt '{spec.sender_prompt}'. "
+                f"Known: {', '.join(SENDER_PROMPTS)}."
+            )
+        self.sender, self.receiver, self.spec = sender, receiver, spec
+        self.bridge = bridge.to(receiver.lm.device)
+        self.task: Task | None = None
+        self.training: dict[str, Any] = {}  # settings it was trained with, for equal budgets
+        self._named: tuple[tuple[int, ...], str] | None = None
+
+    # -- making and keeping -------------------------------------------------------------------
+
+    @classmethod
+    def build(
+        cls,
+        sender: str | LanguageModel | None = None,
+        receiver: str | LanguageModel | None = None,
+        *,
+        pair: str | None = None,
+        bridge: str = "perceiver",
+        soft_tokens: int = 8,
+        layer: int | Sequence[int] | None = None,
+        sender_prompt: str = "raw",
+        max_tokens: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        dtype: str = "auto",
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Wire:
+        """Load a pair and put an untrained bridge between them.
+
+        Args:
+            sender: Name of the sending model, or a loaded one.
+            receiver: Name of the receiving model, or a loaded one.
+            pair: Preset for names not given: `embedded` (default), `paper`, `fake`.
+            bridge: Kind of bridge, see `latentwire bridges`.
+            soft_tokens: Length of a message.
+            layer: Sender layer(s) to read; about a third of the depth by default.
+            sender_prompt: `raw` or `aware`.
+            max_tokens: Longest text in sender tokens; the task's limit by default.
+            seed: Of the bridge's first weights.
+            device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`.
+            dtype: Of the frozen models: `auto`, `float32`, `bfloat16`, `float16`.
+            progress: Told when a model is converted.
+            options: Options of the bridge's kind.
+        Raises: UnknownNameError, UsageError, MissingPackageError, ModelError.
+        """
+        lms = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
+        reading, answering = Sender(lms[0]), Receiver(lms[1])
+        if layer is None:
+            layer = default_layer(lms[0].n_layers)
+        layers = reading.check_layers([layer] if isinstance(layer, int) else layer)
+        made = build_bridge(
+            bridge,
+            n_layers=len(layers),
+            sender_width=lms[0].width,
+            receiver_width=lms[1].width,
+            soft_tokens=soft_tokens,
+            seed=seed,
+            **options,
+        )
+        spec = WireSpec(
+            bridge=made.kind,
+            soft_tokens=soft_tokens,
+            layers=layers,
+            sender_prompt=sender_prompt,
+            max_tokens=max_tokens,
+            options=options,
+        )
+        return cls(reading, answering, made, spec)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        sender: str | LanguageModel | None = None,
+        receiver: str | LanguageModel | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        progress: Progress | None = None,
+    ) -> Wire:
+        """Load a trained wire from a run folder or a bridge folder.
+
+        Args:
+            folder: The run's folder, or its `bridge/`.
+            sender: Only if the model now lies elsewhere than when the bridge was trained.
+            receiver: The same for the receiver.
+            device: As in `build`.
+            dtype: As in `build`.
+            progress: As in `build`.
+        Raises:
+            BridgeError: If the folder is missing, foreign or damaged.
+            PairMismatchError: If a model is not the one the bridge was trained for.
+        """
+        folder = Path(folder)
+        inner = folder / "bridge"
+        bridge, config = load_bridge(inner if inner.is_dir() else folder)
+        lms = load_pair(
+            sender or config["sender"]["name"],
+            receiver or config["receiver"]["name"],
+            device=device,
+            dtype=dtype,
+            progress=progress,
+        )
+        for role, lm in zip(("sender", "receiver"), lms):
+            if lm.fingerprint != config[role]["fingerprint"]:
+                raise PairMismatchError(
+                    f"The bridge in {folder} was trained for the {role} "
+                    f"'{config[role]['name']}' ({config[role]['fingerprint']}); "
+                    f"'{lm.name}' ({lm.fingerprint}) is another model. Train a bridge for it."
+                )
+        spec = dict(config["wire"])
+        spec["layers"] = tuple(spec["layers"])
+        wire = cls(Sender(lms[0]), Receiver(lms[1]), bridge, WireSpec(**spec))
+        if config.get("task"):
+            wire.task = Task(TaskSpec.model_validate(config["task"]))
+        wire.training = dict(config.get("training") or {})
+        return wire
+
+    def save(self, folder: str | Path) -> None:
+        """Write the bridge and what it belongs to into `folder`, atomically."""
+        facts = {
+            "wire": asdict(self.spec),
+            "sender": {**_identity(self.sender.lm), "layers": list(self.spec.layers)},
+            "receiver": _identity(self.receiver.lm),
+            "task": self.task.spec.model_dump(mode="json") if self.task else None,
+            "training": self.training,
+            "fingerprint": self.fingerprint,
+        }
+        save_bridge(self.bridge, self.spec.options, facts, Path(folder))
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the bridge's weights; messages carry it."""
+        versions = tuple(value._version for value in self.bridge.state_dict().values())
+        if self._named is None or self._named[0] != versions:  # hashing again costs milliseconds
+            self._named = (versions, bridge_fingerprint(self.bridge))
+        return self._named[1]
+
+    @property
+    def pair(self) -> dict[str, str]:
+        """Names of the two models."""
+        return {"sender": self.sender.lm.name, "receiver": self.receiver.lm.name}
+
+    def calibrate(self, states: SenderStates, words: Sequence[str], seed: int = 0) -> None:
+        """Give the bridge the scales of the pair before training.
+
+        Args:
+            states: Sender states of some training texts.
+            words: Texts whose receiver embeddings the soft tokens start from, in turn; real
+                embeddings drawn at random where there are none.
+            seed: Of that draw.
+        Source: Lester et al. 2021, Prompt Tuning, section 3.2 (class-label initialisation).
+        """
+        lm = self.receiver.lm
+        real = states.states.transpose(1, 2)[states.mask].float()  # (n, l, ds)
+        if words:
+            rows = [lm.embed(torch.tensor(lm.token_ids(" " + word))).mean(0) for word in words]
+            starts = torch.stack(rows).float()
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            ids = torch.randint(len(lm.tokenizer), (self.spec.soft_tokens,), generator=generator)
+            starts = lm.embed(ids).float()
+        turn = torch.arange(self.spec.soft_tokens) % len(starts)
+        self.bridge.calibrate(
+            Calibration(
+                state_mean=real.mean(0),
+                state_std=real.std(0).clamp(min=1e-6),
+                embedding_rms=lm.embedding_rms,
+                anchors=starts[turn],
+            )
+        )
+
+    # -- using --------------------------------------------------------------------------------
+
+    def sender_texts(
+        self, task: Task, examples: Sequence[Example]
+    ) -> tuple[list[str], list[bool]]:
+        """What the sender reads for each example, cut to length, and whether it was cut."""
+        spec = self.spec
+        return sender_texts(
+            task, self.sender.lm, examples, spec.sender_prompt, spec.max_tokens
+        )
+
+    @torch.inference_mode()
+    def soft_tokens(self, states: SenderStates) -> Float[Tensor, "b k dr"]:
+        """Soft tokens for sender states, float32, on the receiver's device."""
+        device = self.receiver.lm.device
+        return self.bridge(states.states.to(device), states.mask.to(device))  # type: ignore[no-any-return]
+
+    def send(self, texts: Sequence[str]) -> list[Message]:
+        """One message for each text: what would travel to the receiver's machine.
+
+        Raises: UsageError: If a text is empty.
+        """
+        return self._send(texts)[0]
+
+    def receive(
+        self, messages: Sequence[Message], examples: Sequence[Example] | None = None
+    ) -> list[Tensor]:
+        """Choice scores (c,) for each message; `examples` say what is asked and the choices."""
+        task = self._need_task()
+        if examples is None:
+            examples = [self._example(task, "-") for _ in messages]
+        soft = torch.stack([message.soft for message in messages])
+        return self.score(task, examples, soft.to(self.receiver.lm.device), ranking_only=True)
+
+    def score(
+        self,
+        task: Task,
+        examples: Sequence[Example],
+        soft: Float[Tensor, "b k dr"],
+        *,
+        ranking_only: bool = False,
+    ) -> list[Tensor]:
+        """Log-likelihood of every choice for each example, given its soft tokens."""
+        asker = self.asker(task)
+        prompts = [asker.soft_prompt(example) for example in examples]
+        choices = [asker.choice_ids(p, e) for p, e in zip(prompts, examples)]
+        return self.receiver.score_choices(prompts, choices, soft, ranking_only=ranking_only)
+
+    def asker(self, task: Task) -> Asker:
+        """Renders what the receiver reads around the soft tokens."""
+        return Asker(task, self.receiver.lm, task.prompts[0])
+
+    @overload
+    def answer(self, text: str) -> Answer: ...
+    @overload
+    def answer(self, text: Sequence[str]) -> list[Answer]: ...
+    def answer(self, text: str | Sequence[str]) -> Answer | list[Answer]:
+        """Let the sender read, the message travel and the receiver answer the task's question.
+
+        Args:
+            text: One text, or several that are then run as one batch.
+        Raises: UsageError: If the wire was not trained on a task yet, or a text is empty.
+        """
+        task = self._need_task()
+        messages, cut = self._send([text] if isinstance(text, str) else text)
+        answers = []
+        for scores, was_cut in zip(self.receive(messages), cut):
+            shares = scores.softmax(-1).tolist()
+            best = max(range(len(shares)), key=shares.__getitem__)
+            answers.append(Answer(task.labels[best], dict(zip(task.labels, shares)), was_cut))
+        return answers[0] if isinstance(text, str) else answers
+
+    def pack(self, soft: Float[Tensor, "b k dr"]) -> list[Message]:
+        """Soft tokens as messages of this wire."""
+        return [Message(row, self.fingerprint, self.spec.encoding) for row in soft]
+
+    def _send(self, texts: Sequence[str]) -> tuple[list[Message], list[bool]]:
+        task = self._need_task()
+        read, cut = self.sender_texts(task, [self._example(task, text) for text in texts])
+        soft = self.soft_tokens(self.sender.encode(read, self.spec.layers))
+        # Through bytes, so that a message that never leaves the machine is rounded all the same.
+        return [Message.from_bytes(m.to_bytes()) for m in self.pack(soft)], cut
+
+    def _need_task(self) -> Task:
+        if self.task is None:
+            raise UsageError(
+                "This wire was not trained yet: run train_bridge(wire, load_task(...), out_dir=...)."
+            )
+        return self.task
+
+    def _example(self, task: Task, text: str) -> Example:
+        if not task.labels:
+            raise UsageError(
+                f"The choices of task '{task.name}' differ from example to example: "
+                "use wire.score(task, examples, soft)."
+            )
+        if not text.strip():
+            raise UsageError("The text is empty: there is nothing to send.")
+        return Example("", text, "", task.labels, None, ())
+
+
+def default_layer(n_layers: int) -> int:
+    """The layer a wire reads unless told: about a third of the depth, at least 1."""
+    return max(round(n_layers * 0.3), 1)
+
+
+def load_pair(
+    sender: str | LanguageModel | None,
+    receiver: str | LanguageModel | None,
+    *,
+    pair: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[LanguageModel, LanguageModel]:
+    """Both models; one that is named twice is loaded once."""
+    names = resolve_pair(
+        pair,
+        sender if isinstance(sender, str) else None,
+        receiver if isinstance(receiver, str) else None,
+    )
+    loaded: dict[str, LanguageModel] = {}
+
+    def get(model: str | LanguageModel | None, name: str) -> LanguageModel:
+        if isinstance(model, LanguageModel):
+            return model
+        if name not in loaded:
+            loaded[name] = load_model(name, device=device, dtype=dtype, progress=progress)
+        return loaded[name]
+
+    return get(sender, names[0]), get(receiver, names[1])
+
+
+def _identity(lm: LanguageModel) -> dict[str, str]:
+    return {"name": lm.name, "fingerprint": lm.fingerprint}

@@ -1,0 +1,1 @@
+"""Telepathy: the experiments around LatentWire. Printing and run folders live here."""

@@ -1,0 +1,377 @@
+"""Every task file: conventions, and the label mapping of hand-checked rows in hub format."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import yaml
+
+from latentwire.data import load_task, task_names, task_table
+from latentwire.data.build import ExampleBuilder
+from latentwire.data.load import _FOLDER
+from latentwire.data.templates import places
+from latentwire.errors import DataError, UnknownNameError
+
+TASKS = """ag_news arc_challenge arc_easy banking77 bbc_news boolq commonsense_qa gsm8k hellaswag
+hotpot_qa openbookqa piqa rotten_tomatoes rte sms_spam squad sst2 trec tweet_sentiment winogrande
+xsum""".split()
+
+OFFICIAL = {
+    "sst2": ("validation", 872),
+    "ag_news": ("test", 7600),
+    "trec": ("test", 500),
+    "banking77": ("test", 3080),
+    "arc_easy": ("test", 2376),
+    "arc_challenge": ("test", 1172),
+    "winogrande": ("validation", 1267),
+    "hellaswag": ("validation", 10042),
+    "boolq": ("validation", 3270),
+    "piqa": ("validation", 1838),
+    "commonsense_qa": ("validation", 1221),
+    "openbookqa": ("test", 500),
+    "gsm8k": ("test", 1319),
+}
+
+LETTERED = {"text": ["a rock", "a fish", "a lamp"], "label": ["A", "B", "C"]}
+
+# task, row as on the hub, right answer, context, question
+CHECKED: list[tuple[str, dict[str, Any], str, str, str]] = [
+    ("sst2", {"idx": 3, "sentence": "a joy . ", "label": 1}, "positive", "a joy .", ""),
+    ("sst2", {"idx": 4, "sentence": "a bore . ", "label": 0}, "negative", "a bore .", ""),
+    ("rotten_tomatoes", {"text": "a joy .", "label": 1}, "positive", "a joy .", ""),
+    ("rotten_tomatoes", {"text": "a bore .", "label": 0}, "negative", "a bore .", ""),
+    ("ag_news", {"text": "Envoys meet", "label": 0}, "world", "Envoys meet", ""),
+    ("ag_news", {"text": "Cup final", "label": 1}, "sports", "Cup final", ""),
+    ("ag_news", {"text": "Shares fall", "label": 2}, "business", "Shares fall", ""),
+    ("ag_news", {"text": "New chip", "label": 3}, "technology", "New chip", ""),
+    (
+        "trec",
+        {"text": "What does CPU stand for ?", "coarse_label": 0, "fine_label": 0},
+        "abbreviation",
+        "What does CPU stand for ?",
+        "",
+    ),
+    ("trec", {"text": "What bird talks ?", "coarse_label": 1}, "entity", "What bird talks ?", ""),
+    ("trec", {"text": "What is rain ?", "coarse_label": 2}, "description", "What is rain ?", ""),
+    ("trec", {"text": "Who wrote Emma ?", "coarse_label": 3}, "person", "Who wrote Emma ?", ""),
+    ("trec", {"text": "Where is Oslo ?", "coarse_label": 4}, "location", "Where is Oslo ?", ""),
+    ("trec", {"text": "How many ?", "coarse_label": 5}, "number", "How many ?", ""),
+    ("banking77", {"text": "Where is it?", "label": 11}, "card arrival", "Where is it?", ""),
+    ("banking77", {"text": "Turn it on", "label": 0}, "activate my card", "Turn it on", ""),
+    (
+        "banking77",
+        {"text": "The rate was off", "label": 76},
+        "wrong exchange rate for cash withdrawal",
+        "The rate was off",
+        "",
+    ),
+    ("sms_spam", {"sms": "See you at 5\n", "label": 0}, "normal", "See you at 5", ""),
+    ("sms_spam", {"sms": "WIN a prize\n", "label": 1}, "spam", "WIN a prize", ""),
+    (
+        "bbc_news",
+        {"text": "Cup\n\nfinal  today", "folder": "sports", "file": "001"},
+        "sport",
+        "Cup final today",
+        "",
+    ),
+    (
+        "tweet_sentiment",
+        {"sentiment": "positive", "confidence": "1", "text": "so good_\ufffd\ufffd_ here"},
+        "positive",
+        "so good here",
+        "",
+    ),
+    (
+        "rte",
+        {"sentence1": "Ann ran.", "sentence2": "Ann moved.", "label": 0, "idx": 0},
+        "True",
+        "Ann ran.\nQuestion: Ann moved. True or False?",
+        "",
+    ),
+    (
+        "rte",
+        {"sentence1": "Ann ran.", "sentence2": "Ann sat.", "label": 1, "idx": 1},
+        "False",
+        "Ann ran.\nQuestion: Ann sat. True or False?",
+        "",
+    ),
+    (
+        "arc_easy",
+        {"id": "X_1", "question": "Which swims?", "choices": LETTERED, "answerKey": "B"},
+        "a fish",
+        "Which swims?\nA. a rock\nB. a fish\nC. a lamp",
+        "Which swims?",
+    ),
+    (
+        "arc_challenge",
+        {
+            "id": "X_2",
+            "question": "Which swims?",
+            "choices": {"text": ["w", "x", "y", "z", "fish"], "label": ["1", "2", "3", "4", "5"]},
+            "answerKey": "5",
+        },
+        "fish",
+        "Which swims?\nA. w\nB. x\nC. y\nD. z\nE. fish",
+        "Which swims?",
+    ),
+    (
+        "openbookqa",
+        {"id": "7-1", "question_stem": "It swims:", "choices": LETTERED, "answerKey": "B"},
+        "a fish",
+        "It swims:\nA. a rock\nB. a fish\nC. a lamp",
+        "It swims:",
+    ),
+    (
+        "commonsense_qa",
+        {
+            "id": "q1",
+            "question": "What swims?",
+            "question_concept": "swim",
+            "choices": LETTERED,
+            "answerKey": "B",
+        },
+        "a fish",
+        "What swims?\nA. a rock\nB. a fish\nC. a lamp",
+        "What swims?",
+    ),
+    (
+        "piqa",
+        {"goal": "Dry a shirt", "sol1": "Soak it.", "sol2": "Hang it up.", "label": 1},
+        "Hang it up.",
+        "Dry a shirt\nA. Soak it.\nB. Hang it up.",
+        "Dry a shirt",
+    ),
+    (
+        "winogrande",
+        {"sentence": "The cup beat the jug as the _ is light.", "option1": "cup", "option2": "jug"}
+        | {"answer": "1"},
+        "cup",
+        "The cup beat the jug as the _ is light.\nA. cup\nB. jug",
+        "The cup beat the jug as the _ is light.",
+    ),
+    (
+        "hellaswag",
+        {
+            "ind": 1,
+            "activity_label": "Baking",
+            "ctx_a": "She mixes the dough.",
+            "ctx_b": "then the woman",
+            "ctx": "She mixes the dough. then the woman",
+            "endings": ["flies.", "bakes [substeps] it.", "sings.", "sleeps."],
+            "source_id": "v1",
+            "label": "1",
+        },
+        "bakes it.",
+        "Baking: She mixes the dough. Then the woman\nA. flies.\nB. bakes it.\nC. sings.\nD. sleeps.",
+        "Baking: She mixes the dough. Then the woman",
+    ),
+    (
+        "boolq",
+        {"question": "is ice cold", "answer": True, "passage": "Ice is frozen water."},
+        "yes",
+        "Ice is frozen water.",
+        "is ice cold",
+    ),
+    (
+        "boolq",
+        {"question": "is ice hot", "answer": False, "passage": "Ice is frozen water."},
+        "no",
+        "Ice is frozen water.",
+        "is ice hot",
+    ),
+    (
+        "gsm8k",
+        {"question": "500 boxes of 2?", "answer": "500*2=<<500*2=1000>>1000.\n#### 1,000"},
+        "1000",
+        "500 boxes of 2?",
+        "",
+    ),
+    (
+        "squad",
+        {
+            "id": "s1",
+            "title": "Oslo",
+            "context": "Oslo lies in Norway.",
+            "question": "Where is Oslo?",
+            "answers": {"text": ["Norway", "in Norway", "Norway"], "answer_start": [13, 10, 13]},
+        },
+        "Norway",
+        "Oslo lies in Norway.",
+        "Where is Oslo?",
+    ),
+    (
+        "hotpot_qa",
+        {
+            "id": "h1",
+            "question": "Where was Ann born?",
+            "answer": "Oslo",
+            "context": {"title": ["Ann", "Bo"], "sentences": [["Ann is old.", " Born in Oslo."], ["Bo."]]},
+        },
+        "Oslo",
+        "Ann: Ann is old. Born in Oslo.\nBo: Bo.",
+        "Where was Ann born?",
+    ),
+    ("xsum", {"document": "Long text.", "summary": "Short.", "id": "9"}, "Short.", "Long text.", ""),
+]
+
+
+def test_every_task_of_the_mission_is_there() -> None:
+    assert task_names() == TASKS
+
+
+def test_every_task_has_a_checked_row() -> None:
+    assert {name for name, *_ in CHECKED} == set(TASKS)
+
+
+@pytest.mark.parametrize(("name", "row", "answer", "context", "question"), CHECKED)
+def test_a_hub_row_becomes_the_right_example(
+    name: str, row: dict[str, Any], answer: str, context: str, question: str
+) -> None:
+    task = load_task(name)
+    example = ExampleBuilder(task.spec)(row, "test-0")
+    assert example.references[0] == answer
+    assert example.context == context
+    assert example.question == question
+    assert example.context.endswith(example.protected)
+    if task.kind == "generation":
+        assert example.target is None and example.choices == ()
+    else:
+        assert example.target is not None and example.choices[example.target] == answer
+
+
+def test_squad_keeps_each_reference_once() -> None:
+    row = next(row for name, row, *_ in CHECKED if name == "squad")
+    example = ExampleBuilder(load_task("squad").spec)(row, "x")
+    assert example.references == ("Norway", "in Norway")
+
+
+def test_winogrande_has_the_form_of_the_harness() -> None:
+    row = next(row for name, row, *_ in CHECKED if name == "winogrande")
+    example = ExampleBuilder(load_task("winogrande").spec)(row, "x")
+    assert example.contexts == ("The cup beat the jug as the cup", "The cup beat the jug as the jug")
+    assert example.continuation == "is light."
+
+
+def test_hellaswag_reads_copies_that_have_only_the_joined_text() -> None:
+    row = next(row for name, row, *_ in CHECKED if name == "hellaswag")
+    bare = row | {"ctx_a": None, "ctx_b": None, "source_id": None}
+    example = ExampleBuilder(load_task("hellaswag").spec)(bare, "x")
+    assert example.question == "Baking: She mixes the dough. then the woman"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_prompts_keep_the_conventions(name: str) -> None:
+    task = load_task(name)
+    assert task.name == name
+    assert len(task.prompts) >= 3 and len(task.relay_prompts) >= 3
+    assert len(set(task.prompts)) == len(task.prompts)
+    for template in (*task.prompts, *task.relay_prompts, task.sender_prompt_aware):
+        assert places(template).count("context") == 1
+        assert template == template.rstrip()
+    for template in task.prompts:  # what follows the context is computed again for every example
+        cue = template.partition("{context}")[2].replace("{question}", "")
+        assert len(cue) < 60
+    if "{question}" in "".join(task.prompts):
+        assert all("{question}" in template for template in task.prompts)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_sources_are_pinned(name: str) -> None:
+    source = load_task(name).spec.source
+    if source.hub:
+        assert source.revision is not None and len(source.revision) == 40
+    else:
+        assert source.package is not None
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_official_size_of_the_test_split(name: str) -> None:
+    spec = load_task(name).spec
+    split, size = OFFICIAL[name]
+    assert spec.splits["test"] == split
+    assert spec.source.sizes[split] == size
+
+
+def test_aliases_are_unique_and_work() -> None:
+    contents = [yaml.safe_load((_FOLDER / f"{name}.yaml").read_text()) for name in TASKS]
+    aliases = [alias for content in contents for alias in content["aliases"]]
+    assert len(set(aliases) | set(TASKS)) == len(aliases) + len(TASKS)
+    for alias, name in {"agnews": "ag_news", "sst-2": "sst2", "CSQA": "commonsense_qa"}.items():
+        assert load_task(alias).name == name
+
+
+def test_unknown_task_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown task 'ag_new'\. Did you mean 'ag_news'\?"):
+        load_task("ag_new")
+
+
+def test_unlabelled_rows_are_refused_with_their_place() -> None:
+    build = ExampleBuilder(load_task("sst2").spec)
+    with pytest.raises(DataError, match=r"^test-4: label '-1' in field 'label' is none of 0, 1"):
+        build({"sentence": "a joy", "label": -1}, "test-4")
+
+
+def test_missing_field_lists_the_fields_there_are() -> None:
+    build = ExampleBuilder(load_task("sst2").spec)
+    with pytest.raises(DataError, match=r"^test-0: no field 'sentence'; the row has label, text$"):
+        build({"text": "a joy", "label": 1}, "test-0")
+
+
+def test_render_never_reads_texts_as_templates() -> None:
+    task = load_task("boolq")
+    text = task.render(task.prompts[0], "a {question} {labels} {", "what is {context}", task.labels)
+    assert text == "a {question} {labels} {\nQuestion: what is {context}?\nAnswer:"
+    listed = task.render("{labels}|{choices}|{other}", "", "", ("x", "y"))
+    assert listed == "no, yes|A. x\nB. y|{other}"
+
+
+def test_letter_tasks_answer_with_letters() -> None:
+    row = next(row for name, row, *_ in CHECKED if name == "commonsense_qa")
+    task = load_task("csqa")
+    example = ExampleBuilder(task.spec)(row, "x")
+    assert task.answers(example) == ("A", "B", "C")
+    assert load_task("sst2").answers(example) == example.choices
+
+
+def test_chance_counts_the_choices_of_each_item(put: Any) -> None:
+    three = {"id": "a", "question": "q", "choices": LETTERED, "answerKey": "A"}
+    two = three | {"id": "b", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"}
+    put("arc_easy", test=[three, two])
+    task = load_task("arc_easy")
+    assert task.chance == pytest.approx((1 / 3 + 1 / 2) / 2)
+    assert load_task("trec").chance == pytest.approx(1 / 6)
+    assert load_task("gsm8k").chance == 0.0
+
+
+def test_gold_answers_score_one_and_guesses_score_chance(put: Any) -> None:
+    rng = random.Random(0)
+    rows = []
+    for i in range(3000):
+        n = rng.choice([3, 4, 5])
+        texts, keys = [f"answer {i} {c}" for c in range(n)], list("ABCDE"[:n])
+        choices = {"text": texts, "label": keys}
+        rows.append(
+            {"id": str(i), "question": f"q{i}", "choices": choices, "answerKey": rng.choice(keys)}
+        )
+    put("arc_easy", test=rows)
+    task = load_task("arc_easy")
+    examples = task.split("test")
+    gold = [e.references == (e.choices[e.target or 0],) for e in examples]
+    guessed = [rng.randrange(len(e.choices)) == e.target for e in examples]
+    assert sum(gold) / len(gold) == 1.0
+    three_sigma = 3 * (task.chance * (1 - task.chance) / len(examples)) ** 0.5
+    assert abs(sum(guessed) / len(guessed) - task.chance) < three_sigma
+
+
+def test_the_table_tells_what_is_here_and_how_to_get_the_rest(put: Any) -> None:
+    put("ag_news", test=[{"text": f"news {i}", "label": i % 4} for i in range(8)])
+    put("gsm8k", test=[{"question": "broken", "answer": "no mark"}])
+    rows = {row.name: row for row in task_table()}
+    assert list(rows) == TASKS
+    assert rows["ag_news"].found and rows["ag_news"].sizes == {"train": None, "val": None, "test": 8}
+    assert not rows["trec"].found and rows["trec"].chance == pytest.approx(1 / 6)
+    assert "$LATENTWIRE_DATA/trec/" in rows["trec"].source
+    assert rows["arc_easy"].chance is None
+    assert "no ####" in rows["gsm8k"].source
