@@ -99,9 +99,12 @@ class ExampleBuilder:
             if given in texts and given not in allowed:
                 allowed = texts
         if given not in allowed:
+            either = (
+                "" if values is not None else f" and no label's text ({', '.join(choices[:9])})"
+            )
             raise DataError(
-                f"label '{given}' in field '{path}' is none of {', '.join(allowed)} "
-                "(is this split unlabelled?)"
+                f"label '{given}' in field '{path}' is none of {', '.join(allowed)}{either}; "
+                "is this split unlabelled?"
             )
         if allowed.index(given) >= len(choices):
             raise DataError(f"label '{given}' points past the {len(choices)} choices")

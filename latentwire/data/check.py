@@ -64,11 +64,11 @@ def _check_split(
         try:
             if not is_kept(spec, row):
                 continue
+            n_rows += 1
             example = build(row, place)
         except DataError as error:
             yield str(error)
             continue
-        n_rows += 1
         if not example.context:
             yield f"{place}: empty context"
         if first := ids.get(example.id):

@@ -79,13 +79,15 @@ def check_spec(content: Any) -> tuple[TaskSpec | None, list[str]]:
 
 def _sentence(mistake: dict[str, Any]) -> str:
     location = tuple(mistake["loc"])
-    key = ".".join(map(str, location))
+    key = ".".join(str(part) for part in location if part != "[key]")
     if mistake["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         return f"{key}: {UnknownNameError.of('key', str(location[-1]), known)}"
     if mistake["type"] == "missing":
         return f"{key}: missing"
-    return f"{key}: {mistake['msg']}, not {mistake['input']!r}"
+    # YAML reads yes, no and 1 as other things than text.
+    hint = " (put it in quotes)" if mistake["type"] == "string_type" else ""
+    return f"{key}: {mistake['msg']}, not {mistake['input']!r}{hint}"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -72,7 +72,8 @@ class ArrowRows:
 def open_rows(path: Path) -> ArrowRows:
     """Open a .jsonl, .parquet or .csv file.
 
-    Raises: DataError: If the file is missing, of another format, or a line is broken.
+    Raises: DataError: If the file is missing, of another format, or a line is broken, or
+        the cache cannot be written.
     """
     if path.suffix[1:] not in FORMATS:
         raise DataError(f"Cannot read {path}: use one of .{', .'.join(FORMATS)}.")
@@ -82,8 +83,14 @@ def open_rows(path: Path) -> ArrowRows:
     key = fingerprint(str(path.resolve()), state.st_size, state.st_mtime_ns, "rows-1")
     cached = cache_dir() / "data" / f"{path.stem}-{key}.arrow"
     if not cached.is_file():
-        with replacing_file(cached) as temporary:
-            _convert(_json_texts(path), temporary)
+        try:
+            with replacing_file(cached) as temporary:
+                _convert(_json_texts(path), temporary)
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise DataError(
+                f"Cannot write the cache {cached.parent}: {error.strerror}. "
+                "Set LATENTWIRE_CACHE to a folder that can be written."
+            ) from error
     return ArrowRows(cached)
 
 

@@ -177,10 +177,17 @@ def find_source(spec: TaskSpec, base: Path | None) -> Source:
 
 
 def local_source(spec: TaskSpec) -> FileSource | None:
-    """The first of the task's folders below $LATENTWIRE_DATA that holds one of its splits."""
+    """The first of the task's folders below $LATENTWIRE_DATA that holds one of its splits.
+
+    Raises: DataError: If $LATENTWIRE_DATA is set to something that is no folder.
+    """
     root = os.environ.get("LATENTWIRE_DATA")
     if not root:
         return None
+    if not Path(root).expanduser().is_dir():
+        raise DataError(
+            f"LATENTWIRE_DATA is set to {root}, which is no folder. Correct or unset it."
+        )
     for name in spec.source.folders:
         folder = Path(root).expanduser() / name
         paths = {

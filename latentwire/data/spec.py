@@ -160,12 +160,12 @@ class TaskSpec(_Strict):
             *((f"relay_prompts.{i}", text) for i, text in enumerate(self.relay_prompts)),
             ("sender_prompt_aware", self.sender_prompt_aware),
         ]
-        for key, text in templates:
-            if (n := places(text).count("context")) != 1:
-                found.append(f"{key}: {{context}} must appear exactly once, found {n} times")
         if self.harness_prompt:
             templates.append(("harness_prompt", self.harness_prompt))
         for key, text in templates:
+            n = places(text).count("context")
+            if n != 1 and key != "harness_prompt":
+                found.append(f"{key}: {{context}} must appear exactly once, found {n} times")
             if unknown := sorted(set(places(text)) - _READER_PLACES):
                 known = ", ".join(f"{{{place}}}" for place in sorted(_READER_PLACES))
                 found.append(f"{key}: unknown place {{{unknown[0]}}}; allowed: {known}")

@@ -56,9 +56,12 @@ def scan(spec: TaskSpec, build: ExampleBuilder, rows: Rows, split: str) -> Scan:
     kept, texts, groups, ids = array("q"), array("q"), array("q"), array("q")
     targets, empty = array("h"), array("b")
     for index, row in enumerate(rows):
-        if not is_kept(spec, row):
-            continue
-        example = build(row, f"{split}-{index}")
+        try:
+            if not is_kept(spec, row):
+                continue
+            example = build(row, f"{split}-{index}")
+        except DataError as error:
+            raise DataError(f"Task '{spec.name}', {error}") from None
         text = key(example)
         kept.append(index)
         texts.append(_hash(text))

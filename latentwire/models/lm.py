@@ -152,6 +152,7 @@ class LanguageModel:
         special = not self.is_chat
         if MESSAGE_MARK in wrapped:
             head, _, rest = wrapped.partition(MESSAGE_MARK)
+            head = head.rstrip(" ")  # a space belongs to the word it stands before
             before = self.token_ids(head, special=special)
             n_static = len(before) if start >= len(head) else 0
             return Prompt(tuple(before), tuple(self._inner_ids(rest)), n_static, _tail(rest))

@@ -53,7 +53,11 @@ def own_task(tmp_path: Path) -> Callable[..., Path]:
             "source": {"files": {Path(name).stem: name for name in data}},
             "example": {"context": "{text}", "target": "animal"},
             "prompts": ["Text: {context}\nAnimal:", "{context}\nIt is a", "Pet? {context}\nPet:"],
-            "relay_prompts": ["Sum up: {context}\n:", "Note on {context}\n:", "Facts of {context}\n:"],
+            "relay_prompts": [
+                "Sum up: {context}\n:",
+                "Note on {context}\n:",
+                "Facts of {context}\n:",
+            ],
             "sender_prompt_aware": "Text: {context}\nAnimal:",
             "max_context_tokens": 32,
             **changes,

@@ -12,9 +12,13 @@ from latentwire.data.spec import SPLITS
 from latentwire.errors import DataError, UnknownNameError, UsageError
 from latentwire.files import fingerprint
 
-MESSAGES = [{"sms": f"{word} text {name}", "label": label} for label, word in enumerate(("hi", "win"))
-            for name in ("ann bo cy dee ed flo gus hal ian jo kim lea max nan oz pam ray sue tom una"
-                         ).split()]  # fmt: skip
+NAMES = ("ann", "bo", "cy", "dee", "ed", "flo", "gus", "hal", "ian", "jo")
+MESSAGES = [
+    {"sms": f"{word} text {name} {other}", "label": label}
+    for label, word in enumerate(("hi", "win"))
+    for name in NAMES
+    for other in ("max", "zoe")
+]
 
 
 def texts(examples: Any) -> list[str]:
@@ -26,7 +30,7 @@ def test_a_carved_split_is_the_same_everywhere(put: Any) -> None:
     task = load_task("sms_spam")
     carved = {name: texts(task.split(name)) for name in SPLITS}
     assert {name: len(part) for name, part in carved.items()} == {"train": 28, "val": 4, "test": 8}
-    assert fingerprint(carved) == "50ba10c6d01d369a"
+    assert fingerprint(carved) == "7eed3c80f9f88180"
 
 
 def test_a_carved_split_does_not_depend_on_the_order_of_rows(put: Any) -> None:
@@ -53,10 +57,10 @@ def test_no_text_is_in_two_carved_splits(put: Any) -> None:
 
 
 def test_a_text_with_two_labels_is_dropped(put: Any) -> None:
-    put("sms_spam", train=[*MESSAGES, {"sms": "HI text ann", "label": 1}])
+    put("sms_spam", train=[*MESSAGES, {"sms": "HI text ann max", "label": 1}])
     task = load_task("sms_spam")
     seen = [text for name in SPLITS for text in texts(task.split(name))]
-    assert "hi text ann" not in seen and len(seen) == len(MESSAGES) - 1
+    assert "hi text ann max" not in seen and len(seen) == len(MESSAGES) - 1
     assert "1 train rows dropped: their text has different labels" in task.notes()
 
 
@@ -103,10 +107,10 @@ def test_questions_on_one_passage_stay_together(put: Any) -> None:
 
 
 def test_asking_for_test_does_not_read_train(put: Any) -> None:
-    put("sst2", train=[{"broken": 1}], validation=[{"sentence": "good", "label": 1}])
+    put("sst2", train=[{"text": "bad", "label": 0}], validation=[{"sentence": "good", "label": 1}])
     task = load_task("sst2")
     assert len(task.split("test")) == 1
-    with pytest.raises(DataError, match="train-0: no field 'sentence'"):
+    with pytest.raises(DataError, match=r"^Task 'sst2', train-0: no field 'sentence'"):
         task.split("train")
 
 
@@ -130,7 +134,9 @@ def test_a_full_split_is_not_called_a_subset(put: Any) -> None:
 
 def test_missing_train_says_what_is_there_and_what_to_do(put: Any) -> None:
     put("sst2", validation=[{"sentence": "good", "label": 1}])
-    with pytest.raises(DataError, match=r"no train rows in folder .*which has validation\. Connect"):
+    with pytest.raises(
+        DataError, match=r"no train rows in folder .*which has validation\. Connect"
+    ):
         load_task("sst2").split("val")
 
 
@@ -156,7 +162,7 @@ def test_samples_are_seeded_nested_and_not_the_first_rows(put: Any) -> None:
     assert ten != task.sample("test", 10, seed=2)
     assert texts(ten) != texts(task.split("test")[:10])
     assert len(task.sample("test", 1000, seed=1)) == 100
-    assert [e.id for e in ten] == ["test-80", "test-84", "test-33"]
+    assert [e.id for e in ten[:3]] == ["test-80", "test-84", "test-33"]
     with pytest.raises(UsageError, match="limit must be 1 or more, not 0"):
         task.sample("test", 0, seed=1)
 

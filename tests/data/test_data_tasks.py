@@ -14,9 +14,11 @@ from latentwire.data.load import _FOLDER
 from latentwire.data.templates import places
 from latentwire.errors import DataError, UnknownNameError
 
-TASKS = """ag_news arc_challenge arc_easy banking77 bbc_news boolq commonsense_qa gsm8k hellaswag
-hotpot_qa openbookqa piqa rotten_tomatoes rte sms_spam squad sst2 trec tweet_sentiment winogrande
-xsum""".split()
+TASKS = [
+    *("ag_news", "arc_challenge", "arc_easy", "banking77", "bbc_news", "boolq", "commonsense_qa"),
+    *("gsm8k", "hellaswag", "hotpot_qa", "openbookqa", "piqa", "rotten_tomatoes", "rte"),
+    *("sms_spam", "squad", "sst2", "trec", "tweet_sentiment", "winogrande", "xsum"),
+]
 
 OFFICIAL = {
     "sst2": ("validation", 872),
@@ -164,7 +166,8 @@ CHECKED: list[tuple[str, dict[str, Any], str, str, str]] = [
             "label": "1",
         },
         "bakes it.",
-        "Baking: She mixes the dough. Then the woman\nA. flies.\nB. bakes it.\nC. sings.\nD. sleeps.",
+        "Baking: She mixes the dough. Then the woman\n"
+        "A. flies.\nB. bakes it.\nC. sings.\nD. sleeps.",
         "Baking: She mixes the dough. Then the woman",
     ),
     (
@@ -207,13 +210,22 @@ CHECKED: list[tuple[str, dict[str, Any], str, str, str]] = [
             "id": "h1",
             "question": "Where was Ann born?",
             "answer": "Oslo",
-            "context": {"title": ["Ann", "Bo"], "sentences": [["Ann is old.", " Born in Oslo."], ["Bo."]]},
+            "context": {
+                "title": ["Ann", "Bo"],
+                "sentences": [["Ann is old.", " Born in Oslo."], ["Bo."]],
+            },
         },
         "Oslo",
         "Ann: Ann is old. Born in Oslo.\nBo: Bo.",
         "Where was Ann born?",
     ),
-    ("xsum", {"document": "Long text.", "summary": "Short.", "id": "9"}, "Short.", "Long text.", ""),
+    (
+        "xsum",
+        {"document": "Long text.", "summary": "Short.", "id": "9"},
+        "Short.",
+        "Long text.",
+        "",
+    ),
 ]
 
 
@@ -250,7 +262,10 @@ def test_squad_keeps_each_reference_once() -> None:
 def test_winogrande_has_the_form_of_the_harness() -> None:
     row = next(row for name, row, *_ in CHECKED if name == "winogrande")
     example = ExampleBuilder(load_task("winogrande").spec)(row, "x")
-    assert example.contexts == ("The cup beat the jug as the cup", "The cup beat the jug as the jug")
+    assert example.contexts == (
+        "The cup beat the jug as the cup",
+        "The cup beat the jug as the jug",
+    )
     assert example.continuation == "is light."
 
 
@@ -309,7 +324,9 @@ def test_unknown_task_names_the_nearest() -> None:
 
 def test_unlabelled_rows_are_refused_with_their_place() -> None:
     build = ExampleBuilder(load_task("sst2").spec)
-    with pytest.raises(DataError, match=r"^test-4: label '-1' in field 'label' is none of 0, 1"):
+    with pytest.raises(
+        DataError, match=r"^test-4: label '-1' in field 'label' is none of 0, 1; is this split unl"
+    ):
         build({"sentence": "a joy", "label": -1}, "test-4")
 
 
@@ -337,7 +354,11 @@ def test_letter_tasks_answer_with_letters() -> None:
 
 def test_chance_counts_the_choices_of_each_item(put: Any) -> None:
     three = {"id": "a", "question": "q", "choices": LETTERED, "answerKey": "A"}
-    two = three | {"id": "b", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"}
+    two = three | {
+        "id": "b",
+        "choices": {"text": ["x", "y"], "label": ["1", "2"]},
+        "answerKey": "2",
+    }
     put("arc_easy", test=[three, two])
     task = load_task("arc_easy")
     assert task.chance == pytest.approx((1 / 3 + 1 / 2) / 2)
@@ -370,7 +391,11 @@ def test_the_table_tells_what_is_here_and_how_to_get_the_rest(put: Any) -> None:
     put("gsm8k", test=[{"question": "broken", "answer": "no mark"}])
     rows = {row.name: row for row in task_table()}
     assert list(rows) == TASKS
-    assert rows["ag_news"].found and rows["ag_news"].sizes == {"train": None, "val": None, "test": 8}
+    assert rows["ag_news"].found and rows["ag_news"].sizes == {
+        "train": None,
+        "val": None,
+        "test": 8,
+    }
     assert not rows["trec"].found and rows["trec"].chance == pytest.approx(1 / 6)
     assert "$LATENTWIRE_DATA/trec/" in rows["trec"].source
     assert rows["arc_easy"].chance is None
