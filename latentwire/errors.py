@@ -27,7 +27,7 @@ class UnknownNameError(UsageError):
 
     @classmethod
     def of(cls, what: str, name: str, known: Iterable[str]) -> UnknownNameError:
-        """Build the message, e.g. `Unknown bridge 'percever'. Did you mean 'perceiver'? Known: ...`"""
+        """Build the message: `Unknown bridge 'percever'. Did you mean 'perceiver'? Known: ..`"""
         known = sorted(known)
         close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         hint = f" Did you mean '{close[0]}'?" if close else ""

@@ -40,7 +40,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.chmod(0o644)
             _sync(temporary)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -65,11 +65,11 @@ def replacing_dir(path: Path) -> Iterator[Path]:
                     _sync(file)
             if path.exists():
                 old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-                os.replace(path, old)
-                os.replace(temporary, path)
+                path.replace(old)
+                temporary.replace(path)
                 shutil.rmtree(old, ignore_errors=True)
             else:
-                os.replace(temporary, path)
+                temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

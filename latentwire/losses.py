@@ -7,13 +7,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def answer_loss(
-    logits: Float[Tensor, "b a v"], targets: Int[Tensor, "b a"]
-) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood of the right answer's tokens, in nats per token.
+def answer_loss(logits: Float[Tensor, "b a v"], targets: Int[Tensor, "b a"]) -> Float[Tensor, ""]:
+    """Negative log-likelihood of the right answer: mean over its tokens, then over examples.
+
+    Every example weighs the same however long its answer is, so that splitting a batch does not
+    change the gradient.
 
     Args:
         logits: The receiver's logits at the answer positions.
-        targets: Right token ids; -100 where a row has no answer token.
+        targets: Right token ids; -100 where a row has no answer token. Each row has one at least.
+    Returns: Nats per token.
     """
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100)
+    losses = F.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="none"
+    )
+    real = targets != -100
+    return (losses.view(targets.shape).sum(1) / real.sum(1)).mean()

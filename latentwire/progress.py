@@ -1,4 +1,4 @@
-"""How long work tells where it stands. Library functions take a `Progress`; the base one is silent."""
+"""How long work tells where it stands. The base class is silent."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from latentwire.bridge import Bridge, Calibration, build_bridge
 from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
 from latentwire.data import Example, Task
 from latentwire.data.spec import TaskSpec
-from latentwire.errors import PairMismatchError, UsageError
+from latentwire.errors import MessageError, PairMismatchError, UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates, load_model
 from latentwire.models.catalogue import resolve_pair
@@ -67,13 +67,10 @@ class Wire:
     Build one with `Wire.build` or `Wire.from_pretrained`; train it with `train_bridge`.
     """
 
-    def __init__(
-        self, sender: Sender, receiver: Receiver, bridge: Bridge, spec: WireSpec
-    ) -> None:
+    def __init__(self, sender: Sender, receiver: Receiver, bridge: Bridge, spec: WireSpec) -> None:
         if spec.sender_prompt not in SENDER_PROMPTS:
             raise UsageError(
-                f"Unknown sender prompt '{spec.sender_prompt}'. "
-                f"Known: {', '.join(SENDER_PROMPTS)}."
+                f"Unknown sender prompt '{spec.sender_prompt}'. Known: {', '.join(SENDER_PROMPTS)}."
             )
         self.sender, self.receiver, self.spec = sender, receiver, spec
         self.bridge = bridge.to(receiver.lm.device)
@@ -248,14 +245,10 @@ class Wire:
 
     # -- using --------------------------------------------------------------------------------
 
-    def sender_texts(
-        self, task: Task, examples: Sequence[Example]
-    ) -> tuple[list[str], list[bool]]:
+    def sender_texts(self, task: Task, examples: Sequence[Example]) -> tuple[list[str], list[bool]]:
         """What the sender reads for each example, cut to length, and whether it was cut."""
         spec = self.spec
-        return sender_texts(
-            task, self.sender.lm, examples, spec.sender_prompt, spec.max_tokens
-        )
+        return sender_texts(task, self.sender.lm, examples, spec.sender_prompt, spec.max_tokens)
 
     @torch.inference_mode()
     def soft_tokens(self, states: SenderStates) -> Float[Tensor, "b k dr"]:
@@ -273,8 +266,20 @@ class Wire:
     def receive(
         self, messages: Sequence[Message], examples: Sequence[Example] | None = None
     ) -> list[Tensor]:
-        """Choice scores (c,) for each message; `examples` say what is asked and the choices."""
+        """Choice scores (c,) for each message.
+
+        Args:
+            messages: Made by this wire's bridge.
+            examples: What is asked and the choices; the task's own by default.
+        Raises: MessageError: If another bridge made a message.
+        """
         task = self._need_task()
+        for message in messages:
+            if message.bridge != self.fingerprint:
+                raise MessageError(
+                    f"The message was made by bridge {message.bridge}, this wire has "
+                    f"{self.fingerprint}: its soft tokens mean nothing here."
+                )
         if examples is None:
             examples = [self._example(task, "-") for _ in messages]
         soft = torch.stack([message.soft for message in messages])
@@ -301,8 +306,8 @@ class Wire:
     @overload
     def answer(self, text: str) -> Answer: ...
     @overload
-    def answer(self, text: Sequence[str]) -> list[Answer]: ...
-    def answer(self, text: str | Sequence[str]) -> Answer | list[Answer]:
+    def answer(self, text: list[str] | tuple[str, ...]) -> list[Answer]: ...
+    def answer(self, text: str | list[str] | tuple[str, ...]) -> Answer | list[Answer]:
         """Let the sender read, the message travel and the receiver answer the task's question.
 
         Args:
@@ -332,7 +337,7 @@ class Wire:
     def _need_task(self) -> Task:
         if self.task is None:
             raise UsageError(
-                "This wire was not trained yet: run train_bridge(wire, load_task(...), out_dir=...)."
+                "This wire was not trained yet: run train_bridge(wire, task, out_dir=...) first."
             )
         return self.task
 

@@ -1,4 +1,4 @@
-"""The `latentwire` command. Results on stdout, progress on stderr; exit 0 done, 1 failed, 2 misuse."""
+"""The `latentwire` command: results go to stdout, progress and errors to stderr."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from latentwire.errors import LatentWireError, UsageError
 from latentwire.progress import default_progress
+from telepathy.tables import print_json
+from telepathy.task_commands import app as tasks_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,24 +23,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One language model hands what it has read to another, without writing text.",
 )
-tasks_app = typer.Typer(invoke_without_command=True, help="List tasks, show or check one.")
 app.add_typer(tasks_app, name="tasks")
 
 TaskOption = Annotated[str, typer.Option("--task", help="Task name or YAML file.")]
 PairOption = Annotated[
-    Optional[str], typer.Option("--pair", help="Preset: embedded (default), paper, fake.")
+    str | None, typer.Option("--pair", help="Preset: embedded (default), paper, fake.")
 ]
 SenderOption = Annotated[
-    Optional[str], typer.Option("--sender", help="Embedded name, folder, .gguf or hub id.")
+    str | None, typer.Option("--sender", help="Embedded name, folder, .gguf or hub id.")
 ]
-ReceiverOption = Annotated[Optional[str], typer.Option("--receiver", help="As --sender.")]
+ReceiverOption = Annotated[str | None, typer.Option("--receiver", help="As --sender.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
-DtypeOption = Annotated[
-    str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")
-]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 LimitOption = Annotated[
-    Optional[int], typer.Option("--limit", min=1, help="A seeded random sample, not all.")
+    int | None, typer.Option("--limit", min=1, help="A seeded random sample, not all.")
 ]
 
 
@@ -51,7 +51,7 @@ def demo(
     from telepathy.demo import run_demo
 
     found = run_demo(out, default_progress(), fresh=fresh)
-    _show_results(found, as_json)
+    show_results(found, as_json)
 
 
 @app.command()
@@ -64,26 +64,26 @@ def train(
     bridge: Annotated[str, typer.Option(help="Bridge kind, see `bridges`.")] = "perceiver",
     soft_tokens: Annotated[int, typer.Option(min=1, help="Length of a message.")] = 8,
     layer: Annotated[
-        Optional[list[int]], typer.Option(help="Sender layer; repeat for several.")
+        list[int] | None, typer.Option(help="Sender layer; repeat for several.")
     ] = None,
     sender_prompt: Annotated[str, typer.Option(help="raw or aware.")] = "raw",
     max_tokens: Annotated[
-        Optional[int], typer.Option(min=8, help="Longest text in tokens; default: the task's.")
+        int | None, typer.Option(min=8, help="Longest text in tokens; default: the task's.")
     ] = None,
     set_: Annotated[
-        Optional[list[str]], typer.Option("--set", help="Bridge option, e.g. --set width=256.")
+        list[str] | None, typer.Option("--set", help="Bridge option, e.g. --set width=256.")
     ] = None,
-    steps: Annotated[Optional[int], typer.Option(help="Optimiser steps.")] = None,
-    batch_size: Annotated[Optional[int], typer.Option(help="Examples per pass.")] = None,
-    grad_accum: Annotated[Optional[int], typer.Option(help="Passes per step.")] = None,
-    lr: Annotated[Optional[float], typer.Option(help="Highest learning rate.")] = None,
-    warmup_steps: Annotated[Optional[int], typer.Option(help="Linear warm-up.")] = None,
-    weight_decay: Annotated[Optional[float], typer.Option(help="Of AdamW.")] = None,
-    clip_norm: Annotated[Optional[float], typer.Option(help="Largest gradient norm.")] = None,
-    train_limit: Annotated[Optional[int], typer.Option(help="Training examples.")] = None,
-    val_limit: Annotated[Optional[int], typer.Option(help="Validation examples.")] = None,
-    eval_every: Annotated[Optional[int], typer.Option(help="Steps between validations.")] = None,
-    save_every: Annotated[Optional[int], typer.Option(help="Steps between checkpoints.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per pass.")] = None,
+    grad_accum: Annotated[int | None, typer.Option(help="Passes per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help="Linear warm-up.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm.")] = None,
+    train_limit: Annotated[int | None, typer.Option(help="Training examples.")] = None,
+    val_limit: Annotated[int | None, typer.Option(help="Validation examples.")] = None,
+    eval_every: Annotated[int | None, typer.Option(help="Steps between validations.")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and samples.")] = 0,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -139,7 +139,7 @@ def train(
         "run": str(done.out_dir),
     }
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     best = "  ".join(f"{k} {v:.4g}" for k, v in done.best.items())
     print(f"Best on val: {best}")
@@ -150,12 +150,12 @@ def train(
 
 @app.command("eval")
 def evaluate_command(
-    run: Annotated[Optional[Path], typer.Option("--run", help="Folder of a trained run.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Folder of a trained run.")] = None,
     method: Annotated[
-        Optional[list[str]], typer.Option("--method", help="Only this method; repeatable.")
+        list[str] | None, typer.Option("--method", help="Only this method; repeatable.")
     ] = None,
     task: Annotated[
-        Optional[str], typer.Option("--task", help="Task; the run's own by default.")
+        str | None, typer.Option("--task", help="Task; the run's own by default.")
     ] = None,
     pair: PairOption = None,
     sender: SenderOption = None,
@@ -163,12 +163,12 @@ def evaluate_command(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     limit: LimitOption = None,
     relay_limit: Annotated[
-        Optional[int], typer.Option(min=1, help="The same for the text relay only.")
+        int | None, typer.Option(min=1, help="The same for the text relay only.")
     ] = None,
     controls: Annotated[bool, typer.Option(help="Run the controls too.")] = True,
     timed: Annotated[int, typer.Option(min=0, help="Examples to time; 0: none.")] = 8,
     seed: Annotated[int, typer.Option(help="Of samples and controls.")] = 0,
-    out: Annotated[Optional[Path], typer.Option("--out", help="Default: the run.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Default: the run.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
@@ -194,9 +194,7 @@ def evaluate_command(
         if loaded is None:
             raise UsageError(f"The bridge in {run} was never trained on a task: give --task.")
     else:
-        wire = load_pair(
-            sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress
-        )
+        wire = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
     assert loaded is not None
     names = list(method or [])
     if not names and not controls and run is not None:
@@ -213,25 +211,7 @@ def evaluate_command(
         out_dir=out or run,
         progress=progress,
     )
-    _show_results(results.to_json(), as_json)
-
-
-@tasks_app.callback()
-def tasks(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the tasks: splits, metric, chance, source."""
-    if context.invoked_subcommand:
-        return
-    from latentwire.data import load_task, task_names
-
-    rows = []
-    for name in task_names():
-        loaded = load_task(name)
-        rows.append({"name": name, "kind": loaded.kind, "metric": loaded.metric})
-    if as_json:
-        _print_json({"tasks": rows})
-        return
-    for row in rows:
-        print("  ".join(row.values()))
+    show_results(results.to_json(), as_json)
 
 
 @app.command()
@@ -240,21 +220,21 @@ def bridges(pair: PairOption = None, as_json: JsonOption = False) -> None:
     from latentwire.bridge import BRIDGES
 
     kinds = [BRIDGES.get(name) for name in BRIDGES.names()]
-    rows = [
-        {"kind": k.kind, "about": k.about, "source": k.source, "options": k.options()}
-        for k in kinds
-    ]
     if as_json:
-        _print_json({"bridges": rows})
+        rows = [
+            {"kind": k.kind, "about": k.about, "source": k.source, "options": k.options()}
+            for k in kinds
+        ]
+        print_json({"bridges": rows})
         return
     from rich.table import Table
 
     from telepathy.tables import stdout_console
 
     table = Table("kind", "what it is", "options", "source")
-    for row in rows:
-        options = " ".join(f"{k}={v}" for k, v in row["options"].items())
-        table.add_row(row["kind"], row["about"], options, row["source"])
+    for k in kinds:
+        options = " ".join(f"{name}={value}" for name, value in k.options().items())
+        table.add_row(k.kind, k.about, options, k.source)
     stdout_console().print(table)
 
 
@@ -265,15 +245,20 @@ def doctor(as_json: JsonOption = False) -> None:
 
     found = examine()
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         show(found)
 
 
 def main() -> None:
-    """Entry point: every error a user can act on becomes one line and the right exit code."""
+    """Entry point."""
+    guarded(app)
+
+
+def guarded(command: Callable[[], object]) -> None:
+    """Run a command; an error a user can act on becomes one line and the right exit code."""
     try:
-        app()
+        command()
     except LatentWireError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -310,13 +295,10 @@ def _options(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _show_results(found: dict[str, Any], as_json: bool) -> None:
+def show_results(found: dict[str, Any], as_json: bool) -> None:
+    """Print results as a table with their meaning, or as one JSON object."""
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from telepathy.tables import meaning, results_table, stdout_console
 

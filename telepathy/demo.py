@@ -1,4 +1,4 @@
-"""`latentwire demo`: train on bbc_news with the embedded pair, then show what the bridge carries."""
+"""`latentwire demo`: train on bbc_news with the embedded pair, show what the bridge carries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TASK = "bbc_news"
 PAIR = "embedded"
 SOFT_TOKENS = 8
 MAX_TOKENS = 48
-TRAINING = {"steps": 300, "train_limit": 1200, "seed": 0}
+TRAINING: dict[str, Any] = {"steps": 300, "train_limit": 1200, "seed": 0}
 RELAY_LIMIT = 64
 
 
@@ -39,9 +39,7 @@ def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str,
         return dict(json.loads(run.results.read_text(encoding="utf-8")))
     started = time.monotonic()
     task = load_task(TASK)
-    wire = Wire.build(
-        pair=PAIR, soft_tokens=SOFT_TOKENS, max_tokens=MAX_TOKENS, progress=progress
-    )
+    wire = Wire.build(pair=PAIR, soft_tokens=SOFT_TOKENS, max_tokens=MAX_TOKENS, progress=progress)
     progress.say(f"Training a bridge {wire.sender.lm.name} -> {wire.receiver.lm.name} on {TASK}.")
     try:
         train_bridge(

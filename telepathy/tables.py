@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-_MIN_WIDTH = 108
+_MIN_WIDTH = 120
 
 
 def stdout_console() -> Console:
     """A console on stdout, wide enough for the tables also in a pipe or a file."""
     console = Console(file=sys.stdout, highlight=False)
-    return console if console.is_terminal else Console(
-        file=sys.stdout, highlight=False, width=max(console.width, _MIN_WIDTH)
+    return (
+        console
+        if console.is_terminal
+        else Console(file=sys.stdout, highlight=False, width=max(console.width, _MIN_WIDTH))
     )
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Exactly one JSON object on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def results_table(results: dict[str, Any]) -> Table:

@@ -19,7 +19,9 @@ from latentwire.models.states import StateCache
 from latentwire.progress import Progress
 from latentwire.wire import Wire
 
-METHODS: Catalogue[Callable[[Context], Method]] = Catalogue("method", "latentwire.baselines.methods")
+METHODS: Catalogue[Callable[[Context], Method]] = Catalogue(
+    "method", "latentwire.baselines.methods"
+)
 
 
 @dataclass

@@ -78,9 +78,7 @@ def evaluate(
         n=len(examples),
         chance=task.chance,
         pair={"sender": context.sender.lm.name, "receiver": context.receiver.lm.name},
-        methods={
-            m.name: summarise(m, predictions[m.name], timings.get(m.name)) for m in built
-        },
+        methods={m.name: summarise(m, predictions[m.name], timings.get(m.name)) for m in built},
         comparisons=compare_all(predictions),
         notes=notes,
         run=str(run.path) if run else None,
@@ -130,7 +128,9 @@ def _time(
     return time_methods(racing, task.sample("val", timed + 1, seed), progress=progress)
 
 
-def _notes(context: Context, examples: Sequence[Example], split: str, limit: int | None) -> list[str]:
+def _notes(
+    context: Context, examples: Sequence[Example], split: str, limit: int | None
+) -> list[str]:
     task, sender = context.task, context.sender.lm
     limit_tokens = context.max_tokens or task.max_context_tokens
     asker = context.asker(sender, "{context}")

@@ -89,7 +89,11 @@ class Bridge(nn.Module, ABC):
         Returns: Soft tokens, float32; every one has the root mean square of real embeddings.
         Raises: ShapeError: If the states are not those the bridge was built for.
         """
-        if states.dim() != 4 or states.shape[1] != self.n_layers or states.shape[3] != self.sender_width:
+        if (
+            states.dim() != 4
+            or states.shape[1] != self.n_layers
+            or states.shape[3] != self.sender_width
+        ):
             raise ShapeError(
                 f"This {self.kind} bridge reads states (b, {self.n_layers}, t, "
                 f"{self.sender_width}); it was given {tuple(states.shape)}."

@@ -19,7 +19,9 @@ _FORMAT = 1
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 
 
-def save_bridge(bridge: Bridge, options: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
+def save_bridge(
+    bridge: Bridge, options: dict[str, Any], facts: dict[str, Any], folder: Path
+) -> None:
     """Write a bridge and what it belongs to, atomically.
 
     Args:
@@ -55,7 +57,9 @@ def load_bridge(folder: Path) -> tuple[Bridge, dict[str, Any]]:
     """
     path = folder / _CONFIG
     if not path.is_file():
-        raise BridgeError(f"No bridge in {folder}: there is no {_CONFIG}. Give the folder of a run.")
+        raise BridgeError(
+            f"No bridge in {folder}: there is no {_CONFIG}. Give the folder of a run."
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         version, kind, sizes = config["format"], config["kind"], dict(config["sizes"])

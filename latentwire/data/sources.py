@@ -15,6 +15,7 @@ from latentwire.data.rows import FORMATS, Row, Rows, open_rows, read_csv
 from latentwire.data.spec import PackageSpec, SourceSpec, TaskSpec
 from latentwire.errors import DataError, MissingPackageError
 from latentwire.files import fingerprint, sha256_file
+from latentwire.hub import offline_unless_reachable
 
 
 class Source(Protocol):
@@ -135,9 +136,10 @@ class HubSource:
                 f"Loading {source.hub} needs `datasets`: pip install datasets"
             ) from error
         try:
-            return datasets.load_dataset(
-                source.hub, source.config, revision=source.revision, split=split
-            )
+            with offline_unless_reachable():
+                return datasets.load_dataset(
+                    source.hub, source.config, revision=source.revision, split=split
+                )
         except Exception as error:  # `datasets` and the hub client raise a dozen unrelated types
             reason = str(error).strip().splitlines()
             raise DataError(

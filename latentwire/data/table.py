@@ -21,6 +21,7 @@ class TaskRow:
         chance: Score of a uniform guess; None if it depends on data that is not here.
         sizes: Examples per split; None where the data is not here.
         found: True if the data is on this machine.
+        hub: Id of the data set on the hub, with its configuration; None if it is not there.
         source: Where the data is, or how to get it.
     """
 
@@ -30,6 +31,7 @@ class TaskRow:
     chance: float | None
     sizes: dict[SplitName, int | None]
     found: bool
+    hub: str | None
     source: str
 
 
@@ -48,4 +50,5 @@ def _row(task: Task) -> TaskRow:
         found, source = False, str(error)
     known = found and sizes["test"] is not None
     chance = task.chance if known else task.chance_without_data
-    return TaskRow(task.name, task.kind, task.metric, chance, sizes, found, source)
+    hub = " ".join(filter(None, (task.spec.source.hub, task.spec.source.config))) or None
+    return TaskRow(task.name, task.kind, task.metric, chance, sizes, found, hub, source)

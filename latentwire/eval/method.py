@@ -63,7 +63,7 @@ class Method(ABC):
     about: ClassVar[str]
     timed: ClassVar[bool] = True
 
-    def prepare(self, progress: Progress) -> None:
+    def prepare(self, progress: Progress) -> None:  # noqa: B027 - most methods choose nothing
         """Make every choice (a prompt, a regularisation), on train and val only."""
 
     @abstractmethod

@@ -120,9 +120,7 @@ def summarise(
 
 def compare_all(predictions: dict[str, list[Prediction]]) -> list[Comparison]:
     """Paired tests of the first method against every other one."""
-    correct = {
-        name: {p.id: p.correct for p in answered} for name, answered in predictions.items()
-    }
+    correct = {name: {p.id: p.correct for p in answered} for name, answered in predictions.items()}
     first, *others = correct
     found = [compare(first, other, correct[first], correct[other]) for other in others]
     return [comparison for comparison in found if comparison is not None]

@@ -67,7 +67,9 @@ def accuracy(correct: Sequence[bool]) -> Score:
         raise ValueError("an accuracy needs at least one example")
     n, right = len(correct), sum(correct)
     low, high = proportion_confint(right, n, alpha=0.05, method="wilson")
-    return Score(right / n, max(float(low), 0.0), min(float(high), 1.0), n)
+    value = right / n
+    # Rounding may leave an end a hair on the wrong side of the value.
+    return Score(value, max(min(float(low), value), 0.0), min(max(float(high), value), 1.0), n)
 
 
 def compare(
@@ -91,6 +93,4 @@ def compare(
     only_b = sum(correct_b[i] and not correct_a[i] for i in shared)
     differing = only_a + only_b
     p_value = float(binomtest(only_a, differing, 0.5).pvalue) if differing else 1.0
-    return Comparison(
-        a, b, (only_a - only_b) / len(shared), only_a, only_b, p_value, len(shared)
-    )
+    return Comparison(a, b, (only_a - only_b) / len(shared), only_a, only_b, p_value, len(shared))

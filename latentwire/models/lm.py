@@ -188,7 +188,7 @@ class LanguageModel:
             raise ModelError(f"The chat template of '{self.name}' failed: {error}") from error
 
     def _inner_ids(self, text: str) -> list[int]:
-        """Ids of a text that stands inside a prompt: without the space some tokenizers put first."""
+        """Ids of a text inside a prompt: without the space that some tokenizers put first."""
         for anchor in ("=", "\n", "a"):
             start = self.token_ids(anchor)
             ids = self.token_ids(anchor + text)

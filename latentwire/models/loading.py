@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from latentwire.errors import ModelError, UnknownNameError, UsageError
+from latentwire.hub import hub_is_reachable
 from latentwire.models.catalogue import EMBEDDED
 from latentwire.models.gguf import embedded_folder, gguf_folder
 from latentwire.models.lm import LanguageModel
@@ -104,9 +104,11 @@ def _read(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    # What is on this machine needs no hub; nor does a model that was downloaded before.
+    local = Path(source).is_dir() or not hub_is_reachable()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, local_files_only=local)
     except Exception as error:  # transformers raises many kinds, some of them bare
         raise _explain(name, source, error) from error
     finally:
@@ -120,7 +122,7 @@ def _read(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 def _explain(name: str, source: str, error: Exception) -> ModelError:
     reason = " ".join(str(error).split())[:300]
-    if os.path.isdir(source):
+    if Path(source).is_dir():
         return ModelError(f"Cannot read the model in {source}: {reason}")
     return ModelError(
         f"Cannot load '{name}' from the hub: {reason} "

@@ -308,7 +308,8 @@ class Receiver:
             [
                 self._head(h[None])[0].float().log_softmax(-1).gather(1, w[:, None])[:, 0]
                 for h, w in zip(
-                    hidden.split(_MAX_HEAD_POSITIONS), wanted.split(_MAX_HEAD_POSITIONS)
+                    torch.split(hidden, _MAX_HEAD_POSITIONS),
+                    torch.split(wanted, _MAX_HEAD_POSITIONS),
                 )
             ]
         )

@@ -98,9 +98,7 @@ class Sender:
         return SenderStates.stack(rows)
 
     @torch.inference_mode()
-    def encode_batches(
-        self, texts: Sequence[str], layers: Sequence[int], *, batch_size: int = 16
-    ):  # type: ignore[no-untyped-def]
+    def encode_batches(self, texts: Sequence[str], layers: Sequence[int], *, batch_size: int = 16):  # type: ignore[no-untyped-def]
         """Yield (indices into `texts`, their SenderStates), longest texts first."""
         layers = self.check_layers(layers)
         ids = [self._ids(text) for text in texts]

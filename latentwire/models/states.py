@@ -94,9 +94,9 @@ class StateCache:
     def _open(self, path: Path) -> None:
         try:
             shard = safe_open(path, "pt")
-            header = shard.metadata() or {}
+            header = shard.metadata() or {}  # type: ignore[no-untyped-call]
             keys, lengths = json.loads(header["keys"]), json.loads(header["lengths"])
-            states = shard.get_slice("states")
+            states = shard.get_slice("states")  # type: ignore[no-untyped-call]
         except (SafetensorError, KeyError, ValueError, OSError):
             path.unlink(missing_ok=True)  # torn or foreign: its texts are computed again
             return

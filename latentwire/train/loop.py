@@ -143,7 +143,9 @@ class _Trainer:
         resume: bool,
     ) -> dict[str, float]:
         config, bridge = self.config, self.wire.bridge
-        state = (load_checkpoint(self.run, bridge, self.optimiser) if resume else None) or TrainState()
+        state = (
+            load_checkpoint(self.run, bridge, self.optimiser) if resume else None
+        ) or TrainState()
         log = _MetricsLog(self.run, state.step)
         note = ""
         with self.progress.task("training", config.steps, state.step) as bar, log:
@@ -172,9 +174,7 @@ class _Trainer:
         bridge.eval()
         return state.best
 
-    def _step(
-        self, step: int, train: tuple[Sequence[Example], Sequence[str]]
-    ) -> dict[str, float]:
+    def _step(self, step: int, train: tuple[Sequence[Example], Sequence[str]]) -> dict[str, float]:
         """One optimiser step; what it did."""
         config = self.config
         self.wire.bridge.train()
@@ -188,7 +188,7 @@ class _Trainer:
                 len(train[0]), config.batch_size, step * config.grad_accum + part, config.seed
             )
             loss = self.loss([train[0][i] for i in index], [train[1][i] for i in index])
-            (loss / config.grad_accum).backward()
+            torch.autograd.backward(loss / config.grad_accum)
             total += float(loss.detach()) / config.grad_accum
         norm = float(nn.utils.clip_grad_norm_(self.wire.bridge.parameters(), config.clip_norm))
         if not (math.isfinite(total) and math.isfinite(norm)):
@@ -270,7 +270,10 @@ def _decay_groups(bridge: nn.Module, weight_decay: float) -> list[dict[str, Any]
     decayed = [m.weight for m in bridge.modules() if isinstance(m, nn.Linear)]
     chosen = {id(p) for p in decayed}
     rest = [p for p in bridge.parameters() if id(p) not in chosen]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]
 
 
@@ -340,5 +343,3 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     finally:
         for number, old in zip(signals, before):
             signal.signal(number, old)
-
-

@@ -63,7 +63,7 @@ class LinearProbe(Method):
         known = list(self.model[-1].classes_)
         scores = np.full((len(examples), len(self.context.task.labels)), -1e4)
         scores[:, known] = self.model.predict_log_proba(self._features(examples, progress, fresh))
-        return [Prediction.of(e, row) for e, row in zip(examples, scores)]
+        return [Prediction.of(e, row) for e, row in zip(examples, scores.tolist())]
 
     def settings(self) -> dict[str, Any]:
         best = max(self.on_val, key=self.on_val.__getitem__)
@@ -80,7 +80,9 @@ class LinearProbe(Method):
         pooled = []
         for start in range(0, len(texts), 64):
             part = texts[start : start + 64]
-            states = context.sender.encode(part, context.layers) if fresh else context.cache.states(part)
+            states = (
+                context.sender.encode(part, context.layers) if fresh else context.cache.states(part)
+            )
             mean = masked_mean(states.states.float(), states.mask)
             pooled.append(rearrange(mean, "b l d -> b (l d)").cpu().numpy())
         return np.concatenate(pooled)

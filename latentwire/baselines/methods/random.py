@@ -21,4 +21,5 @@ class Random(BridgeMethod):
     def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
         generator = torch.Generator().manual_seed(self.context.seed)
         noise = torch.randn(soft.shape, generator=generator).to(soft)
-        return noise * soft.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+        scale: Tensor = soft.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+        return noise * scale

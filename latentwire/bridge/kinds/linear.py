@@ -36,4 +36,7 @@ class LinearBridge(Bridge):
         self, x: Float[Tensor, "b l t ds"], mask: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b k dr"]:
         mean = rearrange(masked_mean(x, mask), "b l d -> b (l d)")
-        return rearrange(self.up(self.down(mean)), "b (k d) -> b k d", k=self.soft_tokens)
+        offsets: Tensor = rearrange(
+            self.up(self.down(mean)), "b (k d) -> b k d", k=self.soft_tokens
+        )
+        return offsets

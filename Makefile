@@ -1,0 +1,31 @@
+# Each target does its own set-up, once: a virtual environment with the versions of constraints.txt.
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test test-fast lint check clean
+help:
+	@echo "make demo       train and evaluate a bridge between two small real models"
+	@echo "make test       all tests; make test-fast: those without the real models"
+	@echo "make check      lint, types and all tests: what CI runs"
+	@echo "make clean      remove the virtual environment (caches and runs stay)"
+
+$(READY): pyproject.toml constraints.txt requirements-embedded.txt scripts/setup.sh
+	@./scripts/setup.sh $(VENV)
+
+demo: $(READY)
+	@$(BIN)/latentwire demo $(ARGS)
+
+test: $(READY)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(READY)
+	@$(BIN)/python -m pytest -m "not real" $(ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+check: lint test
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,140 @@
+"""The command line: one object of JSON, one line per error, the right exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from latentwire import Task
+
+TRAIN = ["train", "--pair", "fake", "--steps", "4", "--batch-size", "4", "--soft-tokens", "4"]
+
+
+@pytest.fixture
+def run(
+    own_cache: Path, make_task: Callable[..., Task], tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `latentwire` in a folder that has `colours.yaml` and its data."""
+    make_task(16)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "telepathy.cli", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "LATENTWIRE_CACHE": str(own_cache), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
+def _one_line_error(done: subprocess.CompletedProcess[str], code: int) -> str:
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "Traceback" not in done.stderr
+    return errors[0]
+
+
+def test_train_eval_and_reuse(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    trained = run(*TRAIN, "--task", "colours.yaml", "--out", "run", "--json")
+    assert trained.returncode == 0, trained.stderr
+    found = json.loads(trained.stdout)
+    assert found["n_train"] == 16 and found["pair"]["sender"] == "fake-llama"
+
+    evaluated = run("eval", "--run", "run", "--relay-limit", "4", "--timed", "1", "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    results = json.loads(evaluated.stdout)
+    assert results["n"] == 24 and 0 <= results["methods"]["bridge"]["accuracy"]["value"] <= 1
+    assert {"task", "split", "n", "pair", "methods", "comparisons", "run"} <= results.keys()
+
+    table = run("eval", "--run", "run", "--method", "bridge", "--method", "zero", "--timed", "0")
+    assert table.returncode == 0 and "bridge" in table.stdout and "tampered" in table.stdout
+
+    again = run(*TRAIN, "--task", "colours.yaml", "--out", "run")
+    assert "already holds a run" in _one_line_error(again, 2)
+    (tmp_path / "run" / "bridge" / "model.safetensors").write_bytes(b"broken")
+    assert "damaged" in _one_line_error(run("eval", "--run", "run"), 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["train", "--task", "bcc_news", "--out", "x"], 2, "Did you mean 'bbc_news'"),
+        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--bridge", "percever"], 2, "perceiver"),
+        (["train", "--task", "colours.yaml", "--out", "x", "--sender", "nope"], 2, "Unknown model"),
+        ([*TRAIN, "--task", "none.yaml", "--out", "x"], 1, "Cannot read the task file"),
+        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--lr", "-1"], 2, "train.lr"),
+        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--layer", "77"], 2, "asked for 77"),
+        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--set", "widht=3"], 2, "no option"),
+        (["eval", "--run", "nowhere"], 1, "No bridge in"),
+        (["eval", "--task", "colours.yaml", "--method", "zerosot_sender"], 2, "zeroshot_sender"),
+        (["eval"], 2, "Give --run"),
+        (
+            [
+                "eval",
+                "--task",
+                "colours.yaml",
+                "--sender",
+                "some/model",
+                "--method",
+                "zeroshot_sender",
+            ],
+            1,
+            "Cannot load 'some/model' from the hub",
+        ),
+    ],
+)
+def test_mistakes_are_one_clear_line(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    assert words in _one_line_error(run(*arguments), code)
+    assert not (tmp_path / "x").exists()
+
+
+def test_ctrl_c_saves_and_resume_finishes(
+    run: Callable[..., subprocess.CompletedProcess[str]], own_cache: Path, tmp_path: Path
+) -> None:
+    command = [*TRAIN, "--task", "colours.yaml", "--out", "run", "--steps", "400"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "telepathy.cli", *command],
+        cwd=tmp_path,
+        env={**os.environ, "LATENTWIRE_CACHE": str(own_cache), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.is_file() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in errors, errors
+    assert run(*command, "--resume").returncode == 0
+
+
+def test_lists_and_doctor(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    tasks = json.loads(run("tasks", "--json").stdout)["tasks"]
+    assert {"bbc_news", "sst2", "ag_news", "tweet_sentiment"} <= {t["name"] for t in tasks}
+    kinds = json.loads(run("bridges", "--json").stdout)["bridges"]
+    assert {"linear", "perceiver"} <= {k["kind"] for k in kinds}
+    assert "torch" in json.loads(run("doctor", "--json").stdout)["versions"]
+    shown = run("tasks", "show", "colours.yaml", "--pair", "fake")
+    assert "Article" not in shown.stdout and "[soft tokens]" in shown.stdout
+    checked = run("tasks", "check", "colours.yaml")
+    assert checked.returncode == 0 and "right" in checked.stdout

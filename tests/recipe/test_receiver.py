@@ -1,0 +1,141 @@
+"""The receiver scores and writes as the whole model would, one row at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from latentwire.errors import ShapeError, UsageError
+from latentwire.models import MESSAGE_MARK, LanguageModel, Receiver, load_model
+
+STATIC = "Labels: dog, cat.\nText: "
+TEMPLATE = STATIC + "{}\nLabel:"
+TEXTS = ["it barks", "it purrs all day long on the sofa", "?"]
+CHOICES = ("the big dog", "cat", "x")
+MODELS = pytest.mark.parametrize("name", ["fake-llama", "fake-gemma"])
+
+
+def _alone(lm: LanguageModel, embedded: torch.Tensor, answer: tuple[int, ...]) -> float:
+    """Summed log-likelihood by the plain model on one unpadded row."""
+    ids = lm.embed(torch.tensor(answer))
+    with torch.no_grad():
+        logits = lm.model(inputs_embeds=torch.cat([embedded, ids])[None]).logits[0]
+    lp, n = logits.log_softmax(-1), len(embedded)
+    return float(sum(lp[n - 1 + i, token] for i, token in enumerate(answer)))
+
+
+@MODELS
+@pytest.mark.parametrize("static", ["", STATIC])
+def test_text_choices_batched_equal_alone(name: str, static: str) -> None:
+    lm = load_model(name)
+    prompts = [lm.prompt(TEMPLATE.format(text), static) for text in TEXTS]
+    choices = [[lm.answer_ids(p, c) for c in CHOICES] for p in prompts]
+    assert all(p.n_static > 0 for p in prompts) == bool(static)
+    scores = Receiver(lm).score_choices(prompts, choices)
+    for prompt, row, got in zip(prompts, choices, scores):
+        embedded = lm.embed(torch.tensor(prompt.before))
+        for ids, value in zip(row, got):
+            assert float(value) == pytest.approx(_alone(lm, embedded, ids), abs=1e-4)
+
+
+@MODELS
+def test_soft_choices_batched_equal_alone(name: str) -> None:
+    lm = load_model(name)
+    prompts = [
+        lm.prompt(f"Q{'!' * i} about {MESSAGE_MARK}\nLabel:") for i in range(2)
+    ]  # of different length
+    soft = torch.randn(2, 4, lm.width)
+    choices = [[lm.answer_ids(p, c) for c in CHOICES] for p in prompts]
+    scores = Receiver(lm).score_choices(prompts, choices, soft)
+    for i, prompt in enumerate(prompts):
+        before, after = (lm.embed(torch.tensor(ids)) for ids in (prompt.before, prompt.after))
+        embedded = torch.cat([before, soft[i], after])
+        for ids, value in zip(choices[i], scores[i]):
+            assert float(value) == pytest.approx(_alone(lm, embedded, ids), abs=1e-4)
+
+
+@MODELS
+def test_ranking_only_gives_shares_among_choices(name: str) -> None:
+    lm = load_model(name)
+    prompts = [lm.prompt(TEMPLATE.format(text)) for text in TEXTS]
+    choices = [[(7,), (9,), (30,)]] * 3
+    receiver = Receiver(lm)
+    whole = receiver.score_choices(prompts, choices)
+    quick = receiver.score_choices(prompts, choices, ranking_only=True)
+    for a, b in zip(whole, quick):
+        assert torch.allclose(a.log_softmax(-1), b, atol=1e-4)
+
+
+@MODELS
+@pytest.mark.parametrize("static", ["", STATIC])
+def test_writing_equals_transformers(name: str, static: str) -> None:
+    lm = load_model(name)
+    prompts = [lm.prompt(TEMPLATE.format(text), static) for text in TEXTS]
+    got = Receiver(lm).generate(prompts, max_new_tokens=6)
+    for prompt, ids in zip(prompts, got):
+        want = lm.model.generate(
+            torch.tensor([prompt.before]), max_new_tokens=6, do_sample=False, pad_token_id=1
+        )[0, len(prompt.before) :].tolist()
+        stop = lm.tokenizer.eos_token_id
+        assert ids == (want[: want.index(stop)] if stop in want else want)
+
+
+@MODELS
+def test_gradient_of_answers_equals_the_whole_model(name: str) -> None:
+    lm = load_model(name)
+    prompt = lm.prompt(STATIC + MESSAGE_MARK + "\nLabel:", STATIC)
+    answers = [lm.answer_ids(prompt, "cat"), lm.answer_ids(prompt, "a dog")]
+    soft = torch.randn(2, 3, lm.width, requires_grad=True)
+    logits, targets = Receiver(lm).answer_logits([prompt] * 2, answers, soft)
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+    )
+    (quick,) = torch.autograd.grad(loss, soft)
+    plain = torch.zeros(())
+    for i, answer in enumerate(answers):
+        before = lm.embed(torch.tensor(prompt.before))
+        after = lm.embed(torch.tensor([*prompt.after, *answer]))
+        lp = lm.model(inputs_embeds=torch.cat([before, soft[i], after])[None]).logits[0]
+        n = len(before) + 3 + len(prompt.after)
+        plain = plain - sum(lp.log_softmax(-1)[n - 1 + j, t] for j, t in enumerate(answer))
+    (whole,) = torch.autograd.grad(plain, soft)
+    assert torch.allclose(quick, whole, atol=1e-4)
+
+
+def test_prefix_is_not_reused_beyond_the_sliding_window() -> None:
+    lm = load_model("fake-gemma")  # window 64
+    prompts = [lm.prompt(TEMPLATE.format(text * 12), STATIC) for text in TEXTS]
+    assert max(len(p.before) for p in prompts) > lm.window
+    receiver = Receiver(lm)
+    scores = receiver.score_choices(prompts, [[(7,), (9,)]] * 3)
+    for prompt, got in zip(prompts, scores):
+        embedded = lm.embed(torch.tensor(prompt.before))
+        assert float(got[0]) == pytest.approx(_alone(lm, embedded, (7,)), abs=1e-4)
+
+
+def test_chat_models_get_their_template_and_base_models_bos() -> None:
+    chat, base = load_model("fake-llama"), load_model("fake-gemma")
+    decode: Any = chat.tokenizer.decode
+    assert decode(chat.prompt("hi").before) == "<|user|>hi<|end|><|assistant|>"
+    assert base.prompt("hi").before[0] == base.tokenizer.bos_token_id
+    assert chat.answer_ids(chat.prompt("hi"), "dog") == tuple(chat.token_ids("dog"))
+    assert base.answer_ids(base.prompt("hi"), "dog") == tuple(base.token_ids(" dog"))
+
+
+def test_truncation_counts_tokens_and_says_so() -> None:
+    lm = load_model("fake-gemma")
+    text = "the wind in the trees " * 4
+    cut, was_cut = lm.truncate(text, 20)
+    assert was_cut and text.startswith(cut) and len(lm.token_ids(cut)) <= 20
+    assert lm.truncate("short", 20) == ("short", False)
+
+
+def test_wrong_widths_and_empty_choices() -> None:
+    lm = load_model("fake-llama")
+    prompt = lm.prompt(MESSAGE_MARK + "\nLabel:")
+    with pytest.raises(ShapeError, match="width 5"):
+        Receiver(lm).score_choices([prompt], [[(1,)]], torch.zeros(1, 2, 5))
+    with pytest.raises(UsageError, match="choice is empty"):
+        Receiver(lm).score_choices([prompt], [[()]])

@@ -1,0 +1,80 @@
+"""The sender gives true states, runs no layer above, and remembers them on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentwire.errors import UsageError
+from latentwire.models import Sender, load_model
+from latentwire.models.states import StateCache
+
+TEXTS = ["a short text", "a rather longer text than the one before it", "x"]
+
+
+@pytest.mark.parametrize("name", ["fake-llama", "fake-gemma"])
+def test_states_equal_the_whole_model_run_alone(name: str) -> None:
+    lm = load_model(name)
+    got = Sender(lm).encode(TEXTS, (2,), batch_size=3)
+    assert got.states.shape[:2] == (3, 1)
+    for i, text in enumerate(TEXTS):
+        ids = torch.tensor([lm.token_ids(text, special=True)])
+        with torch.no_grad():
+            whole = lm.model(ids, output_hidden_states=True).hidden_states[2][0]
+        assert torch.allclose(got.states[i, 0, got.mask[i]], whole, atol=1e-5)
+
+
+def test_several_layers_are_those_layers() -> None:
+    sender = Sender(load_model("fake-llama"))
+    several = sender.encode(TEXTS, (3, 0, 1)).states
+    for place, layer in enumerate((3, 0, 1)):
+        assert torch.allclose(several[:, place], sender.encode(TEXTS, (layer,)).states[:, 0])
+
+
+def test_layers_above_are_not_run() -> None:
+    lm = load_model("fake-llama")
+    ran = []
+    for i, block in enumerate(lm.model.model.layers):
+        block.register_forward_hook(lambda *_, i=i: ran.append(i))
+    Sender(lm).encode(TEXTS, (2,))
+    assert set(ran) == {0, 1}
+
+
+def test_nothing_is_trained_or_changed() -> None:
+    lm = load_model("fake-gemma")
+    before = {k: v.clone() for k, v in lm.model.state_dict().items()}
+    Sender(lm).encode(TEXTS, (1,))
+    assert not any(p.requires_grad for p in lm.model.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in lm.model.state_dict().items())
+
+
+def test_wrong_layers_and_empty_texts() -> None:
+    sender = Sender(load_model("fake-llama"))
+    with pytest.raises(UsageError, match=r"layers 0 \(embeddings\) to 4; asked for 9"):
+        sender.encode(TEXTS, (9,))
+    with pytest.raises(UsageError, match="empty"):
+        sender.encode(["  "], (1,))
+
+
+def test_cache_runs_the_sender_once_per_text(tmp_path: Path) -> None:
+    sender = Sender(load_model("fake-llama"))
+    cache = StateCache(sender, (2,), tmp_path)
+    assert cache.ensure(TEXTS) == 3
+    again = StateCache(sender, (2,), tmp_path)
+    assert again.ensure([*TEXTS, "new", "new"]) == 1
+    fresh = sender.encode(TEXTS, (2,))
+    kept = again.states(TEXTS)
+    assert torch.equal(kept.mask, fresh.mask)
+    assert torch.allclose(kept.states, fresh.states, atol=1e-6)
+    assert StateCache(sender, (1,), tmp_path).ensure(TEXTS) == 3
+
+
+def test_a_torn_shard_is_computed_again(tmp_path: Path) -> None:
+    sender = Sender(load_model("fake-llama"))
+    cache = StateCache(sender, (2,), tmp_path)
+    cache.ensure(TEXTS)
+    (shard,) = cache.folder.glob("*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:50])
+    assert StateCache(sender, (2,), tmp_path).ensure(TEXTS) == 3

