@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,3 +24,17 @@ def answer_loss(logits: Float[Tensor, "b a v"], targets: Int[Tensor, "b a"]) -> 
     )
     real = targets != -100
     return (losses.view(targets.shape).sum(1) / real.sum(1)).mean()
+
+
+def diversity_loss(soft: Float[Tensor, "b k dr"]) -> Float[Tensor, ""]:
+    """How alike the soft tokens of one message are: mean squared cosine between pairs, 0..1.
+
+    Source: Lin et al. 2017, Structured Self-Attentive Embedding, arXiv:1703.03130, section 2.2.
+    """
+    k = soft.shape[1]
+    if k < 2:
+        return soft.new_zeros(())
+    unit = F.normalize(soft.float(), dim=-1)
+    squares = (unit @ unit.transpose(1, 2)).pow(2)
+    apart = ~torch.eye(k, dtype=torch.bool, device=soft.device)
+    return squares[:, apart].mean()

@@ -16,7 +16,7 @@ from latentwire.bridge import Bridge, Calibration, build_bridge
 from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
 from latentwire.data import Example, Task
 from latentwire.data.spec import TaskSpec
-from latentwire.errors import MessageError, PairMismatchError, UsageError
+from latentwire.errors import BridgeError, MessageError, PairMismatchError, UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates, load_model
 from latentwire.models.catalogue import resolve_pair
@@ -106,7 +106,7 @@ class Wire:
             pair: Preset for names not given: `embedded` (default), `paper`, `fake`.
             bridge: Kind of bridge, see `latentwire bridges`.
             soft_tokens: Length of a message.
-            layer: Sender layer(s) to read; about a third of the depth by default.
+            layer: Sender layer(s) to read; a fifth of the depth by default.
             sender_prompt: `raw` or `aware`.
             max_tokens: Longest text in sender tokens; the task's limit by default.
             seed: Of the bridge's first weights.
@@ -167,6 +167,8 @@ class Wire:
         folder = Path(folder)
         inner = folder / "bridge"
         bridge, config = load_bridge(inner if inner.is_dir() else folder)
+        if missing := [key for key in ("sender", "receiver", "wire") if not config.get(key)]:
+            raise BridgeError(f"The bridge in {folder} does not say its {', '.join(missing)}.")
         lms = load_pair(
             sender or config["sender"]["name"],
             receiver or config["receiver"]["name"],
@@ -185,7 +187,9 @@ class Wire:
         spec["layers"] = tuple(spec["layers"])
         wire = cls(Sender(lms[0]), Receiver(lms[1]), bridge, WireSpec(**spec))
         if config.get("task"):
-            wire.task = Task(TaskSpec.model_validate(config["task"]))
+            base = config.get("task_folder")
+            spec_of_task = TaskSpec.model_validate(config["task"])
+            wire.task = Task(spec_of_task, Path(base) if base else None)
         wire.training = dict(config.get("training") or {})
         return wire
 
@@ -196,6 +200,7 @@ class Wire:
             "sender": {**_identity(self.sender.lm), "layers": list(self.spec.layers)},
             "receiver": _identity(self.receiver.lm),
             "task": self.task.spec.model_dump(mode="json") if self.task else None,
+            "task_folder": str(self.task.base.resolve()) if self.task and self.task.base else None,
             "training": self.training,
             "fingerprint": self.fingerprint,
         }
@@ -353,8 +358,8 @@ class Wire:
 
 
 def default_layer(n_layers: int) -> int:
-    """The layer a wire reads unless told: about a third of the depth, at least 1."""
-    return max(round(n_layers * 0.3), 1)
+    """The layer a wire reads unless told: a fifth of the depth, at least 1 (docs/LOG.md)."""
+    return max(round(n_layers * 0.2), 1)
 
 
 def load_pair(

@@ -17,7 +17,7 @@ TASK = "bbc_news"
 PAIR = "embedded"
 SOFT_TOKENS = 8
 MAX_TOKENS = 48
-TRAINING: dict[str, Any] = {"steps": 300, "train_limit": 1200, "seed": 0}
+TRAINING: dict[str, Any] = {"steps": 200, "seed": 0}
 RELAY_LIMIT = 64
 
 

@@ -47,7 +47,7 @@ def tasks(context: typer.Context, as_json: JsonOption = False) -> None:
     if not all(row.found for row in rows):
         console.print(
             "Data on the hub is fetched on first use. Or put its files, named as its splits, with "
-            "its field names, into\n$LATENTWIRE_DATA/<task>/; `latentwire tasks show TASK` says more."
+            "its field names,\ninto $LATENTWIRE_DATA/<task>/; `tasks show TASK` says more."
         )
 
 

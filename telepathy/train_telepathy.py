@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     add_model_flags(p)
     p.add_argument("--dataset", required=True, help="task name or YAML file")
     p.add_argument("--output_dir", type=Path, required=True, help="run folder")
-    p.add_argument("--source_layer", type=int, help="sender layer; default: a third of the depth")
+    p.add_argument("--source_layer", type=int, help="sender layer; default: a fifth of the depth")
     p.add_argument("--soft_tokens", type=int, default=8, help="length of a message")
     p.add_argument("--depth", type=int, help="blocks of the bridge, for kinds that have them")
     p.add_argument("--heads", type=int, help="attention heads, for kinds that have them")
@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--grad_accum", type=int, help="passes per step")
     p.add_argument("--steps", type=int, help="optimiser steps")
     p.add_argument("--warmup_steps", type=int, help="linear warm-up")
+    p.add_argument("--diversity_weight", type=float, help="keeps soft tokens apart; default 0")
     p.add_argument("--eval_every", type=int, help="steps between validations")
     p.add_argument("--save_every", type=int, help="steps between checkpoints")
     p.add_argument("--seed", type=int, default=42, help="of weights, order and samples")
@@ -47,6 +48,7 @@ def train(args: argparse.Namespace) -> None:
         "grad_accum",
         "steps",
         "warmup_steps",
+        "diversity_weight",
         "eval_every",
         "save_every",
     )

@@ -52,6 +52,10 @@ def evaluate(
         progress: A bar on a terminal, lines in a log by default.
     Raises: UnknownNameError, UsageError, DataError.
     """
+    if task.kind == "generation":
+        raise UsageError(
+            f"Task '{task.name}' has no choices; only tasks of kind choice or letter are scored."
+        )
     progress = progress or default_progress()
     context = _context(wire, task, seed)
     names = list(methods or _default_methods(context))

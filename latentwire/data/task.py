@@ -80,7 +80,7 @@ class Task:
         self.max_context_tokens: int = spec.max_context_tokens
         self.max_new_tokens: int = spec.max_new_tokens
         self.stop: tuple[str, ...] = tuple(spec.stop)
-        self._base = base
+        self.base = base
         self._build = ExampleBuilder(spec)
         self._scans: dict[str, Scan] = {}
         self._size_notes: dict[str, str] = {}
@@ -192,7 +192,7 @@ class Task:
 
     @cached_property
     def _source(self) -> Source:
-        return find_source(self.spec, self._base)
+        return find_source(self.spec, self.base)
 
     @cached_property
     def _splitter(self) -> Splitter:

@@ -20,6 +20,7 @@ class TrainConfig(BaseModel):
         warmup_steps: Steps of linear warm-up; a cosine to zero follows.
         weight_decay: Of AdamW, on matrices only.
         clip_norm: Largest gradient norm.
+        diversity_weight: Weight of the loss that keeps soft tokens apart; 0 leaves it out.
         seed: Of the bridge, the order of examples and every sample.
         train_limit: Use only so many training examples, a seeded sample; None uses all.
         val_limit: The same for validation.
@@ -30,17 +31,18 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(default=300, ge=1)
+    steps: int = Field(default=200, ge=1)
     batch_size: int = Field(default=16, ge=1)
     grad_accum: int = Field(default=1, ge=1)
     lr: float = Field(default=1e-3, gt=0)
     warmup_steps: int = Field(default=20, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
+    diversity_weight: float = Field(default=0.0, ge=0)
     seed: int = Field(default=0, ge=0)
     train_limit: int | None = Field(default=None, ge=1)
     val_limit: int | None = Field(default=None, ge=1)
-    eval_every: int = Field(default=50, ge=1)
+    eval_every: int = Field(default=25, ge=1)
     save_every: int = Field(default=50, ge=1)
     keep: int = Field(default=2, ge=1)
 

@@ -21,7 +21,7 @@ from latentwire.asking import take
 from latentwire.data import Example, Task
 from latentwire.errors import InterruptedRunError, NonFiniteError
 from latentwire.files import write_jsonl
-from latentwire.losses import answer_loss
+from latentwire.losses import answer_loss, diversity_loss
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress, default_progress
 from latentwire.run_folder import RunFolder, describe_environment
@@ -201,7 +201,7 @@ class _Trainer:
         return {"loss": total, "lr": lr, "grad_norm": norm}
 
     def loss(self, examples: Sequence[Example], texts: Sequence[str]) -> Tensor:
-        """Answer cross-entropy of a batch; only the answer positions get logits."""
+        """The objective on a batch; only the answer positions get logits."""
         states = self.cache.states(texts)
         soft = self.wire.bridge(states.states, states.mask)
         prompts = [self.asker.soft_prompt(example) for example in examples]
@@ -209,7 +209,10 @@ class _Trainer:
             self.asker.lm.answer_ids(prompt, example.references[0])
             for prompt, example in zip(prompts, examples)
         ]
-        return answer_loss(*self.wire.receiver.answer_logits(prompts, answers, soft))
+        loss = answer_loss(*self.wire.receiver.answer_logits(prompts, answers, soft))
+        if self.config.diversity_weight:
+            loss = loss + self.config.diversity_weight * diversity_loss(soft)
+        return loss
 
     @torch.no_grad()
     def validate(self, examples: Sequence[Example], texts: Sequence[str]) -> dict[str, float]:

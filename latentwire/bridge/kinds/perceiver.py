@@ -43,7 +43,7 @@ class PerceiverBridge(Bridge):
         heads: int = 8,
         mean_path: bool = True,
         gain: float = 0.3,
-        dropout: float = 0.0,
+        dropout: float = 0.2,
         **sizes: Any,
     ) -> None:
         super().__init__(**sizes)
