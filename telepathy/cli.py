@@ -47,7 +47,7 @@ def demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train and evaluate a bridge between two small real models: about six minutes."""
+    """Train and evaluate a bridge between two small real models: under ten minutes."""
     from telepathy.demo import run_demo
 
     found = run_demo(out, default_progress(), fresh=fresh)

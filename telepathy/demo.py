@@ -19,6 +19,7 @@ SOFT_TOKENS = 8
 MAX_TOKENS = 48
 TRAINING: dict[str, Any] = {"steps": 200, "seed": 0}
 RELAY_LIMIT = 64
+PROMPT_VAL_LIMIT = 40
 
 
 def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str, Any]:
@@ -48,7 +49,14 @@ def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str,
     except UsageError as error:
         raise UsageError(f"{error} (Or run the demo with --fresh.)") from error
     progress.say("Evaluating on the whole test split, beside controls and baselines.")
-    results = evaluate(wire, task, relay_limit=RELAY_LIMIT, out_dir=out, progress=progress)
+    results = evaluate(
+        wire,
+        task,
+        relay_limit=RELAY_LIMIT,
+        prompt_val_limit=PROMPT_VAL_LIMIT,
+        out_dir=out,
+        progress=progress,
+    )
     found = {**results.to_json(), "elapsed_s": time.monotonic() - started, "peak_mb": _peak_mb()}
     write_json(run.results, found)
     return found

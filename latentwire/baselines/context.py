@@ -52,7 +52,7 @@ class Context:
     max_tokens: int | None = None
     train_limit: int | None = None
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int = 32
     prompt_val_limit: int = 64
     relay_tokens: int = 64
 

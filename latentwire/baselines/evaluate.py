@@ -32,6 +32,7 @@ def evaluate(
     split: SplitName = "test",
     limit: int | None = None,
     relay_limit: int | None = None,
+    prompt_val_limit: int = 64,
     timed: int = 8,
     seed: int = 0,
     out_dir: str | Path | None = None,
@@ -46,6 +47,7 @@ def evaluate(
         split: `test` by default, the whole of it.
         limit: Answer a seeded random sample of so many examples instead.
         relay_limit: The same for the text relay only, which is slow.
+        prompt_val_limit: Val examples on which prompts are chosen.
         timed: Examples on which milliseconds are measured, 0 for no timing.
         seed: Of samples, controls and fits.
         out_dir: Run folder for predictions and results; nothing is written without it.
@@ -58,6 +60,7 @@ def evaluate(
         )
     progress = progress or default_progress()
     context = _context(wire, task, seed)
+    context.prompt_val_limit = prompt_val_limit
     names = list(methods or _default_methods(context))
     built = [METHODS.get(name)(context) for name in names]
     examples = take(task, split, limit, seed)

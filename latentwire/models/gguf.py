@@ -12,6 +12,7 @@ from filelock import FileLock
 from latentwire.errors import ModelError
 from latentwire.files import cache_dir, replacing_dir, sha256_file, write_json
 from latentwire.models.catalogue import EMBEDDED
+from latentwire.models.quiet import gguf_read_once, quiet_transformers
 from latentwire.progress import Progress
 
 _MANIFEST = "manifest.json"
@@ -88,10 +89,11 @@ def _convert(path: Path, folder: Path, name: str, progress: Progress) -> None:
 
     progress.say(f"Converting {name} to safetensors, once (about a minute) ...")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path.parent), gguf_file=path.name, dtype=torch.float32
-        )
+        with gguf_read_once():
+            tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(path.parent), gguf_file=path.name, dtype=torch.float32
+            )
     except Exception as error:  # the reader raises whatever a broken file provokes
         raise ModelError(f"Cannot read the GGUF file {path}: {error}") from error
     # The weights are plain float32 now: without this transformers refuses to save them.
@@ -99,8 +101,9 @@ def _convert(path: Path, folder: Path, name: str, progress: Progress) -> None:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     with replacing_dir(folder) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        with quiet_transformers():
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
         entries = {
             file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
             for file in sorted(temporary.iterdir())

@@ -148,7 +148,8 @@ class LanguageModel:
         Raises: ModelError: If the chat template refuses the prompt.
         """
         wrapped = self._as_turn(text)
-        start = wrapped.find(static) + len(static) if static else 0
+        # A chat template's own words before the user's text are the same for every example too.
+        start = wrapped.find(text) + len(static)
         special = not self.is_chat
         if MESSAGE_MARK in wrapped:
             head, _, rest = wrapped.partition(MESSAGE_MARK)

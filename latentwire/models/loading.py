@@ -12,6 +12,7 @@ from latentwire.hub import hub_is_reachable
 from latentwire.models.catalogue import EMBEDDED
 from latentwire.models.gguf import embedded_folder, gguf_folder
 from latentwire.models.lm import LanguageModel
+from latentwire.models.quiet import quiet_transformers
 from latentwire.progress import Progress
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -99,22 +100,17 @@ def _source(name: str, progress: Progress | None) -> str:
 
 def _read(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     # What is on this machine needs no hub; nor does a model that was downloaded before.
     local = Path(source).is_dir() or not hub_is_reachable()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, local_files_only=local)
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+            model = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, local_files_only=local
+            )
     except Exception as error:  # transformers raises many kinds, some of them bare
         raise _explain(name, source, error) from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
     if not tokenizer.is_fast:
         raise ModelError(f"'{name}' has no fast tokenizer (tokenizer.json); LatentWire needs one.")
     return model, tokenizer

@@ -42,7 +42,7 @@ class TrainConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     train_limit: int | None = Field(default=None, ge=1)
     val_limit: int | None = Field(default=None, ge=1)
-    eval_every: int = Field(default=25, ge=1)
+    eval_every: int = Field(default=50, ge=1)
     save_every: int = Field(default=50, ge=1)
     keep: int = Field(default=2, ge=1)
 
