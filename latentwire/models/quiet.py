@@ -35,9 +35,9 @@ def gguf_read_once() -> Iterator[None]:
 
     bar, parser = reader.tqdm, gguf.GGUFReader
     reader.tqdm = lambda tensors, **_: tensors
-    gguf.GGUFReader = cache(parser)  # type: ignore[misc]
+    gguf.GGUFReader = cache(parser)
     try:
         with quiet_transformers():
             yield
     finally:
-        reader.tqdm, gguf.GGUFReader = bar, parser  # type: ignore[misc]
+        reader.tqdm, gguf.GGUFReader = bar, parser
