@@ -170,14 +170,17 @@ def evaluate_command(
     controls: Annotated[bool, typer.Option(help="Run the controls too.")] = True,
     timed: Annotated[int, typer.Option(min=0, help="Examples to time; 0: none.")] = 8,
     seed: Annotated[int, typer.Option(help="Of samples and controls.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="Default: the run.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where results are written; a whole evaluation: the run."),
+    ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a bridge beside controls and baselines, or baselines alone, on a whole split."""
     from latentwire import Wire, evaluate, load_task
-    from latentwire.baselines import CONTROLS, METHODS
+    from latentwire.baselines import METHODS
     from latentwire.wire import load_pair
 
     for name in method or []:
@@ -198,19 +201,19 @@ def evaluate_command(
     else:
         wire = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
     assert loaded is not None
-    names = list(method or [])
-    if not names and not controls and run is not None:
-        names = [n for n in _all_methods(loaded) if n not in CONTROLS]
+    partial = bool(method or limit or task or not controls or split != "test")
     results = evaluate(
         wire,
         loaded,
-        methods=names or None,
+        methods=method,
+        controls=controls,
         split=split,  # type: ignore[arg-type]
         limit=limit,
         relay_limit=relay_limit,
         timed=timed,
         seed=seed,
-        out_dir=out or run,
+        # A partial evaluation does not replace the whole one that the run folder may hold.
+        out_dir=out or (None if partial else run),
         progress=progress,
     )
     show_results(results.to_json(), as_json)
@@ -275,12 +278,6 @@ def guarded(command: Callable[[], object]) -> None:
             raise
         print(f"error: {error.strerror}: {error.filename or 'a file'}.", file=sys.stderr)
         sys.exit(1)
-
-
-def _all_methods(task: Any) -> list[str]:
-    from latentwire.baselines import BASELINES
-
-    return ["bridge", *(n for n in BASELINES if n != "linear_probe" or task.labels)]
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

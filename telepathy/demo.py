@@ -18,8 +18,9 @@ PAIR = "embedded"
 SOFT_TOKENS = 8
 MAX_TOKENS = 48
 TRAINING: dict[str, Any] = {"steps": 200, "seed": 0}
-RELAY_LIMIT = 64
-PROMPT_VAL_LIMIT = 40
+RELAY_LIMIT = 48
+PROMPT_VAL_LIMIT = 32
+TIMED = 6
 
 
 def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str,
         task,
         relay_limit=RELAY_LIMIT,
         prompt_val_limit=PROMPT_VAL_LIMIT,
+        timed=TIMED,
         out_dir=out,
         progress=progress,
     )

@@ -29,6 +29,7 @@ def evaluate(
     task: Task,
     *,
     methods: Sequence[str] | None = None,
+    controls: bool = True,
     split: SplitName = "test",
     limit: int | None = None,
     relay_limit: int | None = None,
@@ -44,6 +45,7 @@ def evaluate(
         wire: A trained wire; or (sender, receiver) for methods that need none.
         task: The task; for a wire the one it was trained on, or one asked alike.
         methods: Names; by default the bridge (if there is a wire), its controls and all baselines.
+        controls: False leaves the controls out of that default.
         split: `test` by default, the whole of it.
         limit: Answer a seeded random sample of so many examples instead.
         relay_limit: The same for the text relay only, which is slow.
@@ -61,7 +63,7 @@ def evaluate(
     progress = progress or default_progress()
     context = _context(wire, task, seed)
     context.prompt_val_limit = prompt_val_limit
-    names = list(methods or _default_methods(context))
+    names = list(methods or _default_methods(context, controls))
     built = [METHODS.get(name)(context) for name in names]
     examples = take(task, split, limit, seed)
     if not examples:
@@ -102,9 +104,11 @@ def _sample(examples: Sequence[Example], limit: int, seed: int) -> list[Example]
     return [examples[i] for i in sorted(order.tolist())]
 
 
-def _default_methods(context: Context) -> list[str]:
+def _default_methods(context: Context, controls: bool) -> list[str]:
     baselines = [n for n in BASELINES if n != "linear_probe" or context.task.labels]
-    return ["bridge", *CONTROLS, *baselines] if context.wire else baselines
+    if context.wire is None:
+        return baselines
+    return ["bridge", *(CONTROLS if controls else ()), *baselines]
 
 
 def _context(wire: Wire | tuple[LanguageModel, LanguageModel], task: Task, seed: int) -> Context:

@@ -60,6 +60,7 @@ def test_train_eval_and_reuse(
     assert {"task", "split", "n", "pair", "methods", "comparisons", "run"} <= results.keys()
 
     table = run("eval", "--run", "run", "--method", "bridge", "--method", "zero", "--timed", "0")
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
     assert table.returncode == 0 and "bridge" in table.stdout and "tampered" in table.stdout
 
     again = run(*TRAIN, "--task", "colours.yaml", "--out", "run")
