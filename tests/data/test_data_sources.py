@@ -181,6 +181,23 @@ class FakeDataset(list[dict[str, Any]]):
         return pa.Table.from_pylist(list(self))
 
 
+def _fake_datasets(load_dataset: Any) -> SimpleNamespace:
+    """Stands for the `datasets` module."""
+    return SimpleNamespace(load_dataset=load_dataset, config=SimpleNamespace(HF_HUB_OFFLINE=False))
+
+
+def test_hub_clients_are_offline_while_the_hub_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentwire.hub as hub
+
+    fake = _fake_datasets(None)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    for reachable in (True, False):
+        monkeypatch.setattr(hub, "hub_is_reachable", lambda reachable=reachable: reachable)
+        with hub.offline_unless_reachable():
+            assert fake.config.HF_HUB_OFFLINE is not reachable
+        assert fake.config.HF_HUB_OFFLINE is False
+
+
 def test_the_hub_is_asked_for_the_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -188,7 +205,7 @@ def test_the_hub_is_asked_for_the_pinned_revision(monkeypatch: pytest.MonkeyPatc
         asked.append((path, config, revision[:6], split))
         return FakeDataset({"text": f"{split} {i}", "coarse_label": i % 6} for i in range(12))
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setitem(sys.modules, "datasets", _fake_datasets(load_dataset))
     task = load_task("trec")
     assert len(task.split("test")) == 12
     assert asked == [("CogComp/trec", None, "65752b", "test")]
@@ -201,7 +218,7 @@ def test_a_hub_failure_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(*args: Any, **options: Any) -> None:
         raise ConnectionError("Couldn't reach the hub\nlong trace")
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setitem(sys.modules, "datasets", _fake_datasets(load_dataset))
     with pytest.raises(DataError) as caught:
         load_task("arc_challenge").split("test")
     assert str(caught.value) == (
