@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-_DEFAULT = "https://huggingface.co"
-
 
 @cache
 def hub_is_reachable(timeout_s: float = 3.0) -> bool:
     """True if the hub's host answers, or if a proxy is set that may reach it.
 
-    Follows HF_ENDPOINT and HF_HUB_OFFLINE. What was downloaded before loads without the hub.
+    Follows the hub client's HF_ENDPOINT and HF_HUB_OFFLINE. What was downloaded before loads
+    without the hub.
     """
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
         return False
-    address = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", _DEFAULT))
+    from huggingface_hub.constants import ENDPOINT
+
+    address = urllib.parse.urlsplit(ENDPOINT)
     if urllib.request.getproxies().get(address.scheme):
         return True
     port = address.port or (443 if address.scheme == "https" else 80)
