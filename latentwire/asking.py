@@ -68,6 +68,12 @@ class Asker:
         """Token ids of every choice behind the prompt."""
         return [self.lm.answer_ids(prompt, choice) for choice in self.task.answers(example)]
 
+    def right_answer(self, example: Example) -> str:
+        """What the model should say: the right choice as it is scored, else the reference."""
+        if example.target is None:
+            return example.references[0]
+        return self.task.answers(example)[example.target]
+
     def _render(self, example: Example) -> str:
         return self.task.render(self.template, example.context, example.question, example.choices)
 

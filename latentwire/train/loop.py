@@ -206,7 +206,7 @@ class _Trainer:
         soft = self.wire.bridge(states.states, states.mask)
         prompts = [self.asker.soft_prompt(example) for example in examples]
         answers = [
-            self.asker.lm.answer_ids(prompt, example.references[0])
+            self.asker.lm.answer_ids(prompt, self.asker.right_answer(example))
             for prompt, example in zip(prompts, examples)
         ]
         loss = answer_loss(*self.wire.receiver.answer_logits(prompts, answers, soft))

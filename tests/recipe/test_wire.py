@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from latentwire import Task, Wire, evaluate, train_bridge
+from latentwire.asking import Asker
 from latentwire.errors import BridgeError, MessageError, PairMismatchError, UsageError
 from latentwire.message import Message
+from latentwire.models import load_model
 from latentwire.progress import Progress
 
 
@@ -110,6 +112,20 @@ def test_every_direction_trains(
     assert wire.answer("fire").label in task.labels
     if sender == receiver:
         assert wire.sender.lm is wire.receiver.lm
+
+
+def test_what_is_trained_is_what_is_scored(make_task: Callable[..., Task]) -> None:
+    lm, task = load_model("fake-gemma"), make_task()
+    letters = Task(task.spec.model_copy(update={"kind": "letter"}), task.base)
+    for one, right in ((task, ("red", "blue")), (letters, ("A", "B"))):
+        asker = Asker(one, lm, one.prompts[0])
+        for example in one.split("test"):
+            prompt = asker.soft_prompt(example)
+            answer = asker.right_answer(example)
+            assert example.target is not None and answer == right[example.target]
+            assert (
+                lm.answer_ids(prompt, answer) == asker.choice_ids(prompt, example)[example.target]
+            )
 
 
 def test_a_sample_is_seeded_and_said(
