@@ -268,7 +268,10 @@ def guarded(command: Callable[[], object]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("Interrupted. What was finished is kept; give the command again.", file=sys.stderr)
+        print(
+            "Interrupted. What was finished is kept; repeat the command (train: with --resume).",
+            file=sys.stderr,
+        )
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
