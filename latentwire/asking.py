@@ -1,14 +1,30 @@
-"""Where tasks meet models: an example becomes the prompt of one model, cut to its tokens."""
+"""Where tasks meet models: an example becomes the requests that one model is given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from latentwire.data import Example, Task
-from latentwire.data.spec import SplitName
+from latentwire.data.spec import Setting, SplitName
+from latentwire.data.templates import places
 from latentwire.errors import UsageError
 from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt, and what is asked for behind it.
+
+    Args:
+        prompt: With or without the mark for soft tokens.
+        answers: Token ids of each answer to be scored; none if the model is to write.
+        sizes: Bytes of each answer's text.
+    """
+
+    prompt: Prompt
+    answers: tuple[tuple[int, ...], ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 class Asker:
@@ -17,24 +33,33 @@ class Asker:
     Args:
         task: Gives the words.
         lm: Gives tokens, chat template and the limit of its context.
-        template: A reader template of the task with the place `{context}`.
+        template: A reader template of the task.
         max_tokens: Longest context in tokens of this model; the task's own limit by default.
+        setting: What stands in the prompt beside a message; the task's own by default.
     """
 
     def __init__(
-        self, task: Task, lm: LanguageModel, template: str, max_tokens: int | None = None
+        self,
+        task: Task,
+        lm: LanguageModel,
+        template: str,
+        max_tokens: int | None = None,
+        setting: Setting | None = None,
     ) -> None:
         self.task, self.lm, self.template = task, lm, template
+        self.setting = task.setting(setting)
         self.max_tokens = min(max_tokens or task.max_context_tokens, lm.max_tokens * 3 // 4)
         # What stands before the context is the same for all examples unless it names the example.
         head = template.partition("{context}")[0]
-        varies = "{question}" in head or ("{choices}" in head and not task.labels)
+        varies = {"question", "filled"} & set(places(head)) or (
+            "choices" in places(head) and not task.labels
+        )
         self._static = "" if varies else task.render(head, "", "", task.labels)
 
     def cut(self, example: Example) -> tuple[Example, bool]:
         """The example with its context cut to the limit, and whether anything was cut.
 
-        The protected tail (a question's choices) is never cut.
+        The protected tail (a question, its choices) is never cut.
         Raises: UsageError: If the context is empty.
         """
         if not example.context.strip():
@@ -46,36 +71,56 @@ class Asker:
             kept = ""
         room = max(self.max_tokens - (len(self.lm.token_ids(kept)) if kept else 0), 8)
         body, was_cut = self.lm.truncate(body, room)
-        return (replace(example, context=body + kept), True) if was_cut else (example, False)
+        if not was_cut:
+            return example, False
+        joint = "\n" if kept and not kept[0].isspace() else ""
+        return replace(example, context=body + joint + kept), True
 
-    def text(self, example: Example) -> str:
-        """The rendered prompt with the (cut) context inside."""
-        return self._render(self.cut(example)[0])
+    def read(self, example: Example) -> list[Request]:
+        """What a model is given that reads the (cut) text itself.
 
-    def text_prompt(self, example: Example) -> Prompt:
-        """The tokenised prompt with the (cut) context inside."""
-        return self.lm.prompt(self.text(example), self._static)
+        One request, whose prompt all answers follow; or, for a template with the place
+        `{filled}`, one request for each choice, behind which the same words are scored.
+        """
+        cut = self.cut(example)[0]
+        if "filled" not in places(self.template):
+            return [self._request(self.lm.prompt(self._render(cut), self._static), example)]
+        prompts = [self.lm.prompt(self._render(cut, filled=filled)) for filled in cut.contexts]
+        size = len(cut.continuation.encode())
+        return [Request(p, (self.lm.answer_ids(p, cut.continuation),), (size,)) for p in prompts]
 
-    def prompt_with(self, example: Example, context: str) -> Prompt:
-        """The tokenised prompt with another text in the context's place, uncut."""
-        return self.lm.prompt(self._render(replace(example, context=context)), self._static)
+    def hand(self, example: Example, text: str = MESSAGE_MARK) -> list[Request]:
+        """What a model is given that sees a hand-off in the context's place: soft tokens or a text.
 
-    def soft_prompt(self, example: Example) -> Prompt:
-        """The tokenised prompt with the mark for soft tokens in the context's place."""
-        return self.prompt_with(example, MESSAGE_MARK)
+        In the setting `shared` the hand-off stands before the prompt of a model that reads.
+        """
+        if self.setting == "shared":
+            reading = self._render(self.cut(example)[0])
+            return [self._request(self.lm.prompt(f"{text}\n{reading}"), example)]
+        handed = self._render(replace(example, context=text))
+        return [self._request(self.lm.prompt(handed, self._static), example)]
 
-    def choice_ids(self, prompt: Prompt, example: Example) -> list[tuple[int, ...]]:
-        """Token ids of every choice behind the prompt."""
-        return [self.lm.answer_ids(prompt, choice) for choice in self.task.answers(example)]
+    def right_answer(self, prompt: Prompt, example: Example) -> tuple[int, ...]:
+        """Ids of what the model should say: the right choice as it is scored, else the reference.
 
-    def right_answer(self, example: Example) -> str:
-        """What the model should say: the right choice as it is scored, else the reference."""
-        if example.target is None:
-            return example.references[0]
-        return self.task.answers(example)[example.target]
+        What is written ends as the task's answers end, so that a bridge learns to end it too.
+        """
+        if example.target is not None:
+            return self.lm.answer_ids(prompt, self.task.answers(example)[example.target])
+        if "\n" in self.task.stop and not self.lm.is_chat:
+            return self.lm.answer_ids(prompt, example.references[0] + "\n")
+        return (*self.lm.answer_ids(prompt, example.references[0]), *self.lm.end_ids[:1])
 
-    def _render(self, example: Example) -> str:
-        return self.task.render(self.template, example.context, example.question, example.choices)
+    def _request(self, prompt: Prompt, example: Example) -> Request:
+        answers = self.task.answers(example)
+        ids = tuple(self.lm.answer_ids(prompt, answer) for answer in answers)
+        return Request(prompt, ids, tuple(len(answer.encode()) for answer in answers))
+
+    def _render(self, example: Example, filled: str = "") -> str:
+        task = self.task
+        return task.render(
+            self.template, example.context, example.question, example.choices, filled
+        )
 
 
 SENDER_PROMPTS = ("raw", "aware")
@@ -87,6 +132,7 @@ def sender_texts(
     examples: Sequence[Example],
     sender_prompt: str = "raw",
     max_tokens: int | None = None,
+    setting: Setting | None = None,
 ) -> tuple[list[str], list[bool]]:
     """What the sender reads for each example, and whether its context was cut.
 
@@ -94,14 +140,32 @@ def sender_texts(
         task: The task.
         lm: The sending model.
         examples: Their contexts are cut to `max_tokens`.
-        sender_prompt: `raw`: the context alone; `aware`: the context and the task.
+        sender_prompt: `raw`: the text alone; `aware`: the text and the task, as a chat turn for
+            a chat model.
         max_tokens: In sender tokens; the task's limit by default.
+        setting: The task's own by default. Unless it is `split`, the text has the question, too.
     """
-    template = "{context}" if sender_prompt == "raw" else task.sender_prompt_aware
-    asker = Asker(task, lm, template, max_tokens)
+    setting = task.setting(setting)
+    if sender_prompt == "aware":
+        asker = Asker(task, lm, task.sender_prompt_aware, max_tokens)
+        cut = [asker.cut(example) for example in examples]
+        return [lm.turn(asker._render(e)) for e, _ in cut], [was_cut for _, was_cut in cut]
+    asker = Asker(task, lm, "{context}", max_tokens)
+    if task.asks and setting != "split":
+        examples = [_whole(task, example) for example in examples]
     cut = [asker.cut(example) for example in examples]
-    texts = [task.render(template, e.context, e.question, e.choices) for e, _ in cut]
-    return texts, [was_cut for _, was_cut in cut]
+    return [e.context for e, _ in cut], [was_cut for _, was_cut in cut]
+
+
+def _whole(task: Task, example: Example) -> Example:
+    """The example with its question in the context, safe from being cut."""
+    before, _, after = task.whole.partition("{context}")
+    head, tail = (task.render(part, "", example.question, ()) for part in (before, after))
+    return replace(
+        example,
+        context=head + example.context + tail,
+        protected=example.protected + tail,
+    )
 
 
 def take(task: Task, split: SplitName, limit: int | None, seed: int) -> list[Example]:

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from latentwire.answering import Response, respond
 from latentwire.asking import SENDER_PROMPTS, Asker, sender_texts
 from latentwire.bridge import Bridge, Calibration, build_bridge
 from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
 from latentwire.data import Example, Task
-from latentwire.data.spec import TaskSpec
+from latentwire.data.spec import Setting, TaskSpec
 from latentwire.errors import BridgeError, MessageError, PairMismatchError, UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates, load_model
@@ -32,6 +33,8 @@ class WireSpec:
         soft_tokens: Length of a message.
         layers: Sender layers the bridge reads.
         sender_prompt: `raw`: the sender reads the text alone; `aware`: the text and the task.
+        setting: What the sender reads and what the receiver is asked (`Task.setting`); None
+            leaves it to the task.
         max_tokens: Longest text in sender tokens; None leaves it to the task.
         encoding: How a message is written: `fp16` or `fp32`.
         options: Options of the bridge's kind.
@@ -41,6 +44,7 @@ class WireSpec:
     soft_tokens: int
     layers: tuple[int, ...]
     sender_prompt: str = "raw"
+    setting: Setting | None = None
     max_tokens: int | None = None
     encoding: str = "fp16"
     options: dict[str, Any] = field(default_factory=dict)
@@ -51,8 +55,9 @@ class Answer:
     """What the receiver answers.
 
     Args:
-        label: The best choice.
-        scores: Probability of every choice among the choices, in the task's order.
+        label: The best choice, or the text that the receiver wrote.
+        scores: Probability of every choice among the choices, in the task's order; none for a
+            written answer.
         truncated: Whether the text was longer than the sender reads.
     """
 
@@ -91,6 +96,7 @@ class Wire:
         soft_tokens: int = 8,
         layer: int | Sequence[int] | None = None,
         sender_prompt: str = "raw",
+        setting: Setting | None = None,
         max_tokens: int | None = None,
         seed: int = 0,
         device: str = "auto",
@@ -108,6 +114,7 @@ class Wire:
             soft_tokens: Length of a message.
             layer: Sender layer(s) to read; a fifth of the depth by default.
             sender_prompt: `raw` or `aware`.
+            setting: `blind`, `shared` or `split`; the task's own by default.
             max_tokens: Longest text in sender tokens; the task's limit by default.
             seed: Of the bridge's first weights.
             device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`.
@@ -135,6 +142,7 @@ class Wire:
             soft_tokens=soft_tokens,
             layers=layers,
             sender_prompt=sender_prompt,
+            setting=setting,
             max_tokens=max_tokens,
             options=options,
         )
@@ -252,8 +260,8 @@ class Wire:
 
     def sender_texts(self, task: Task, examples: Sequence[Example]) -> tuple[list[str], list[bool]]:
         """What the sender reads for each example, cut to length, and whether it was cut."""
-        spec = self.spec
-        return sender_texts(task, self.sender.lm, examples, spec.sender_prompt, spec.max_tokens)
+        spec, lm = self.spec, self.sender.lm
+        return sender_texts(task, lm, examples, spec.sender_prompt, spec.max_tokens, spec.setting)
 
     @torch.inference_mode()
     def soft_tokens(self, states: SenderStates) -> Float[Tensor, "b k dr"]:
@@ -261,83 +269,103 @@ class Wire:
         device = self.receiver.lm.device
         return self.bridge(states.states.to(device), states.mask.to(device))  # type: ignore[no-any-return]
 
-    def send(self, texts: Sequence[str]) -> list[Message]:
+    def send(self, texts: Sequence[str], questions: Sequence[str] | None = None) -> list[Message]:
         """One message for each text: what would travel to the receiver's machine.
 
-        Raises: UsageError: If a text is empty.
+        Args:
+            texts: What the sender reads.
+            questions: One for each text, for tasks whose items have a question of their own.
+        Raises: UsageError: If a text is empty or a question is missing.
         """
-        return self._send(texts)[0]
+        return self._send(self._examples(texts, questions))[0]
 
     def receive(
-        self, messages: Sequence[Message], examples: Sequence[Example] | None = None
-    ) -> list[Tensor]:
-        """Choice scores (c,) for each message.
+        self, messages: Sequence[Message], questions: Sequence[str] | None = None
+    ) -> list[Response]:
+        """What the receiver answers to each message.
 
         Args:
             messages: Made by this wire's bridge.
-            examples: What is asked and the choices; the task's own by default.
-        Raises: MessageError: If another bridge made a message.
+            questions: What it is asked, for tasks whose items have a question of their own.
+        Raises:
+            MessageError: If another bridge made a message.
+            UsageError: If a question is missing.
         """
-        task = self._need_task()
-        for message in messages:
-            if message.bridge != self.fingerprint:
-                raise MessageError(
-                    f"The message was made by bridge {message.bridge}, this wire has "
-                    f"{self.fingerprint}: its soft tokens mean nothing here."
-                )
-        if examples is None:
-            examples = [self._example(task, "-") for _ in messages]
-        soft = torch.stack([message.soft for message in messages])
-        return self.score(task, examples, soft.to(self.receiver.lm.device), ranking_only=True)
+        return self._receive(messages, self._examples(["-"] * len(messages), questions))
 
-    def score(
+    def respond(
         self,
         task: Task,
         examples: Sequence[Example],
         soft: Float[Tensor, "b k dr"],
         *,
         ranking_only: bool = False,
-    ) -> list[Tensor]:
-        """Log-likelihood of every choice for each example, given its soft tokens."""
+    ) -> list[Response]:
+        """The receiver's answer to each example, given its soft tokens."""
         asker = self.asker(task)
-        prompts = [asker.soft_prompt(example) for example in examples]
-        choices = [asker.choice_ids(p, e) for p, e in zip(prompts, examples)]
-        return self.receiver.score_choices(prompts, choices, soft, ranking_only=ranking_only)
+        requests = [asker.hand(example) for example in examples]
+        return respond(self.receiver, task, requests, soft, ranking_only=ranking_only)
 
     def asker(self, task: Task) -> Asker:
         """Renders what the receiver reads around the soft tokens."""
-        return Asker(task, self.receiver.lm, task.prompts[0])
+        setting = task.setting(self.spec.setting)
+        template = task.handed_prompts(setting)[0]
+        return Asker(task, self.receiver.lm, template, self.spec.max_tokens, setting)
 
     @overload
-    def answer(self, text: str) -> Answer: ...
+    def answer(self, text: str, question: str | None = None) -> Answer: ...
     @overload
-    def answer(self, text: list[str] | tuple[str, ...]) -> list[Answer]: ...
-    def answer(self, text: str | list[str] | tuple[str, ...]) -> Answer | list[Answer]:
+    def answer(
+        self, text: list[str] | tuple[str, ...], question: Sequence[str] | None = None
+    ) -> list[Answer]: ...
+    def answer(
+        self,
+        text: str | list[str] | tuple[str, ...],
+        question: str | Sequence[str] | None = None,
+    ) -> Answer | list[Answer]:
         """Let the sender read, the message travel and the receiver answer the task's question.
 
         Args:
             text: One text, or several that are then run as one batch.
-        Raises: UsageError: If the wire was not trained on a task yet, or a text is empty.
+            question: The question about it (or about each), for tasks whose items have one.
+        Raises: UsageError: If the wire was not trained on a task yet, a text is empty or a
+            question is missing.
         """
         task = self._need_task()
-        messages, cut = self._send([text] if isinstance(text, str) else text)
+        one = isinstance(text, str)
+        texts = [text] if isinstance(text, str) else text
+        questions = [question] if isinstance(question, str) else question
+        examples = self._examples(texts, questions)
+        messages, cut = self._send(examples)
         answers = []
-        for scores, was_cut in zip(self.receive(messages), cut):
-            shares = scores.softmax(-1).tolist()
+        for response, was_cut in zip(self._receive(messages, examples), cut):
+            if response.text is not None:
+                answers.append(Answer(response.text, {}, was_cut))
+                continue
+            shares = torch.tensor(response.scores).softmax(-1).tolist()
             best = max(range(len(shares)), key=shares.__getitem__)
             answers.append(Answer(task.labels[best], dict(zip(task.labels, shares)), was_cut))
-        return answers[0] if isinstance(text, str) else answers
+        return answers[0] if one else answers
 
     def pack(self, soft: Float[Tensor, "b k dr"]) -> list[Message]:
         """Soft tokens as messages of this wire."""
         return [Message(row, self.fingerprint, self.spec.encoding) for row in soft]
 
-    def _send(self, texts: Sequence[str]) -> tuple[list[Message], list[bool]]:
-        task = self._need_task()
-        read, cut = self.sender_texts(task, [self._example(task, text) for text in texts])
+    def _send(self, examples: Sequence[Example]) -> tuple[list[Message], list[bool]]:
+        read, cut = self.sender_texts(self._need_task(), examples)
         soft = self.soft_tokens(self.sender.encode(read, self.spec.layers))
         # Through bytes, so that a message that never leaves the machine is rounded all the same.
         return [Message.from_bytes(m.to_bytes()) for m in self.pack(soft)], cut
+
+    def _receive(self, messages: Sequence[Message], examples: Sequence[Example]) -> list[Response]:
+        for message in messages:
+            if message.bridge != self.fingerprint:
+                raise MessageError(
+                    f"The message was made by bridge {message.bridge}, this wire has "
+                    f"{self.fingerprint}: its soft tokens mean nothing here."
+                )
+        soft = torch.stack([message.soft for message in messages]).to(self.receiver.lm.device)
+        return self.respond(self._need_task(), examples, soft, ranking_only=True)
 
     def _need_task(self) -> Task:
         if self.task is None:
@@ -346,15 +374,32 @@ class Wire:
             )
         return self.task
 
-    def _example(self, task: Task, text: str) -> Example:
-        if not task.labels:
+    def _examples(self, texts: Sequence[str], questions: Sequence[str] | None) -> list[Example]:
+        """Texts as examples of the task, without a right answer."""
+        task = self._need_task()
+        if not task.labels and task.kind != "generation":
             raise UsageError(
                 f"The choices of task '{task.name}' differ from example to example: "
-                "use wire.score(task, examples, soft)."
+                "use wire.respond(task, examples, soft)."
             )
-        if not text.strip():
+        if task.setting(self.spec.setting) == "shared":
+            raise UsageError(
+                "In the setting 'shared' the receiver reads the text, too: "
+                "use wire.respond(task, examples, soft)."
+            )
+        asked = [question for question in questions or () if question.strip()]
+        if len(asked) != (len(texts) if task.asks else 0):
+            wants = "one question for each text" if task.asks else "no question beside the text"
+            raise UsageError(
+                f"Task '{task.name}' wants {wants}; it was given {len(texts)} text(s) and "
+                f"{len(asked)} question(s)."
+            )
+        if not all(text.strip() for text in texts):
             raise UsageError("The text is empty: there is nothing to send.")
-        return Example("", text, "", task.labels, None, ())
+        return [
+            Example("", text, question, task.labels, None, ())
+            for text, question in zip(texts, asked or [""] * len(texts))
+        ]
 
 
 def default_layer(n_layers: int) -> int:

@@ -35,6 +35,20 @@ SenderOption = Annotated[
 ReceiverOption = Annotated[str | None, typer.Option("--receiver", help="As --sender.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
+SettingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--setting",
+        help="blind: the sender reads all, the receiver sees the message alone; shared: both "
+        "read all; split: text to the sender, question to the receiver. Default: the task's.",
+    ),
+]
+SenderPromptOption = Annotated[
+    str,
+    typer.Option(
+        "--sender-prompt", help="raw: the sender reads the text alone; aware: text and task."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="A seeded random sample, not all.")
@@ -66,7 +80,8 @@ def train(
     layer: Annotated[
         list[int] | None, typer.Option(help="Sender layer; repeat for several.")
     ] = None,
-    sender_prompt: Annotated[str, typer.Option(help="raw or aware.")] = "raw",
+    sender_prompt: SenderPromptOption = "raw",
+    setting: SettingOption = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=8, help="Longest text in tokens; default: the task's.")
     ] = None,
@@ -112,6 +127,7 @@ def train(
     # Wrong settings and names are told before a model is loaded.
     config = TrainConfig.of(seed=seed, **{k: v for k, v in given.items() if v is not None})
     loaded = load_task(task)
+    asked = loaded.setting(setting)  # type: ignore[arg-type]
     progress = default_progress()
     wire = Wire.build(
         sender,
@@ -121,6 +137,7 @@ def train(
         soft_tokens=soft_tokens,
         layer=layer or None,
         sender_prompt=sender_prompt,
+        setting=asked,
         max_tokens=max_tokens,
         seed=seed,
         device=device,
@@ -162,6 +179,8 @@ def evaluate_command(
     pair: PairOption = None,
     sender: SenderOption = None,
     receiver: ReceiverOption = None,
+    sender_prompt: SenderPromptOption = "raw",
+    setting: SettingOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     limit: LimitOption = None,
     relay_limit: Annotated[
@@ -190,8 +209,11 @@ def evaluate_command(
     loaded = load_task(task) if task else None
     progress = default_progress()
     if run is not None:
-        if pair:
-            raise UsageError("--pair goes without --run: a run knows its pair.")
+        if pair or sender_prompt != "raw":
+            raise UsageError(
+                "--pair and --sender-prompt go without --run: a run knows its pair and how its "
+                "sender is asked."
+            )
         wire: Any = Wire.from_pretrained(
             run, sender=sender, receiver=receiver, device=device, dtype=dtype, progress=progress
         )
@@ -206,6 +228,8 @@ def evaluate_command(
         wire,
         loaded,
         methods=method,
+        setting=setting,  # type: ignore[arg-type]
+        sender_prompt=sender_prompt,
         controls=controls,
         split=split,  # type: ignore[arg-type]
         limit=limit,

@@ -10,6 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 _MIN_WIDTH = 120
+METRIC_NAMES = {
+    "acc": "accuracy",
+    "acc_norm": "acc_norm",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "final_number": "right number",
+    "rouge_l": "ROUGE-L",
+}
 
 
 def stdout_console() -> Console:
@@ -28,28 +36,37 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """Method, accuracy with interval, ms per example, speed-up over the text relay, bytes."""
-    pair = results["pair"]
+    """Method, score with interval, ms per example, speed-up over the text relay, bytes."""
+    pair, metric, asked = results["pair"], results["metric"], results["asked"]
+    others = _other_metrics(results)
+    unparsed = any(row["unparsed"] for row in results["methods"].values())
+    chance = f", chance {100 * results['chance']:.1f} %" if results["chance"] else ""
     table = Table(
         title=(
-            f"{results['task']}, {results['split']} split, {results['n']} examples, chance "
-            f"{100 * results['chance']:.1f} %\n{pair['sender']} -> {pair['receiver']}"
+            f"{results['task']}, {results['split']} split, {results['n']} examples{chance}\n"
+            f"{pair['sender']} -> {pair['receiver']}, setting {asked['setting']}, the sender's "
+            f"prompt {asked['sender_prompt']}"
         ),
         title_justify="left",
     )
     for column in ("method", "what it is"):
         table.add_column(column, no_wrap=True)
-    for column in ("accuracy %", "95 % interval", "n", "ms", "vs relay", "bytes"):
+    columns = [f"{METRIC_NAMES[metric]} %", "95 % interval"]
+    columns += [f"{METRIC_NAMES[other]} %" for other in others]
+    columns += ["n", *(["unparsed"] if unparsed else []), "ms", "vs relay", "bytes"]
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     relay_ms = _ms(results["methods"].get("text_relay", {}))
     for name, row in results["methods"].items():
-        score, ms = row["accuracy"], _ms(row)
+        score, ms = _score(row, results), _ms(row)
         table.add_row(
             name,
             row["about"],
             f"{100 * score['value']:.1f}",
             f"{100 * score['ci_low']:.1f} - {100 * score['ci_high']:.1f}",
+            *(f"{100 * row['metrics'][other]['value']:.1f}" for other in others),
             f"{score['n']}",
+            *([f"{row['unparsed']}"] if unparsed else []),
             "" if ms is None else f"{ms:.0f}",
             "" if ms is None or relay_ms is None else f"{relay_ms / ms:.1f}x",
             "" if row["bytes"] is None else f"{row['bytes']:,.0f}",
@@ -59,26 +76,31 @@ def results_table(results: dict[str, Any]) -> Table:
 
 def meaning(results: dict[str, Any]) -> list[str]:
     """Two sentences on what the bridge's numbers mean, computed, also when they are bad."""
-    methods = results["methods"]
-    return [_channel_sentence(methods, results["chance"]), _rivals_sentence(results)]
+    return [_channel_sentence(results), _rivals_sentence(results)]
 
 
-def _channel_sentence(methods: dict[str, Any], chance: float) -> str:
+def _channel_sentence(results: dict[str, Any]) -> str:
+    methods, chance = results["methods"], results["chance"]
     bridge = methods["bridge"]
-    score = bridge["accuracy"]
-    text = (
-        f"From {bridge['bytes']:,.0f} bytes of soft tokens alone the receiver gets "
-        f"{_percent(score)} of {score['n']} examples right"
-    )
+    score = _score(bridge, results)
+    alone = "" if results["asked"]["setting"] == "shared" else " alone"
+    text = f"From {bridge['bytes']:,.0f} bytes of soft tokens{alone} the receiver "
+    if results["metric"] in ("acc", "acc_norm", "exact_match", "final_number"):
+        text += f"gets {_percent(score)} of {score['n']} examples right"
+    else:
+        name = METRIC_NAMES[results["metric"]]
+        text += f"writes answers worth {_percent(score)} {name} on {score['n']} examples"
     controls = [name for name in ("zero", "random", "shuffled") if name in methods]
     if controls:
-        listed = ", ".join(f"{name} {_share(methods[name]['accuracy'])}" for name in controls)
-        best = max(methods[name]["accuracy"]["ci_high"] for name in controls)
-        if score["ci_low"] > best:
-            text += f"; with tampered messages it falls to {listed} (chance {100 * chance:.0f} %), "
+        scores = {name: _score(methods[name], results) for name in controls}
+        listed = ", ".join(f"{name} {_share(found)}" for name, found in scores.items())
+        if chance:
+            listed += f"; chance {100 * chance:.0f} %"
+        if score["ci_low"] > max(found["ci_high"] for found in scores.values()):
+            text += f"; with tampered messages it falls ({listed}), "
             text += "so the messages carry what the text was about"
         else:
-            text += f"; tampered messages do as well ({listed}, chance {100 * chance:.0f} %), "
+            text += f"; tampered messages do as well ({listed}), "
             text += "so nothing is shown to be communicated"
     relay, own = _ms(methods.get("text_relay", {})), _ms(bridge)
     if relay and own:
@@ -110,7 +132,22 @@ def _rivals_sentence(results: dict[str, Any]) -> str:
         parts.append(f"loses to {_listed(groups['worse'])}")
     if not parts:
         return "No baseline was run beside it, so it is not known whether cheaper means do as well."
-    return f"On the same examples the bridge {'; it '.join(parts)} (exact McNemar)."
+    exact = all(c["test"] == "mcnemar" for c in results["comparisons"])
+    test = "exact McNemar" if exact else "paired permutation test"
+    return f"On the same examples the bridge {'; it '.join(parts)} ({test})."
+
+
+def _score(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """The primary score of a method."""
+    return dict(row["metrics"][results["metric"]])
+
+
+def _other_metrics(results: dict[str, Any]) -> list[str]:
+    """Metrics that say something the primary one does not."""
+    rows = [row["metrics"] for row in results["methods"].values()]
+    primary = results["metric"]
+    others = [name for name in rows[0] if name != primary]
+    return [o for o in others if any(row[o]["value"] != row[primary]["value"] for row in rows)]
 
 
 def _ms(row: dict[str, Any]) -> float | None:

@@ -56,18 +56,25 @@ def show(
     task: Annotated[str, typer.Argument(help="Task name or YAML file.")],
     example: Annotated[int, typer.Option(min=0, help="Number of the example.")] = 0,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    sender_prompt: Annotated[str, typer.Option(help="raw or aware.")] = "raw",
+    sender_prompt: Annotated[
+        str, typer.Option(help="raw: the text alone; aware: text and task.")
+    ] = "raw",
+    setting: Annotated[
+        str | None, typer.Option(help="blind, shared or split; default: the task's.")
+    ] = None,
     pair: Annotated[str | None, typer.Option(help="Preset of models.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=8, help="Token limit.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print exactly what the sender and the receiver would read for one example."""
-    found = _reading(task, example, split, sender_prompt, pair, max_tokens)
+    found = _reading(task, example, split, sender_prompt, setting, pair, max_tokens)
     if as_json:
         print_json(found)
         return
     console = stdout_console()
-    head = {k: found[k] for k in ("task", "id", "choices", "references")}
+    head = {
+        k: found[k] for k in ("task", "id", "setting", "sender_prompt", "choices", "references")
+    }
     console.print("  ".join(f"{k}: {v}" for k, v in head.items()), markup=False, soft_wrap=True)
     for title in ("sender reads", "receiver reads", "a text method reads"):
         part = found[title]
@@ -100,6 +107,7 @@ def _reading(
     number: int,
     split: str,
     sender_prompt: str,
+    setting: str | None,
     pair: str | None,
     max_tokens: int | None,
 ) -> dict[str, Any]:
@@ -115,9 +123,11 @@ def _reading(
         raise DataError(f"'{task.name}' has no {split} examples.")
     example = examples[number]
     sender, receiver = load_pair(None, None, pair=pair)
-    (read,), (cut,) = sender_texts(task, sender, [example], sender_prompt, max_tokens)
-    asker = Asker(task, receiver, task.prompts[0], max_tokens)
-    soft, text = asker.soft_prompt(example), asker.text_prompt(example)
+    asked = task.setting(setting)  # type: ignore[arg-type]
+    (read,), (cut,) = sender_texts(task, sender, [example], sender_prompt, max_tokens, asked)
+    handed = Asker(task, receiver, task.handed_prompts(asked)[0], max_tokens, asked)
+    asker = Asker(task, receiver, task.prompts[0], max_tokens, asked)
+    soft, text = handed.hand(example)[0].prompt, asker.read(example)[0].prompt
     around = (
         receiver.tokenizer.decode(list(soft.before)),
         receiver.tokenizer.decode(list(soft.after)),
@@ -125,6 +135,8 @@ def _reading(
     return {
         "task": task.name,
         "id": example.id,
+        "setting": asked,
+        "sender_prompt": sender_prompt,
         "choices": list(task.answers(example)),
         "references": list(example.references),
         "sender reads": {

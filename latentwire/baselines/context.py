@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
-from latentwire.asking import Asker, sender_texts
+from latentwire.answering import respond
+from latentwire.asking import Asker, Request, sender_texts
 from latentwire.catalogue import Catalogue
 from latentwire.data import Example, Task
+from latentwire.data.spec import Setting
 from latentwire.errors import UsageError
-from latentwire.eval.method import Method
-from latentwire.models import LanguageModel, Prompt, Receiver, Sender
-from latentwire.models.batching import by_length
+from latentwire.eval.method import Method, Prediction
+from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress
 from latentwire.wire import Wire
@@ -35,6 +38,7 @@ class Context:
         wire: The trained wire, for methods that send soft tokens.
         layers: Sender layers that probes read: those of the wire.
         sender_prompt: What the sender reads when its states are taken: `raw` or `aware`.
+        setting: What the sender reads and the receiver is asked: `blind`, `shared`, `split`.
         max_tokens: Longest text, in tokens of whoever reads it; the task's limit if None.
         train_limit: How many training examples methods that learn may use: as many as the bridge.
         seed: Of samples, controls and fits.
@@ -49,12 +53,16 @@ class Context:
     wire: Wire | None = None
     layers: tuple[int, ...] = ()
     sender_prompt: str = "raw"
+    setting: Setting | None = None
     max_tokens: int | None = None
     train_limit: int | None = None
     seed: int = 0
     batch_size: int = 32
     prompt_val_limit: int = 64
     relay_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        self.setting = self.task.setting(self.setting)
 
     @cached_property
     def cache(self) -> StateCache:
@@ -74,35 +82,58 @@ class Context:
 
     def sender_texts(self, examples: Sequence[Example]) -> list[str]:
         """What the sender reads when its states are taken."""
-        lm = self.sender.lm
-        return sender_texts(self.task, lm, examples, self.sender_prompt, self.max_tokens)[0]
+        texts, _ = sender_texts(
+            self.task,
+            self.sender.lm,
+            examples,
+            self.sender_prompt,
+            self.max_tokens,
+            self.setting,
+        )
+        return texts
 
     def asker(self, lm: LanguageModel, template: str) -> Asker:
         """Renders a template for a model; the limit counts in tokens of that model."""
-        return Asker(self.task, lm, template, self.max_tokens)
+        return Asker(self.task, lm, template, self.max_tokens, self.setting)
 
-    def score_text(
+    def answer(
         self,
         reader: Receiver,
-        asker: Asker,
         examples: Sequence[Example],
-        prompts: Sequence[Prompt],
+        requests: Sequence[Sequence[Request]],
         progress: Progress,
         title: str,
         *,
+        soft: Float[Tensor, "b k dr"] | None = None,
         ranking_only: bool = False,
-    ) -> list[Tensor]:
-        """Choice scores of text prompts, in their order, batched by length."""
-        scores: list[Tensor | None] = [None] * len(examples)
-        with progress.task(title, len(examples)) as bar:
-            for index in by_length([len(p.before) for p in prompts], self.batch_size):
-                part = [prompts[i] for i in index]
-                choices = [asker.choice_ids(prompts[i], examples[i]) for i in index]
-                found = reader.score_choices(part, choices, ranking_only=ranking_only)
-                for i, row in zip(index, found):
-                    scores[i] = row
-                bar.advance(len(index))
-        return [row for row in scores if row is not None]
+        sent: Sequence[dict[str, Any]] | None = None,
+    ) -> list[Prediction]:
+        """Let a model answer and read its answers: the one way for every method.
+
+        Args:
+            reader: The answering model.
+            examples: What is asked.
+            requests: What the model is given for each example.
+            progress: Told of each batch.
+            title: Of the progress bar.
+            soft: Soft tokens of each example, or None if prompts are text.
+            ranking_only: Only the best choice matters.
+            sent: More fields of each prediction: what was sent.
+        """
+        with progress.task(title, sum(map(len, requests))) as bar:
+            responses = respond(
+                reader,
+                self.task,
+                requests,
+                soft,
+                batch_size=self.batch_size,
+                ranking_only=ranking_only,
+                on_batch=bar.advance,
+            )
+        return [
+            Prediction.of(self.task, example, response, **more)
+            for example, response, more in zip(examples, responses, sent or [{}] * len(examples))
+        ]
 
     def prompt_val(self) -> list[Example]:
         """The val examples on which prompts are chosen."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from latentwire.asking import take
 from latentwire.baselines.context import METHODS, Context
 from latentwire.data import Example, Task
-from latentwire.data.spec import SplitName
+from latentwire.data.spec import Setting, SplitName
 from latentwire.errors import UsageError
 from latentwire.eval.method import Method, Prediction
 from latentwire.eval.runner import Results, compare_all, run_method, summarise
@@ -29,6 +30,8 @@ def evaluate(
     task: Task,
     *,
     methods: Sequence[str] | None = None,
+    setting: Setting | None = None,
+    sender_prompt: str = "raw",
     controls: bool = True,
     split: SplitName = "test",
     limit: int | None = None,
@@ -45,6 +48,8 @@ def evaluate(
         wire: A trained wire; or (sender, receiver) for methods that need none.
         task: The task; for a wire the one it was trained on, or one asked alike.
         methods: Names; by default the bridge (if there is a wire), its controls and all baselines.
+        setting: How a bare pair is asked (`Task.setting`); a wire knows its own.
+        sender_prompt: What the sender of a bare pair reads: `raw` or `aware`; likewise.
         controls: False leaves the controls out of that default.
         split: `test` by default, the whole of it.
         limit: Answer a seeded random sample of so many examples instead.
@@ -56,12 +61,8 @@ def evaluate(
         progress: A bar on a terminal, lines in a log by default.
     Raises: UnknownNameError, UsageError, DataError.
     """
-    if task.kind == "generation":
-        raise UsageError(
-            f"Task '{task.name}' has no choices; only tasks of kind choice or letter are scored."
-        )
     progress = progress or default_progress()
-    context = _context(wire, task, seed)
+    context = _context(wire, task, seed, setting, sender_prompt)
     context.prompt_val_limit = prompt_val_limit
     names = list(methods or _default_methods(context, controls))
     built = [METHODS.get(name)(context) for name in names]
@@ -85,7 +86,9 @@ def evaluate(
         task=task.name,
         split=split,
         n=len(examples),
+        metric=task.metric,
         chance=task.chance,
+        asked=_asked(context),
         pair={"sender": context.sender.lm.name, "receiver": context.receiver.lm.name},
         methods={m.name: summarise(m, predictions[m.name], timings.get(m.name)) for m in built},
         comparisons=compare_all(predictions),
@@ -105,17 +108,36 @@ def _sample(examples: Sequence[Example], limit: int, seed: int) -> list[Example]
 
 
 def _default_methods(context: Context, controls: bool) -> list[str]:
+    # A probe needs labels that are the same for every example.
     baselines = [n for n in BASELINES if n != "linear_probe" or context.task.labels]
     if context.wire is None:
         return baselines
     return ["bridge", *(CONTROLS if controls else ()), *baselines]
 
 
-def _context(wire: Wire | tuple[LanguageModel, LanguageModel], task: Task, seed: int) -> Context:
+def _context(
+    wire: Wire | tuple[LanguageModel, LanguageModel],
+    task: Task,
+    seed: int,
+    setting: Setting | None,
+    sender_prompt: str,
+) -> Context:
     if isinstance(wire, tuple):
         sender, receiver = wire
-        layers = (default_layer(sender.n_layers),)
-        return Context(task, Sender(sender), Receiver(receiver), None, layers, seed=seed)
+        return Context(
+            task,
+            Sender(sender),
+            Receiver(receiver),
+            layers=(default_layer(sender.n_layers),),
+            sender_prompt=sender_prompt,
+            setting=setting,
+            seed=seed,
+        )
+    if setting not in (None, task.setting(wire.spec.setting)):
+        raise UsageError(
+            f"The bridge was trained in the setting '{task.setting(wire.spec.setting)}'; it "
+            f"cannot be asked in '{setting}'. Train one with --setting {setting}."
+        )
     return Context(
         task,
         wire.sender,
@@ -123,6 +145,7 @@ def _context(wire: Wire | tuple[LanguageModel, LanguageModel], task: Task, seed:
         wire,
         wire.spec.layers,
         wire.spec.sender_prompt,
+        wire.spec.setting,
         wire.spec.max_tokens,
         wire.training.get("train_limit"),
         seed,
@@ -139,16 +162,56 @@ def _time(
     return time_methods(racing, task.sample("val", timed + 1, seed), progress=progress)
 
 
+def _asked(context: Context) -> dict[str, Any]:
+    """How the task was asked, in words of the command line."""
+    return {
+        "setting": context.setting,
+        "sender_prompt": context.sender_prompt,
+        "max_tokens": context.max_tokens or context.task.max_context_tokens,
+        "chat": {"sender": context.sender.lm.is_chat, "receiver": context.receiver.lm.is_chat},
+    }
+
+
 def _notes(
     context: Context, examples: Sequence[Example], split: str, limit: int | None
 ) -> list[str]:
-    task, sender = context.task, context.sender.lm
-    limit_tokens = context.max_tokens or task.max_context_tokens
-    asker = context.asker(sender, "{context}")
-    n_cut = sum(asker.cut(example)[1] for example in examples)
-    notes = [*task.notes(), f"the sender's states are taken on the {context.sender_prompt} text"]
-    if n_cut:
-        notes.append(f"{n_cut} of {len(examples)} texts were cut to {limit_tokens} tokens")
+    task, asked = context.task, _asked(context)
+    turns = {True: "a chat turn", False: "plain text"}
+    notes = [
+        *task.notes(),
+        f"setting {asked['setting']}; the sender's states are taken on the "
+        f"{asked['sender_prompt']} text; prompts are {turns[asked['chat']['sender']]} for the "
+        f"sender, {turns[asked['chat']['receiver']]} for the receiver",
+    ]
+    for role, lm in (("sender", context.sender.lm), ("receiver", context.receiver.lm)):
+        asker = context.asker(lm, "{context}")
+        if n_cut := sum(asker.cut(example)[1] for example in examples):
+            notes.append(
+                f"{n_cut} of {len(examples)} texts were cut to {asker.max_tokens} tokens of the "
+                f"{role}; questions and choices never are"
+            )
+    notes += _collision_notes(context, examples)
     if limit is not None:
         notes.append(f"a seeded random sample of {len(examples)} {split} examples")
     return notes
+
+
+def _collision_notes(context: Context, examples: Sequence[Example]) -> list[str]:
+    """How often the first token cannot tell choices apart, and how often nothing can."""
+    if context.task.kind == "generation":
+        return []
+    asker = context.asker(context.receiver.lm, context.task.prompts[0])
+    first = same = 0
+    for example in examples:
+        answers = asker.hand(example)[0].answers
+        first += len({ids[0] for ids in answers}) < len(answers)
+        same += len(set(answers)) < len(answers)
+    found = []
+    if first:
+        found.append(
+            f"in {first} of {len(examples)} examples choices share their first token for the "
+            "receiver: whole choices are scored, always"
+        )
+    if same:
+        found.append(f"in {same} of {len(examples)} examples two choices are the same words")
+    return found

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
+
+from latentwire.eval.method import Prediction
 
 K = TypeVar("K")
 
 
-def best_prompt(val_accuracy: dict[K, float]) -> K:
-    """The candidate with the highest val accuracy, the first of equals."""
-    return max(val_accuracy, key=val_accuracy.__getitem__)
+def mean_value(predictions: Sequence[Prediction]) -> float:
+    """Mean of the task's primary metric."""
+    return sum(p.value for p in predictions) / len(predictions)
+
+
+def best_prompt(on_val: dict[K, float]) -> K:
+    """The candidate with the highest score on val, the first of equals."""
+    return max(on_val, key=on_val.__getitem__)

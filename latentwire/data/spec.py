@@ -19,6 +19,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "letter": ("acc", "acc_norm"),
     "generation": ("exact_match", "f1", "rouge_l", "final_number"),
 }
+Setting = Literal["blind", "shared", "split"]
+SETTINGS: tuple[Setting, ...] = ("blind", "shared", "split")
 _READER_PLACES = {"context", "question", "labels", "choices"}
 
 
@@ -144,7 +146,9 @@ class TaskSpec(_Strict):
     prompts: list[str] = Field(min_length=3)
     relay_prompts: list[str] = Field(min_length=3)
     sender_prompt_aware: str
-    harness_prompt: str = ""  # the template of lm-evaluation-harness, for parity runs
+    whole: str = "{context}\n{question}"  # context and question where one reader sees both
+    blind_prompts: list[str] = Field(default=["{context}\nAnswer:"], min_length=1)
+    harness_prompt: str = ""  # the template of lm-evaluation-harness
     max_context_tokens: int = Field(gt=0)
     max_new_tokens: int = Field(default=0, ge=0)
     stop: list[str] = []
@@ -159,6 +163,8 @@ class TaskSpec(_Strict):
             *((f"prompts.{i}", text) for i, text in enumerate(self.prompts)),
             *((f"relay_prompts.{i}", text) for i, text in enumerate(self.relay_prompts)),
             ("sender_prompt_aware", self.sender_prompt_aware),
+            *((f"blind_prompts.{i}", text) for i, text in enumerate(self.blind_prompts)),
+            ("whole", self.whole),
         ]
         if self.harness_prompt:
             templates.append(("harness_prompt", self.harness_prompt))
@@ -166,12 +172,25 @@ class TaskSpec(_Strict):
             n = places(text).count("context")
             if n != 1 and key != "harness_prompt":
                 found.append(f"{key}: {{context}} must appear exactly once, found {n} times")
-            if unknown := sorted(set(places(text)) - _READER_PLACES):
-                known = ", ".join(f"{{{place}}}" for place in sorted(_READER_PLACES))
+            if unknown := sorted(set(places(text)) - self._places(key)):
+                known = ", ".join(f"{{{place}}}" for place in sorted(self._places(key)))
                 found.append(f"{key}: unknown place {{{unknown[0]}}}; allowed: {known}")
             if text != text.rstrip():
                 found.append(f"{key}: ends with white space; end right before the answer")
+        asks = ["question" in places(text) for text in self.prompts]
+        if any(asks) and not all(asks):
+            found.append("prompts: {question} must be in all of them or in none")
         return found
+
+    def _places(self, key: str) -> set[str]:
+        """Places that the template under a key may have."""
+        if key.startswith("blind_prompts"):
+            return _READER_PLACES - {"question"}
+        if key == "whole":
+            return {"context", "question"}
+        if key == "harness_prompt" and self.example.contexts:
+            return _READER_PLACES | {"filled"}
+        return _READER_PLACES
 
     def _answer_mistakes(self) -> list[str]:
         found = []

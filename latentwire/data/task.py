@@ -14,9 +14,9 @@ from latentwire.data.build import ExampleBuilder
 from latentwire.data.example import Example
 from latentwire.data.rows import Rows
 from latentwire.data.sources import HubSource, Source, find_source, how_to_get, size_note
-from latentwire.data.spec import SPLITS, Kind, SplitName, TaskSpec
+from latentwire.data.spec import SETTINGS, SPLITS, Kind, Setting, SplitName, TaskSpec
 from latentwire.data.splits import Indices, Scan, Splitter, scan
-from latentwire.data.templates import LETTERS, fill, list_choices
+from latentwire.data.templates import LETTERS, fill, list_choices, places
 from latentwire.errors import DataError, MissingPackageError, UnknownNameError, UsageError
 from latentwire.files import fingerprint
 
@@ -77,6 +77,8 @@ class Task:
         self.relay_prompts: tuple[str, ...] = tuple(spec.relay_prompts)
         self.sender_prompt_aware: str = spec.sender_prompt_aware
         self.harness_prompt: str = spec.harness_prompt
+        self.whole: str = spec.whole
+        self.blind_prompts: tuple[str, ...] = tuple(spec.blind_prompts)
         self.max_context_tokens: int = spec.max_context_tokens
         self.max_new_tokens: int = spec.max_new_tokens
         self.stop: tuple[str, ...] = tuple(spec.stop)
@@ -120,6 +122,42 @@ class Task:
         sizes = [note for note in self._size_notes.values() if note]
         return [f"read from {self._source.description}", *sizes, *self._splitter.notes]
 
+    @property
+    def asks(self) -> bool:
+        """Whether items have a question of their own beside the context (boolq, squad)."""
+        return "question" in places(self.prompts[0])
+
+    def setting(self, name: Setting | None = None) -> Setting:
+        """Which part of an item the sender reads and which the receiver is asked.
+
+        Args:
+            name: `blind`: the sender reads all, the receiver sees the message alone; `shared`:
+                both read all; `split`: the context to the sender, the question to the receiver.
+                By default `split` for tasks whose items have a question, else `blind`.
+        Raises: UsageError: If the task has no such setting.
+        """
+        if name is None:
+            return "split" if self.asks else "blind"
+        if name not in SETTINGS:
+            raise UnknownNameError.of("setting", name, SETTINGS)
+        if name == "split" and not self.asks:
+            raise UsageError(
+                f"Setting 'split' gives the context to the sender and the question to the "
+                f"receiver; the items of '{self.name}' have no question of their own. "
+                "Use blind or shared."
+            )
+        return name
+
+    @property
+    def reader_prompts(self) -> tuple[str, ...]:
+        """Candidate prompts of a model that reads the text itself."""
+        more = (self.harness_prompt,) if self.harness_prompt else ()
+        return tuple(dict.fromkeys((*self.prompts, *more)))
+
+    def handed_prompts(self, setting: Setting) -> tuple[str, ...]:
+        """Candidate prompts of a model that is handed something in place of the context."""
+        return self.blind_prompts if setting == "blind" and self.asks else self.prompts
+
     @cached_property
     def chance(self) -> float:
         """Expected score of a uniform guess on test; 0 for generation."""
@@ -156,8 +194,15 @@ class Task:
             return tuple(LETTERS[: len(example.choices)])
         return example.choices
 
-    def render(self, template: str, context: str, question: str, choices: Sequence[str]) -> str:
-        """Fill `{context}`, `{question}`, `{labels}` and `{choices}` (one lettered a line).
+    def render(
+        self,
+        template: str,
+        context: str,
+        question: str,
+        choices: Sequence[str],
+        filled: str = "",
+    ) -> str:
+        """Fill the places of a template; `{choices}` are lettered, one a line.
 
         Braces inside the texts are never read as places.
         """
@@ -166,6 +211,7 @@ class Task:
             "question": question,
             "labels": ", ".join(self.labels or choices),
             "choices": list_choices(choices),
+            "filled": filled,
         }
         return fill(template, lambda place: values.get(place, f"{{{place}}}"))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from torch import Tensor
-
-from latentwire.data import Example
+from latentwire.answering import Response
+from latentwire.data import Example, Task
+from latentwire.metrics import RIGHT_OR_WRONG, choose, read_text
 from latentwire.progress import Progress
 
 
@@ -19,35 +19,58 @@ class Prediction:
 
     Args:
         id: The example's id.
-        prediction: Index of the chosen answer.
-        target: Index of the right one.
-        correct: Whether they are equal.
+        prediction: Index of the chosen answer (None if no score is a number), or the written text.
+        target: Index of the right one, or the right texts.
+        correct: Whether the answer is right; None where a metric knows only more or less.
+        parsed: Whether the answer could be read; one that could not counts as wrong.
+        values: Every metric of the task on this example, 0..1; the first is the primary one.
         scores: One score per choice, higher is better; log-likelihoods where a model gave them.
         n_bytes: Bytes that went from sender to receiver; None where nothing is sent.
         text: What the sender wrote, for methods that write.
     """
 
     id: str
-    prediction: int
-    target: int
-    correct: bool
-    scores: tuple[float, ...]
+    prediction: int | str | None
+    target: int | tuple[str, ...]
+    correct: bool | None
+    parsed: bool = True
+    values: dict[str, float] = field(default_factory=dict)
+    scores: tuple[float, ...] = ()
     n_bytes: int | None = None
     text: str | None = None
 
     @classmethod
-    def of(cls, example: Example, scores: Tensor | Sequence[float], **more: Any) -> Prediction:
-        """The choice with the highest score, the first of equals."""
-        values = [float(score) for score in scores]
-        best = max(range(len(values)), key=values.__getitem__)
-        if example.target is None:
-            raise ValueError(f"example '{example.id}' has no target index")
-        target = example.target
-        return cls(example.id, best, target, best == target, tuple(values), **more)
+    def of(cls, task: Task, example: Example, response: Response, **more: Any) -> Prediction:
+        """Read and score a response.
+
+        Args:
+            task: Says by which metrics.
+            example: With its right answer.
+            response: Scores of its choices, or a written answer.
+            more: Other fields.
+        """
+        said: int | str | None
+        target: int | tuple[str, ...]
+        if example.target is not None:
+            said, values = choose(task, example, response)
+            target, parsed = example.target, said is not None
+        else:
+            said, target = response.text or "", example.references
+            parsed, values = read_text(task, example, said)
+        values = {name: values[name] for name in sorted(values, key=lambda n: n != task.metric)}
+        shares = [value for name, value in values.items() if name in RIGHT_OR_WRONG]
+        correct = bool(shares[0]) if shares else None
+        return cls(example.id, said, target, correct, parsed, values, response.scores, **more)
+
+    @property
+    def value(self) -> float:
+        """The task's primary metric on this example, 0..1."""
+        return next(iter(self.values.values()))
 
     def to_json(self) -> dict[str, Any]:
         """One line of predictions.jsonl."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        optional = {"scores", "n_bytes", "text", "correct"}
+        return {k: v for k, v in asdict(self).items() if k not in optional or v not in (None, ())}
 
 
 class Method(ABC):

@@ -8,9 +8,10 @@ from typing import Any
 
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
-from latentwire.eval.statistics import Comparison, Score, accuracy, compare
+from latentwire.eval.statistics import Comparison, Score, accuracy, compare, mean_score
 from latentwire.eval.timing import Timing
 from latentwire.files import write_json, write_jsonl
+from latentwire.metrics import RIGHT_OR_WRONG
 from latentwire.progress import Progress
 from latentwire.run_folder import RunFolder
 
@@ -21,24 +22,34 @@ class MethodResult:
 
     Args:
         about: What the method is.
-        accuracy: With interval and n.
+        metrics: Score of every metric of the task, the primary one first.
+        unparsed: Answers that could not be read; they count as wrong.
         n_bytes: Mean bytes sent per example, None where nothing is sent.
         settings: What the method chose on val.
         ms_per_example: None for methods that are not timed.
     """
 
     about: str
-    accuracy: Score
+    metrics: dict[str, Score]
+    unparsed: int
     n_bytes: float | None
     settings: dict[str, Any]
     ms_per_example: Timing | None = None
 
+    @property
+    def accuracy(self) -> Score | None:
+        """Share of right answers; None for a task that knows only better and worse (ROUGE)."""
+        shares = [score for name, score in self.metrics.items() if name in RIGHT_OR_WRONG]
+        return shares[0] if shares else None
+
     def to_json(self) -> dict[str, Any]:
         """The row as a JSON object."""
-        timing = self.ms_per_example
+        timing, accuracy = self.ms_per_example, self.accuracy
         return {
             "about": self.about,
-            "accuracy": self.accuracy.to_json(),
+            "accuracy": accuracy.to_json() if accuracy else None,
+            "metrics": {name: score.to_json() for name, score in self.metrics.items()},
+            "unparsed": self.unparsed,
             "bytes": self.n_bytes,
             "ms_per_example": timing.to_json() if timing else None,
             "settings": self.settings,
@@ -53,7 +64,9 @@ class Results:
         task: Name of the task.
         split: The split that was answered.
         n: Examples of that split that were used.
+        metric: Name of the primary metric.
         chance: Accuracy of a uniform guess.
+        asked: How the task was asked: setting, sender prompt, whether the models got chat turns.
         pair: Names of sender and receiver.
         methods: Rows by method name, in the order they ran.
         comparisons: Paired tests of the first method against each other one.
@@ -65,7 +78,9 @@ class Results:
     task: str
     split: str
     n: int
+    metric: str
     chance: float
+    asked: dict[str, Any]
     pair: dict[str, str]
     methods: dict[str, MethodResult]
     comparisons: list[Comparison]
@@ -79,7 +94,9 @@ class Results:
             "task": self.task,
             "split": self.split,
             "n": self.n,
+            "metric": self.metric,
             "chance": self.chance,
+            "asked": self.asked,
             "pair": self.pair,
             "methods": {name: row.to_json() for name, row in self.methods.items()},
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
@@ -109,9 +126,15 @@ def summarise(
 ) -> MethodResult:
     """Score one method's predictions."""
     sent = [p.n_bytes for p in predictions if p.n_bytes is not None]
+    metrics = {}
+    for name in predictions[0].values:
+        values = [p.values[name] for p in predictions]
+        right_or_wrong = name in RIGHT_OR_WRONG
+        metrics[name] = accuracy([v == 1 for v in values]) if right_or_wrong else mean_score(values)
     return MethodResult(
         about=method.about,
-        accuracy=accuracy([p.correct for p in predictions]),
+        metrics=metrics,
+        unparsed=sum(not p.parsed for p in predictions),
         n_bytes=sum(sent) / len(sent) if sent else None,
         settings=method.settings(),
         ms_per_example=timing,
@@ -120,7 +143,7 @@ def summarise(
 
 def compare_all(predictions: dict[str, list[Prediction]]) -> list[Comparison]:
     """Paired tests of the first method against every other one."""
-    correct = {name: {p.id: p.correct for p in answered} for name, answered in predictions.items()}
-    first, *others = correct
-    found = [compare(first, other, correct[first], correct[other]) for other in others]
+    values = {name: {p.id: p.value for p in answered} for name, answered in predictions.items()}
+    first, *others = values
+    found = [compare(first, other, values[first], values[other]) for other in others]
     return [comparison for comparison in found if comparison is not None]

@@ -40,10 +40,12 @@ class LanguageModel:
         name: The name it was asked for; kept in results.
         model: Any `AutoModelForCausalLM`; its parameters are frozen here.
         tokenizer: Its fast tokenizer.
+        chat: False leaves the tokenizer's chat template unused.
     """
 
-    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
+    def __init__(self, name: str, model: Any, tokenizer: Any, *, chat: bool = True) -> None:
         self.name = name
+        self._chat = chat
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self._answers: dict[tuple[str, str], tuple[int, ...]] = {}
@@ -92,7 +94,20 @@ class LanguageModel:
     @property
     def is_chat(self) -> bool:
         """True if the tokenizer brings a chat template: prompts then become user turns."""
-        return getattr(self.tokenizer, "chat_template", None) is not None
+        return self._chat and getattr(self.tokenizer, "chat_template", None) is not None
+
+    def without_chat(self) -> LanguageModel:
+        """The same model, asked in plain text."""
+        return LanguageModel(self.name, self.model, self.tokenizer, chat=False)
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """Ids that end a sequence, the tokenizer's own first."""
+        configured = getattr(self.model, "generation_config", None)
+        ids = getattr(configured, "eos_token_id", None)
+        more = ids if isinstance(ids, list) else [ids]
+        ends = dict.fromkeys([self.tokenizer.eos_token_id, *more])
+        return tuple(end for end in ends if end is not None)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -122,7 +137,9 @@ class LanguageModel:
         return float(rows.float().pow(2).mean(-1).sqrt().median())
 
     def token_ids(self, text: str, *, special: bool = False) -> list[int]:
-        """Ids of `text`; `special` adds BOS where this tokenizer does so by itself."""
+        """Ids of `text`; `special` adds BOS where this tokenizer does so, unless it is there."""
+        bos = getattr(self.tokenizer, "bos_token", None)
+        special = special and not (bos and text.startswith(bos))
         return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
 
     def truncate(self, text: str, max_tokens: int) -> tuple[str, bool]:
@@ -147,7 +164,7 @@ class LanguageModel:
             static: Start of `text` that every example of the template shares.
         Raises: ModelError: If the chat template refuses the prompt.
         """
-        wrapped = self._as_turn(text)
+        wrapped = self.turn(text)
         # A chat template's own words before the user's text are the same for every example too.
         start = wrapped.find(text) + len(static)
         special = not self.is_chat
@@ -176,7 +193,11 @@ class LanguageModel:
             self._answers[key] = tuple(together[len(alone) :])
         return self._answers[key]
 
-    def _as_turn(self, text: str) -> str:
+    def turn(self, text: str) -> str:
+        """A text as a user turn with the start of the reply, for a chat model; else as it is.
+
+        Raises: ModelError: If the chat template refuses the text.
+        """
         if not self.is_chat:
             return text
         try:

@@ -135,22 +135,32 @@ class Receiver:
         soft: Float[Tensor, "b k dr"] | None = None,
         *,
         max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
     ) -> Iterator[list[int | None]]:
         """Greedy decoding with a KV cache, one step at a time.
 
-        Yields: For each row its next token id, or None once the row has ended (end-of-sequence).
+        Args:
+            prompts: One per row.
+            soft: Soft tokens at each prompt's mark, or None.
+            max_new_tokens: Longest text.
+            stop: A row ends behind the first of these that follows some text.
+        Yields: For each row its next token id, or None once the row has ended.
         """
         rows = [self._row(prompt, soft, i) for i, prompt in enumerate(prompts)]
         encoded = self._forward(rows, self._shared(prompts), use_cache=True)
         hidden, mask, cache = encoded.hidden[:, -1:], encoded.mask, encoded.cache
-        stops = self._stop_ids()
+        ends = set(self.lm.end_ids)
         running = [True] * len(rows)
+        written: list[list[int]] = [[] for _ in rows]
         for step in range(max_new_tokens):
             tokens = self._head(hidden)[:, -1].argmax(-1)
             emitted: list[int | None] = []
             for i, token in enumerate(tokens.tolist()):
-                running[i] = running[i] and token not in stops
+                running[i] = running[i] and token not in ends
                 emitted.append(token if running[i] else None)
+                if stop and running[i]:
+                    written[i].append(token)
+                    running[i] = cut_at_stop(self.decode(written[i]), stop) is None
             yield emitted
             if not any(running) or step + 1 == max_new_tokens:
                 return
@@ -170,18 +180,33 @@ class Receiver:
         soft: Float[Tensor, "b k dr"] | None = None,
         *,
         max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
     ) -> list[list[int]]:
-        """Token ids written behind each prompt: greedy, stopping at the end of the sequence."""
+        """Token ids written behind each prompt: greedy, until the end of the sequence or a stop."""
         written: list[list[int]] = [[] for _ in prompts]
-        for emitted in self.stream(prompts, soft, max_new_tokens=max_new_tokens):
+        for emitted in self.stream(prompts, soft, max_new_tokens=max_new_tokens, stop=stop):
             for row, token in zip(written, emitted):
                 if token is not None:
                     row.append(token)
         return written
 
+    def write(
+        self,
+        prompts: Sequence[Prompt],
+        soft: Float[Tensor, "b k dr"] | None = None,
+        *,
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+    ) -> list[str]:
+        """Text written behind each prompt, up to a stop sequence, without outer white space."""
+        rows = self.generate(prompts, soft, max_new_tokens=max_new_tokens, stop=stop)
+        texts = [self.decode(ids) for ids in rows]
+        cut = [cut_at_stop(text, stop) for text in texts]
+        return [(text if c is None else c).strip() for text, c in zip(texts, cut)]
+
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids, without special tokens and outer white space."""
-        return str(self.lm.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+        """Text of generated ids, without special tokens and white space before it."""
+        return str(self.lm.tokenizer.decode(list(ids), skip_special_tokens=True)).lstrip()
 
     # -- rows and the forward pass ------------------------------------------------------------
 
@@ -317,8 +342,12 @@ class Receiver:
         totals.index_add_(0, real.nonzero()[:, 0], values)
         return [float(value) for value in totals]
 
-    def _stop_ids(self) -> set[int]:
-        configured = getattr(self.lm.model, "generation_config", None)
-        ids = getattr(configured, "eos_token_id", None)
-        stops = set(ids if isinstance(ids, list) else [ids])
-        return (stops | {self.lm.tokenizer.eos_token_id}) - {None}
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str | None:
+    """What stands before the first stop sequence, or None if there is none.
+
+    White space that opens the text is no stop: chat models like to begin with an empty line.
+    """
+    text = text.lstrip()
+    found = [place for mark in stop if (place := text.find(mark)) >= 0]
+    return text[: min(found)] if found else None

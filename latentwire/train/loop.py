@@ -22,6 +22,7 @@ from latentwire.data import Example, Task
 from latentwire.errors import InterruptedRunError, NonFiniteError
 from latentwire.files import write_jsonl
 from latentwire.losses import answer_loss, diversity_loss
+from latentwire.metrics import choose
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress, default_progress
 from latentwire.run_folder import RunFolder, describe_environment
@@ -204,11 +205,8 @@ class _Trainer:
         """The objective on a batch; only the answer positions get logits."""
         states = self.cache.states(texts)
         soft = self.wire.bridge(states.states, states.mask)
-        prompts = [self.asker.soft_prompt(example) for example in examples]
-        answers = [
-            self.asker.lm.answer_ids(prompt, self.asker.right_answer(example))
-            for prompt, example in zip(prompts, examples)
-        ]
+        prompts = [self.asker.hand(example)[0].prompt for example in examples]
+        answers = [self.asker.right_answer(p, e) for p, e in zip(prompts, examples)]
         loss = answer_loss(*self.wire.receiver.answer_logits(prompts, answers, soft))
         if self.config.diversity_weight:
             loss = loss + self.config.diversity_weight * diversity_loss(soft)
@@ -226,10 +224,10 @@ class _Trainer:
                 loss += float(self.loss(part, part_texts)) * len(part)
                 continue
             soft = self.wire.soft_tokens(self.cache.states(part_texts))
-            scored = self.wire.score(self.task, part, soft, ranking_only=True)
-            for example, scores in zip(part, scored):
-                loss -= float(scores.log_softmax(-1)[example.target])
-                right += int(scores.argmax()) == example.target
+            responses = self.wire.respond(self.task, part, soft, ranking_only=True)
+            for example, response in zip(part, responses):
+                loss -= float(torch.tensor(response.scores).log_softmax(-1)[example.target])
+                right += choose(self.task, example, response)[0] == example.target
         found = {"loss": loss / len(examples)}
         return {"accuracy": right / len(examples), **found} if examples[0].choices else found
 

@@ -51,7 +51,7 @@ def test_answers_reload_and_controls(trained: tuple[Wire, Task, Path], tmp_path:
     assert found["methods"]["text_relay"]["accuracy"]["n"] == 6
     assert any("seeded random sample of 6 of the 24" in note for note in found["notes"])
     assert found["methods"]["bridge"]["ms_per_example"]["p50"] > 0
-    assert len(found["methods"]["zeroshot_sender"]["settings"]["val_accuracy_by_prompt"]) >= 3
+    assert len(found["methods"]["zeroshot_sender"]["settings"]["val_score_by_prompt"]) >= 3
     assert {c["b"] for c in found["comparisons"]} == set(found["methods"]) - {"bridge"}
     assert json.loads((out / "results.json").read_text()) == found
     rows = [
@@ -65,8 +65,8 @@ def test_a_message_is_what_travels(trained: tuple[Wire, Task, Path]) -> None:
     text = "val item 2 shows sea"
     (message,) = wire.send([text])
     assert message.bridge == wire.fingerprint and message.soft.shape == (4, 48)
-    (scores,) = wire.receive([Message.from_bytes(message.to_bytes())])
-    shares = dict(zip(task.labels, scores.softmax(-1).tolist()))
+    (response,) = wire.receive([Message.from_bytes(message.to_bytes())])
+    shares = dict(zip(task.labels, torch.tensor(response.scores).softmax(-1).tolist()))
     assert shares == pytest.approx(wire.answer(text).scores, abs=1e-5)
 
 
@@ -120,12 +120,11 @@ def test_what_is_trained_is_what_is_scored(make_task: Callable[..., Task]) -> No
     for one, right in ((task, ("red", "blue")), (letters, ("A", "B"))):
         asker = Asker(one, lm, one.prompts[0])
         for example in one.split("test"):
-            prompt = asker.soft_prompt(example)
-            answer = asker.right_answer(example)
-            assert example.target is not None and answer == right[example.target]
-            assert (
-                lm.answer_ids(prompt, answer) == asker.choice_ids(prompt, example)[example.target]
-            )
+            (request,) = asker.hand(example)
+            assert example.target is not None
+            wanted = lm.answer_ids(request.prompt, right[example.target])
+            assert asker.right_answer(request.prompt, example) == wanted
+            assert request.answers[example.target] == wanted
 
 
 def test_a_sample_is_seeded_and_said(

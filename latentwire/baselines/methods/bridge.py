@@ -32,7 +32,7 @@ class BridgeMethod(Method):
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        texts, _ = self.wire.sender_texts(self.context.task, examples)
+        texts = self.context.sender_texts(examples)
         if not fresh:
             self.context.cache.ensure(texts, progress=progress)
         messages: list[bytes] = []
@@ -40,19 +40,17 @@ class BridgeMethod(Method):
             soft = self.wire.soft_tokens(self._states(texts[start : start + _BATCH], fresh))
             messages += [m.to_bytes() for m in self.wire.pack(soft)]
         soft = torch.stack([Message.from_bytes(data).soft for data in messages])
-        soft = self.tamper(soft.to(self.wire.receiver.lm.device))
-        scores: list[Tensor] = []
-        with progress.task(self.name, len(examples)) as bar:
-            for start in range(0, len(examples), _BATCH):
-                part = examples[start : start + _BATCH]
-                scores += self.wire.score(
-                    self.context.task, part, soft[start : start + _BATCH], ranking_only=fresh
-                )
-                bar.advance(len(part))
-        return [
-            Prediction.of(example, row, n_bytes=len(data))
-            for example, row, data in zip(examples, scores, messages)
-        ]
+        asker = self.wire.asker(self.context.task)
+        return self.context.answer(
+            self.wire.receiver,
+            examples,
+            [asker.hand(example) for example in examples],
+            progress,
+            self.name,
+            soft=self.tamper(soft.to(self.wire.receiver.lm.device)),
+            ranking_only=fresh,
+            sent=[{"n_bytes": len(data)} for data in messages],
+        )
 
     def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
         """What a control does to all messages; the bridge itself leaves them as they are."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
+from latentwire.answering import Response
 from latentwire.asking import take
 from latentwire.baselines.context import METHODS, Context
 from latentwire.bridge.pooling import masked_mean
@@ -63,7 +64,10 @@ class LinearProbe(Method):
         known = list(self.model[-1].classes_)
         scores = np.full((len(examples), len(self.context.task.labels)), -1e4)
         scores[:, known] = self.model.predict_log_proba(self._features(examples, progress, fresh))
-        return [Prediction.of(e, row) for e, row in zip(examples, scores.tolist())]
+        return [
+            Prediction.of(self.context.task, e, Response(tuple(row)))
+            for e, row in zip(examples, scores.tolist())
+        ]
 
     def settings(self) -> dict[str, Any]:
         best = max(self.on_val, key=self.on_val.__getitem__)

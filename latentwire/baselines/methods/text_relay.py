@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
 from latentwire.baselines.context import METHODS, Context
-from latentwire.baselines.prompts import best_prompt
+from latentwire.baselines.prompts import best_prompt, mean_value
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
 from latentwire.models.batching import by_length
@@ -29,37 +27,34 @@ class TextRelay(Method):
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.pair = (context.task.relay_prompts[0], context.task.prompts[0])
+        assert context.setting is not None
+        self.prompts = context.task.handed_prompts(context.setting)
+        self.pair = (context.task.relay_prompts[0], self.prompts[0])
         self.on_val: dict[tuple[str, str], float] = {}
 
     def prepare(self, progress: Progress) -> None:
-        task, val = self.context.task, self.context.prompt_val()
+        val = self.context.prompt_val()
         self.on_val = {}
-        for relay in task.relay_prompts:
+        for relay in self.context.task.relay_prompts:
             written = self._write(relay, val, progress)
-            for prompt in task.prompts:
-                scores = self._read(prompt, val, written, progress)
-                right = sum(Prediction.of(e, row).correct for e, row in zip(val, scores))
-                self.on_val[relay, prompt] = right / len(val)
+            for prompt in self.prompts:
+                found = self._read(prompt, val, written, progress)
+                self.on_val[relay, prompt] = mean_value(found)
         self.pair = best_prompt(self.on_val)
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
         written = self._write(self.pair[0], examples, progress)
-        scores = self._read(self.pair[1], examples, written, progress, fresh)
-        return [
-            Prediction.of(example, row, n_bytes=len(text.encode()), text=text)
-            for example, row, text in zip(examples, scores, written)
-        ]
+        return self._read(self.pair[1], examples, written, progress, fresh)
 
     def settings(self) -> dict[str, Any]:
         return {
             "relay_prompt": self.pair[0],
             "prompt": self.pair[1],
             "relay_tokens": self.context.relay_tokens,
-            "val_accuracy": [
-                {"relay_prompt": relay, "prompt": prompt, "accuracy": value}
+            "val_score": [
+                {"relay_prompt": relay, "prompt": prompt, "score": value}
                 for (relay, prompt), value in self.on_val.items()
             ],
         }
@@ -67,15 +62,15 @@ class TextRelay(Method):
     def _write(self, template: str, examples: Sequence[Example], progress: Progress) -> list[str]:
         reader = self.context.sender_as_reader
         asker = self.context.asker(reader.lm, template)
-        prompts = [asker.text_prompt(example) for example in examples]
+        prompts = [asker.read(example)[0].prompt for example in examples]
         written = [""] * len(examples)
         with progress.task("relay writes", len(examples)) as bar:
             for index in by_length([len(p.before) for p in prompts], self.context.batch_size):
-                rows = reader.generate(
+                texts = reader.write(
                     [prompts[i] for i in index], max_new_tokens=self.context.relay_tokens
                 )
-                for i, ids in zip(index, rows):
-                    written[i] = reader.decode(ids)
+                for i, text in zip(index, texts):
+                    written[i] = text
                 bar.advance(len(index))
         return written
 
@@ -86,10 +81,15 @@ class TextRelay(Method):
         written: Sequence[str],
         progress: Progress,
         fresh: bool = False,
-    ) -> list[Tensor]:
+    ) -> list[Prediction]:
         reader = self.context.receiver
         asker = self.context.asker(reader.lm, template)
-        prompts = [asker.prompt_with(e, text) for e, text in zip(examples, written)]
-        return self.context.score_text(
-            reader, asker, examples, prompts, progress, "relay is read", ranking_only=fresh
+        return self.context.answer(
+            reader,
+            examples,
+            [asker.hand(e, text) for e, text in zip(examples, written)],
+            progress,
+            "relay is read",
+            ranking_only=fresh,
+            sent=[{"n_bytes": len(text.encode()), "text": text} for text in written],
         )

@@ -1,4 +1,4 @@
-"""A model reads the text itself and answers; no training. Both models, one file: one method."""
+"""A model reads all of it itself and answers; no training. Both models, one file: one method."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from latentwire.baselines.context import METHODS, Context
-from latentwire.baselines.prompts import best_prompt
+from latentwire.baselines.prompts import best_prompt, mean_value
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
 from latentwire.models import Receiver
@@ -14,7 +14,7 @@ from latentwire.progress import Progress
 
 
 class ZeroShot(Method):
-    """Scores the choices behind the prompt that did best on val."""
+    """Answers behind the prompt that did best on val."""
 
     def __init__(self, context: Context, reader: Receiver) -> None:
         self.context, self.reader = context, reader
@@ -24,8 +24,8 @@ class ZeroShot(Method):
     def prepare(self, progress: Progress) -> None:
         val = self.context.prompt_val()
         self.on_val = {
-            template: _accuracy(self._answer(template, val, progress))
-            for template in self.context.task.prompts
+            template: mean_value(self._answer(template, val, progress))
+            for template in self.context.task.reader_prompts
         }
         self.template = best_prompt(self.on_val)
 
@@ -35,7 +35,7 @@ class ZeroShot(Method):
         return self._answer(self.template, examples, progress, fresh)
 
     def settings(self) -> dict[str, Any]:
-        return {"prompt": self.template, "val_accuracy_by_prompt": self.on_val}
+        return {"prompt": self.template, "val_score_by_prompt": self.on_val}
 
     def _answer(
         self,
@@ -45,11 +45,10 @@ class ZeroShot(Method):
         fresh: bool = False,
     ) -> list[Prediction]:
         asker = self.context.asker(self.reader.lm, template)
-        prompts = [asker.text_prompt(example) for example in examples]
-        scores = self.context.score_text(
-            self.reader, asker, examples, prompts, progress, self.name, ranking_only=fresh
+        requests = [asker.read(example) for example in examples]
+        return self.context.answer(
+            self.reader, examples, requests, progress, self.name, ranking_only=fresh
         )
-        return [Prediction.of(example, row) for example, row in zip(examples, scores)]
 
 
 @METHODS.add("zeroshot_receiver")
@@ -72,7 +71,3 @@ class ZeroShotSender(ZeroShot):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, context.sender_as_reader)
-
-
-def _accuracy(predictions: Sequence[Prediction]) -> float:
-    return sum(p.correct for p in predictions) / len(predictions)

@@ -1,0 +1,80 @@
+"""One way to answer, for text and for soft tokens: requests -> responses, batched by length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from latentwire.asking import Request
+from latentwire.data import Task
+from latentwire.models import Receiver
+from latentwire.models.batching import by_length
+
+
+@dataclass(frozen=True)
+class Response:
+    """What came back for one example.
+
+    Args:
+        scores: One per choice, higher is better: the summed log-likelihood of its tokens, or
+            the confidence of a method that decides in its own way. Empty for a written answer.
+        sizes: Bytes of the words behind each score; empty where lengths mean nothing.
+        text: The written answer; None where choices were scored.
+    """
+
+    scores: tuple[float, ...] = ()
+    sizes: tuple[int, ...] = ()
+    text: str | None = None
+
+
+def respond(
+    receiver: Receiver,
+    task: Task,
+    requests: Sequence[Sequence[Request]],
+    soft: Float[Tensor, "b k dr"] | None = None,
+    *,
+    batch_size: int = 32,
+    ranking_only: bool = False,
+    on_batch: Callable[[int], object] = lambda n: None,
+) -> list[Response]:
+    """Score the choices, or write the answer, of every example.
+
+    Args:
+        receiver: The answering model.
+        task: Says which kind of answer; gives length and stop sequences of what is written.
+        requests: For each example what `Asker.read` or `Asker.hand` made of it.
+        soft: Soft tokens of each example, or None if prompts are text.
+        batch_size: Prompts per forward pass; passes hold prompts of like length.
+        ranking_only: Only the best choice matters: see `Receiver.score_choices`.
+        on_batch: Told how many prompts were answered after each pass.
+    Returns: One for each example, in their order.
+    """
+    flat = [(i, request) for i, asked in enumerate(requests) for request in asked]
+    sizes = [len(r.prompt.before) + len(r.prompt.after) for _, r in flat]
+    scores: list[tuple[float, ...]] = [()] * len(flat)
+    texts: list[str | None] = [None] * len(flat)
+    # Lengths of the choices decide as well where the metric divides by them.
+    ranking_only = ranking_only and task.metric == "acc"
+    for index in by_length(sizes, batch_size):
+        prompts = [flat[j][1].prompt for j in index]
+        given = None if soft is None else soft[[flat[j][0] for j in index]]
+        if task.kind == "generation":
+            written = receiver.write(
+                prompts, given, max_new_tokens=task.max_new_tokens, stop=task.stop
+            )
+            for j, text in zip(index, written):
+                texts[j] = text
+        else:
+            choices = [flat[j][1].answers for j in index]
+            rows = receiver.score_choices(prompts, choices, given, ranking_only=ranking_only)
+            for j, row in zip(index, rows):
+                scores[j] = tuple(row.tolist())
+        on_batch(len(index))
+    responses = [Response() for _ in requests]
+    for (i, request), found, said in zip(flat, scores, texts):
+        before = responses[i]
+        responses[i] = Response((*before.scores, *found), (*before.sizes, *request.sizes), said)
+    return responses
