@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from latentwire.data.prepare import PREPARE
-from latentwire.data.templates import places
+from latentwire.data.templates import LETTERS, places
 from latentwire.errors import UnknownNameError
 
 Kind = Literal["choice", "letter", "generation"]
@@ -177,6 +177,8 @@ class TaskSpec(_Strict):
                 found.append(f"{key}: unknown place {{{unknown[0]}}}; allowed: {known}")
             if text != text.rstrip():
                 found.append(f"{key}: ends with white space; end right before the answer")
+        if len(self.labels) > len(LETTERS) and any("choices" in places(t) for _, t in templates):
+            found.append(f"{{choices}}: only {len(LETTERS)} labels can be lettered; use {{labels}}")
         asks = ["question" in places(text) for text in self.prompts]
         if any(asks) and not all(asks):
             found.append("prompts: {question} must be in all of them or in none")
@@ -209,6 +211,8 @@ class TaskSpec(_Strict):
             found.append(f"example.target: needed for kind '{self.kind}'")
         if bool(self.labels) == bool(self.example.choices):
             found.append("labels, example.choices: give exactly one of the two")
+        if self.kind == "letter" and len(self.labels) > len(LETTERS):
+            found.append(f"kind: only {len(LETTERS)} labels can be lettered; use 'choice'")
         if len(self.labels) == 1 or len(set(self.labels)) < len(self.labels):
             found.append("labels: give at least two, all different")
         values = self.example.target_values

@@ -210,9 +210,10 @@ class Task:
             "context": context,
             "question": question,
             "labels": ", ".join(self.labels or choices),
-            "choices": list_choices(choices),
             "filled": filled,
         }
+        if len(choices) <= len(LETTERS):  # 77 intents have no letters
+            values["choices"] = list_choices(choices)
         return fill(template, lambda place: values.get(place, f"{{{place}}}"))
 
     def where(self) -> tuple[bool, str]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from typing import Any
+
+from latentwire.data import load_task
+from latentwire.data.spec import ExampleSpec
+from latentwire.data.templates import field
 
 LETTERED = {"text": ["a rock", "a fish", "a lamp"], "label": ["A", "B", "C"]}
 
@@ -195,3 +201,51 @@ CHECKED: list[tuple[str, dict[str, Any], str, str, str]] = [
         "",
     ),
 ]
+
+
+def many_rows(name: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows of a task with different texts and, where it has labels, random ones.
+
+    Args:
+        name: A task of `CHECKED`.
+        n: How many.
+        seed: Of the labels.
+    """
+    draw = random.Random(seed)
+    spec = load_task(name).spec.example
+    row = next(row for checked, row, *_ in CHECKED if checked == name)
+    return [_varied(copy.deepcopy(row), name, spec, i, draw) for i in range(n)]
+
+
+_TEXTS = ("sentence", "text", "sms", "sentence1", "question", "question_stem", "goal", "passage")
+_TEXTS += ("ctx_a", "document", "title")
+
+
+def _varied(
+    row: dict[str, Any], name: str, spec: ExampleSpec, i: int, draw: random.Random
+) -> dict[str, Any]:
+    for key in _TEXTS:
+        if isinstance(row.get(key), str):
+            row[key] = f"{_word(i)} {row[key]}"
+    for key in ("id", "file"):
+        if key in row:
+            row[key] = f"{row[key]}-{i}"
+    if name == "winogrande":  # twins share their options
+        row["option1"], row["option2"] = f"cup {i}", f"jug {i}"
+    if spec.target is not None:
+        row[spec.target] = draw.choice(_allowed(row, name, spec))
+    return row
+
+
+def _allowed(row: dict[str, Any], name: str, spec: ExampleSpec) -> list[Any]:
+    """What the label of this row may be, as the hub writes it."""
+    if isinstance(spec.target_values, list):
+        return list(spec.target_values)
+    if isinstance(spec.target_values, str):
+        return list(field(row, spec.target_values))
+    return list(range(len(load_task(name).labels)))
+
+
+def _word(i: int) -> str:
+    """A word of its own for each row; digits would be ignored where near copies are sought."""
+    return "".join("abcdefghij"[int(digit)] for digit in f"{i:05d}")
