@@ -1,0 +1,89 @@
+"""Does reading a data set of a million rows hold it in memory?
+
+    python benchmarks/million_rows.py [--rows 1000000]
+
+Writes a JSON Lines file in sst2's form, then lets a fresh process count, sample and walk through
+the train split of the task; what counts is how far that process grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def write_rows(path: Path, n: int) -> None:
+    """Rows of about 100 characters, every text another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as out:
+        for i in range(n):
+            text = (
+                f"row {i} says that film number {i * 7919 % n} is neither good nor bad but long . "
+            )
+            out.write(json.dumps({"idx": i, "sentence": text, "label": i % 2}) + "\n")
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def read() -> dict[str, float]:
+    """Read the task as training does; what it cost."""
+    from latentwire import load_task
+
+    task = load_task("sst2")
+    before = peak_mb()
+    train = task.split("train")
+    sample = task.sample("train", 1000, 0)
+    characters = sum(len(example.context) for example in train)
+    return {
+        "examples": len(train),
+        "sampled": len(sample),
+        "characters": characters,
+        "before_mb": before,
+        "growth_mb": peak_mb() - before,
+    }
+
+
+def main() -> None:
+    """Print growth of the first read (which converts the file) and of the second."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(read()))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data" / "sst2"
+        write_rows(data / "train.jsonl", args.rows)
+        write_rows(data / "validation.jsonl", 100)
+        environment = {
+            **os.environ,
+            "LATENTWIRE_DATA": f"{folder}/data",
+            "LATENTWIRE_CACHE": f"{folder}/cache",
+        }
+        found = {
+            turn: json.loads(
+                subprocess.run(
+                    [sys.executable, __file__, "--child"],
+                    env=environment,
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout
+            )
+            for turn in ("first read", "second read")
+        }
+    print(json.dumps({"rows": args.rows, **found}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
