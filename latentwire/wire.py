@@ -22,6 +22,7 @@ from latentwire.message import Message
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates, load_model
 from latentwire.models.catalogue import resolve_pair
 from latentwire.progress import Progress
+from latentwire.spans import calibration_facts
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,14 @@ class Wire:
         """Names of the two models."""
         return {"sender": self.sender.lm.name, "receiver": self.receiver.lm.name}
 
-    def calibrate(self, states: SenderStates, words: Sequence[str], seed: int = 0) -> None:
+    def calibrate(
+        self,
+        states: SenderStates,
+        words: Sequence[str],
+        seed: int = 0,
+        *,
+        texts: Sequence[str] = (),
+    ) -> None:
         """Give the bridge the scales of the pair before training.
 
         Args:
@@ -235,6 +243,9 @@ class Wire:
             words: Texts whose receiver embeddings the soft tokens start from, in turn; real
                 embeddings drawn at random where there are none.
             seed: Of that draw.
+            texts: What the sender read to have these states, in their order. Kinds that start
+                from shared text need it.
+        Raises: ConfigError: If the bridge's kind needs texts and there are none.
         Source: Lester et al. 2021, Prompt Tuning, section 3.2 (class-label initialisation).
         """
         lm = self.receiver.lm
@@ -253,6 +264,7 @@ class Wire:
                 state_std=real.std(0).clamp(min=1e-6),
                 embedding_rms=lm.embedding_rms,
                 anchors=starts[turn],
+                **calibration_facts(self.bridge.wants, texts, states, self.sender.lm, lm, seed),
             )
         )
 

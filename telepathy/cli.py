@@ -245,26 +245,10 @@ def evaluate_command(
 
 @app.command()
 def bridges(pair: PairOption = None, as_json: JsonOption = False) -> None:
-    """List the kinds of bridge, their options and sources."""
-    from latentwire.bridge import BRIDGES
+    """List the kinds of bridge, their size for a pair, and their sources."""
+    from telepathy.bridge_commands import list_bridges
 
-    kinds = [BRIDGES.get(name) for name in BRIDGES.names()]
-    if as_json:
-        rows = [
-            {"kind": k.kind, "about": k.about, "source": k.source, "options": k.options()}
-            for k in kinds
-        ]
-        print_json({"bridges": rows})
-        return
-    from rich.table import Table
-
-    from telepathy.tables import stdout_console
-
-    table = Table("kind", "what it is", "options", "source")
-    for k in kinds:
-        options = " ".join(f"{name}={value}" for name, value in k.options().items())
-        table.add_row(k.kind, k.about, options, k.source)
-    stdout_console().print(table)
+    list_bridges(pair, as_json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,21 +17,40 @@ from latentwire.errors import ConfigError, ShapeError
 BRIDGES: Catalogue[type[Bridge]] = Catalogue("bridge", "latentwire.bridge.kinds")
 
 
+class Spans(NamedTuple):
+    """The same n pieces of text as either model has them.
+
+    Args:
+        states: Mean sender state over each span's tokens, (n, l, ds).
+        embeddings: Mean embedding output of the receiver over each span's tokens, (n, dr).
+    """
+
+    states: Float[Tensor, "n l ds"]
+    embeddings: Float[Tensor, "n dr"]
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Facts about the pair that a bridge needs before it learns.
+
+    The optional ones cost time to gather: a kind names those that it needs in `Bridge.wants`.
 
     Args:
         state_mean: Mean of the sender states over real tokens, (l, ds).
         state_std: Their standard deviation, (l, ds), > 0.
         embedding_rms: Root mean square of the receiver's embedding outputs, > 0.
         anchors: Embedding outputs to start the k soft tokens from, (k, dr).
+        embeddings: Embedding outputs of a part of the receiver's vocabulary, the most useful
+            first, (n, dr).
+        spans: Paired states and embeddings of the same pieces of text.
     """
 
     state_mean: Float[Tensor, "l ds"]
     state_std: Float[Tensor, "l ds"]
     embedding_rms: float
     anchors: Float[Tensor, "k dr"]
+    embeddings: Float[Tensor, "n dr"] | None = None
+    spans: Spans | None = None
 
 
 class Bridge(nn.Module, ABC):
@@ -40,7 +59,14 @@ class Bridge(nn.Module, ABC):
     A kind implements `mix`, which sees standardised states and returns offsets in units of the
     receiver's embedding scale. The base standardises before it (states of language models have
     a few dimensions hundreds of times larger than the rest) and, after it, adds learned anchors
-    and brings every soft token to the root mean square of real embeddings.
+    and brings every soft token to the root mean square of real embeddings: that is `write`, which
+    a kind may replace if its soft tokens come by their scale in another way.
+
+    Attributes:
+        kind: Its name in the catalogue, the name of its file.
+        about: What it is, in a few words.
+        source: Where the idea comes from.
+        wants: Optional fields of `Calibration` that it cannot do without.
 
     Args:
         n_layers: Number l of sender layers in the states.
@@ -52,6 +78,7 @@ class Bridge(nn.Module, ABC):
     kind: ClassVar[str]
     about: ClassVar[str]
     source: ClassVar[str]
+    wants: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self, *, n_layers: int, sender_width: int, receiver_width: int, soft_tokens: int
@@ -66,6 +93,7 @@ class Bridge(nn.Module, ABC):
         self.register_buffer("state_std", torch.ones(n_layers, sender_width))
         self.register_buffer("embedding_rms", torch.ones(()))
         self.anchors = nn.Parameter(torch.randn(soft_tokens, receiver_width))
+        self._own: dict[str, Tensor] = {}
 
     @abstractmethod
     def mix(
@@ -86,7 +114,7 @@ class Bridge(nn.Module, ABC):
         Args:
             states: As `Sender.encode` gives them, any float type.
             mask: True at real tokens, at least one in each row.
-        Returns: Soft tokens, float32; every one has the root mean square of real embeddings.
+        Returns: Soft tokens, float32, scaled as the receiver's layers expect them.
         Raises: ShapeError: If the states are not those the bridge was built for.
         """
         if (
@@ -102,12 +130,49 @@ class Bridge(nn.Module, ABC):
         x = (states.to(mean.dtype) - mean) / std
         # Padding holds whatever the caller left there, perhaps infinities: 0 * inf is not 0.
         x = x.masked_fill(~mask[:, None, :, None], 0.0)
-        y = self.anchors + self.mix(x, mask)
+        self._own = {}
+        return self.write(self.mix(x, mask))
+
+    def write(self, offsets: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
+        """Soft tokens from what `mix` gave; each gets the root mean square of real embeddings.
+
+        Args:
+            offsets: In units of the receiver's embedding scale.
+        Returns: Soft tokens as the receiver's layers expect them.
+        """
+        y = self.anchors + offsets
         return self.embedding_rms * y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+    def own_losses(self) -> dict[str, Tensor]:
+        """Auxiliary losses of the last forward pass in training mode, to be added to the task's.
+
+        They are handed out once: what is read is forgotten, so that no graph outlives its step.
+
+        Returns: Scalars by name, already weighted by the kind's options; none in eval mode.
+        """
+        own, self._own = self._own, {}
+        return own if self.training else {}
+
+    def note_loss(self, name: str, loss: Float[Tensor, ""]) -> None:
+        """Keep a weighted auxiliary loss of this forward pass for `own_losses`."""
+        if self.training:
+            self._own[name] = loss
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Losses that nobody read hang on their graph, and a graph cannot be copied.
+        return {**self.__dict__, "_own": {}}
 
     @torch.no_grad()
     def calibrate(self, facts: Calibration) -> None:
-        """Take over the pair's scales and start the soft tokens at real embeddings."""
+        """Take over the pair's scales and start the soft tokens at real embeddings.
+
+        Raises: ConfigError: If a fact is missing that this kind wants.
+        """
+        if missing := sorted(name for name in self.wants if getattr(facts, name) is None):
+            raise ConfigError(
+                f"The {self.kind} bridge needs {', '.join(missing)} to start from: "
+                "calibrate it with some texts, as Wire.calibrate(.., texts=..) does."
+            )
         self.state_mean.copy_(facts.state_mean)
         self.state_std.copy_(facts.state_std)
         self.embedding_rms.fill_(facts.embedding_rms)

@@ -66,6 +66,16 @@ PAIRS: dict[str, tuple[str, str]] = {
     "fake": ("fake-llama", "fake-gemma"),
 }
 
+WIDTHS: dict[str, int] = {
+    "smollm2-135m-instruct": 576,
+    "gemma3-270m": 640,
+    "meta-llama/Llama-3.1-8B-Instruct": 4096,
+    "mistralai/Mistral-7B-Instruct-v0.3": 4096,
+    "fake-llama": 32,
+    "fake-gemma": 48,
+}
+"""Hidden sizes of the models that have a preset, for what can be said without loading them."""
+
 
 def resolve_pair(
     pair: str | None = None, sender: str | None = None, receiver: str | None = None

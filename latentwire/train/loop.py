@@ -108,7 +108,8 @@ def train_bridge(
     cache.ensure([*texts, *val_texts], progress=progress)
     with torch.random.fork_rng(devices=[]), _stop_requests() as stop:
         torch.manual_seed(config.seed)
-        wire.calibrate(cache.states(texts[:_CALIBRATION_TEXTS]), task.labels, config.seed)
+        first = texts[:_CALIBRATION_TEXTS]
+        wire.calibrate(cache.states(first), task.labels, config.seed, texts=first)
         trainer = _Trainer(wire, task, config, run, cache, progress)
         started = time.monotonic()
         best = trainer.fit((examples, texts), (val, val_texts), stop, resume)

@@ -132,8 +132,10 @@ def test_ctrl_c_saves_and_resume_finishes(
 def test_lists_and_doctor(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     tasks = json.loads(run("tasks", "--json").stdout)["tasks"]
     assert {"bbc_news", "sst2", "ag_news", "tweet_sentiment"} <= {t["name"] for t in tasks}
-    kinds = json.loads(run("bridges", "--json").stdout)["bridges"]
-    assert {"linear", "perceiver"} <= {k["kind"] for k in kinds}
+    kinds = json.loads(run("bridges", "--pair", "paper", "--json").stdout)["bridges"]
+    sizes = {k["kind"]: k["n_parameters"] for k in kinds}
+    assert sizes["mean_pool"] == 4096 * 4096 + 8 * 4096 and "perceiver" in sizes
+    assert "mean_pool" in run("bridges").stdout
     assert "torch" in json.loads(run("doctor", "--json").stdout)["versions"]
     shown = run("tasks", "show", "colours.yaml", "--pair", "fake")
     assert "Article" not in shown.stdout and "[soft tokens]" in shown.stdout

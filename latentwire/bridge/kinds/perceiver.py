@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from latentwire.bridge.base import BRIDGES, Bridge
+from latentwire.bridge.blocks import ReadingBlock, linear_with_gain
 from latentwire.bridge.pooling import masked_mean
 from latentwire.errors import ConfigError
 
@@ -47,20 +47,19 @@ class PerceiverBridge(Bridge):
         **sizes: Any,
     ) -> None:
         super().__init__(**sizes)
+        # Not a LatentBridge: logged results rest on the order in which these weights are drawn.
         if width % heads:
             raise ConfigError(f"perceiver: width {width} is not a multiple of heads {heads}.")
         features = self.n_layers * self.sender_width
         self.drop = nn.Dropout(dropout)
         self.reading = nn.Linear(features, width)
         self.queries = nn.Parameter(torch.randn(self.soft_tokens, width) * 0.5)
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(ReadingBlock(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.writing = nn.Linear(width, self.receiver_width, bias=False)
-        nn.init.normal_(self.writing.weight, std=gain * width**-0.5)
+        self.writing = linear_with_gain(width, self.receiver_width, gain)
         self.mean_path: nn.Linear | None = None
         if mean_path:
-            self.mean_path = nn.Linear(features, self.receiver_width, bias=False)
-            nn.init.normal_(self.mean_path.weight, std=gain * features**-0.5)
+            self.mean_path = linear_with_gain(features, self.receiver_width, gain)
 
     def mix(
         self, x: Float[Tensor, "b l t ds"], mask: Bool[Tensor, "b t"]
@@ -75,35 +74,3 @@ class PerceiverBridge(Bridge):
             mean = rearrange(masked_mean(x, mask), "b l d -> b 1 (l d)")
             offsets = offsets + self.mean_path(mean)
         return offsets  # type: ignore[no-any-return]
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.cross, self.self_ = _Attention(width, heads), _Attention(width, heads)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.feed = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-
-    def forward(self, latents: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        latents = latents + self.cross(self.norms[0](latents), tokens, mask)
-        normed = self.norms[1](latents)
-        latents = latents + self.self_(normed, normed, None)
-        return latents + self.feed(self.norms[2](latents))  # type: ignore[no-any-return]
-
-
-class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        # A bias on keys would get no gradient: softmax does not see a common shift.
-        self.kv = nn.Linear(width, 2 * width, bias=False)
-
-    def forward(self, queries: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        q = rearrange(self.q(queries), "b k (h d) -> b h k d", h=self.heads)
-        k, v = rearrange(self.kv(tokens), "b t (n h d) -> n b h t d", n=2, h=self.heads)
-        keep = None if mask is None else mask[:, None, None, :]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
-        return self.out(rearrange(y, "b h k d -> b k (h d)"))  # type: ignore[no-any-return]

@@ -1,0 +1,75 @@
+"""One learned mixture of several sender layers, then learned queries that read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from latentwire.bridge.base import BRIDGES
+from latentwire.bridge.blocks import ReadingBlock
+from latentwire.bridge.latent import LatentBridge
+
+
+@BRIDGES.add("multi_layer")
+class MultiLayerBridge(LatentBridge):
+    """Which layers matter is learned; the bridge does not grow with their number.
+
+    Args:
+        width: Size of a latent.
+        depth: Blocks of cross-attention, self-attention and feed-forward.
+        heads: Attention heads; must divide `width`.
+        gain: Size of the offsets at the start, in units of the embedding scale.
+        dropout: Share of the standardised state's features that training drops, 0..1.
+    """
+
+    kind = "multi_layer"
+    about = "learned mixture of sender layers, then learned queries"
+    source = "Peters et al. 2018, ELMo, arXiv:1802.05365, section 3.2 (scalar mix)"
+
+    def __init__(
+        self,
+        *,
+        width: int = 320,
+        depth: int = 1,
+        heads: int = 8,
+        gain: float = 0.3,
+        dropout: float = 0.2,
+        **sizes: Any,
+    ) -> None:
+        super().__init__(
+            width=width,
+            heads=heads,
+            gain=gain,
+            dropout=dropout,
+            features=sizes["sender_width"],
+            **sizes,
+        )
+        # One layer needs no share: softmax over one value is 1 and has no gradient.
+        self.layer_logits: nn.Parameter | None = None
+        if self.n_layers > 1:
+            self.layer_logits = nn.Parameter(torch.zeros(self.n_layers))
+        self.blocks = nn.ModuleList(ReadingBlock(width, heads) for _ in range(depth))
+
+    @property
+    def layer_shares(self) -> Float[Tensor, " l"]:
+        """Share of each sender layer in the mixture; they sum to 1."""
+        if self.layer_logits is None:
+            return torch.ones(1, device=self.anchors.device)
+        return self.layer_logits.softmax(0)
+
+    def encode(
+        self, x: Float[Tensor, "b l t d"], mask: Bool[Tensor, "b t"]
+    ) -> tuple[Float[Tensor, "b t w"], Float[Tensor, "b f"]]:
+        mixed = torch.einsum("l,bltd->btd", self.layer_shares, x)
+        return super().encode(mixed[:, None], mask)
+
+    def read(
+        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b k w"]:
+        latents = self.queries.expand(len(tokens), -1, -1)
+        for block in self.blocks:
+            latents = block(latents, tokens, mask)
+        return latents

@@ -1,0 +1,67 @@
+"""A relay with gates: what passes is decided token by token and feature by feature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from latentwire.bridge.base import BRIDGES
+from latentwire.bridge.blocks import ReadingBlock
+from latentwire.bridge.latent import LatentBridge
+from latentwire.bridge.pooling import masked_mean
+
+
+@BRIDGES.add("thalamic")
+class ThalamicBridge(LatentBridge):
+    """Gate first, relay then, as the thalamus does on the way to the cortex.
+
+    The gate of a token looks at the token and at the whole text; it starts half open.
+
+    Args:
+        width: Size of a latent.
+        depth: Blocks of queries that read what has passed.
+        heads: Attention heads; must divide `width`.
+        gain: Size of the offsets at the start, in units of the embedding scale.
+        dropout: Share of the standardised state's features that training drops, 0..1.
+    """
+
+    kind = "thalamic"
+    about = "gates per token and feature, then learned queries"
+    source = (
+        "Sherman & Guillery 2002, Phil. Trans. R. Soc. B 357 (thalamic relay); "
+        "Dauphin et al. 2017, arXiv:1612.08083 (gated linear units)"
+    )
+
+    def __init__(
+        self,
+        *,
+        width: int = 320,
+        depth: int = 1,
+        heads: int = 8,
+        gain: float = 0.3,
+        dropout: float = 0.2,
+        **sizes: Any,
+    ) -> None:
+        super().__init__(width=width, heads=heads, gain=gain, dropout=dropout, **sizes)
+        self.token_gate = nn.Linear(width, width)
+        self.text_gate = nn.Linear(width, width, bias=False)
+        self.blocks = nn.ModuleList(ReadingBlock(width, heads) for _ in range(depth))
+
+    def read(
+        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b k w"]:
+        relayed = self.gates(tokens, mask) * tokens
+        latents = self.queries.expand(len(tokens), -1, -1)
+        for block in self.blocks:
+            latents = block(latents, relayed, mask)
+        return latents
+
+    def gates(
+        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b t w"]:
+        """How much of every feature of every token passes, 0..1."""
+        text = masked_mean(rearrange(tokens, "b t w -> b 1 t w"), mask)  # (b, 1, w)
+        return (self.token_gate(tokens) + self.text_gate(text)).sigmoid()  # type: ignore[no-any-return]

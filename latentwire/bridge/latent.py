@@ -1,0 +1,85 @@
+"""What the attending kinds share: states -> tokens of one width -> k latents -> offsets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from latentwire.bridge.base import Bridge
+from latentwire.bridge.blocks import linear_with_gain
+from latentwire.bridge.pooling import masked_mean
+from latentwire.errors import ConfigError
+
+
+class LatentBridge(Bridge):
+    """Base of the kinds that work on k latents; such a kind implements `read`, or `mix` itself.
+
+    A linear path from the mean state runs beside the latents: it carries from the first step what
+    attention has to learn to find.
+
+    Args:
+        width: Size of a latent.
+        heads: Attention heads; must divide `width`.
+        gain: Size of the offsets at the start, in units of the embedding scale.
+        dropout: Share of the standardised state's features that training drops, 0..1.
+        features: Size of one token's state as `encode` gets it; all layers side by side by default.
+        sizes: Of the pair, see Bridge.
+    Raises: ConfigError: If `heads` does not divide `width`.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        gain: float,
+        dropout: float,
+        features: int | None = None,
+        **sizes: Any,
+    ) -> None:
+        super().__init__(**sizes)
+        if width % heads:
+            raise ConfigError(f"{self.kind}: width {width} is not a multiple of heads {heads}.")
+        features = features or self.n_layers * self.sender_width
+        self.drop = nn.Dropout(dropout)
+        self.reading = nn.Linear(features, width)
+        self.queries = nn.Parameter(torch.randn(self.soft_tokens, width) * 0.5)
+        self.norm = nn.LayerNorm(width)
+        self.writing = linear_with_gain(width, self.receiver_width, gain)
+        self.mean_path = linear_with_gain(features, self.receiver_width, gain)
+
+    def read(
+        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b k w"]:
+        """Latents from the tokens.
+
+        Args:
+            tokens: Sender states brought to the bridge's width; what they hold where `mask` is
+                False is finite and must not matter.
+            mask: True at real tokens.
+        """
+        raise NotImplementedError(f"The {self.kind} bridge has neither read nor a mix of its own.")
+
+    def mix(
+        self, x: Float[Tensor, "b l t ds"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b k dr"]:
+        tokens, mean = self.encode(x, mask)
+        return self.offsets(self.read(tokens, mask), mean)
+
+    def encode(
+        self, x: Float[Tensor, "b l t d"], mask: Bool[Tensor, "b t"]
+    ) -> tuple[Float[Tensor, "b t w"], Float[Tensor, "b f"]]:
+        """Tokens of the bridge's width, and the mean state of each text."""
+        x = self.drop(x)
+        tokens = self.reading(rearrange(x, "b l t d -> b t (l d)"))
+        return tokens, rearrange(masked_mean(x, mask), "b l d -> b (l d)")
+
+    def offsets(
+        self, latents: Float[Tensor, "b k w"], mean: Float[Tensor, "b f"]
+    ) -> Float[Tensor, "b k dr"]:
+        """Offsets from latents and the mean state, in units of the embedding scale."""
+        return self.writing(self.norm(latents)) + self.mean_path(mean)[:, None]  # type: ignore[no-any-return]
