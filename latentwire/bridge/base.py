@@ -113,6 +113,10 @@ class Bridge(nn.Module, ABC):
         self.embedding_rms.fill_(facts.embedding_rms)
         self.anchors.copy_(facts.anchors / facts.embedding_rms)
 
+    def own_losses(self) -> dict[str, Tensor]:
+        """Auxiliary losses of the last training forward, already weighted; none by default."""
+        return {}
+
     @classmethod
     def options(cls) -> dict[str, Any]:
         """Keyword options of this kind with their defaults, without the pair's sizes."""
