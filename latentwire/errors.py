@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again later, with --resume
+
 
 class LatentWireError(Exception):
-    """Base of all errors a user can act on. `exit_code`: 1 failed, 2 wrong usage."""
+    """Base of all errors a user can act on. `exit_code`: 1 failed, 2 wrong usage, 75 try again."""
 
     exit_code = 1
 
@@ -78,3 +80,9 @@ class InterruptedRunError(LatentWireError, RuntimeError):
     """A run was asked to stop; its state is saved and the message says how to go on."""
 
     exit_code = 130
+
+
+class RequeueError(InterruptedRunError):
+    """A run was asked to stop by a scheduler (SIGTERM, SIGUSR1): start it again with --resume."""
+
+    exit_code = REQUEUE

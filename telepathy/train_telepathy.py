@@ -11,6 +11,7 @@ from pathlib import Path
 
 from telepathy.cli import guarded
 from telepathy.script_flags import add_model_flags, device_of
+from telepathy.train_command import recipe
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,7 +24,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--soft_tokens", type=int, default=8, help="length of a message")
     p.add_argument("--depth", type=int, help="blocks of the bridge, for kinds that have them")
     p.add_argument("--heads", type=int, help="attention heads, for kinds that have them")
-    p.add_argument("--bridge_type", default="perceiver", help="see `latentwire bridges`")
+    p.add_argument(
+        "--bridge_type",
+        default="perceiver",
+        help="a kind of bridge (`latentwire bridges`) or a preset",
+    )
+    p.add_argument(
+        "--loss", help="objectives, e.g. answer+0.5*kd; default: the preset's, or answer"
+    )
     p.add_argument("--lr", type=float, help="highest learning rate")
     p.add_argument("--batch_size", type=int, help="examples per pass")
     p.add_argument("--grad_accum", type=int, help="passes per step")
@@ -40,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
 def train(args: argparse.Namespace) -> None:
     """Train as the flags say and print the best validation."""
     from latentwire import TrainConfig, Wire, load_task, train_bridge
-    from latentwire.progress import default_progress
+    from latentwire.progress import Progress, default_progress
+    from latentwire.train import Processes
 
     names = (
         "lr",
@@ -48,31 +57,33 @@ def train(args: argparse.Namespace) -> None:
         "grad_accum",
         "steps",
         "warmup_steps",
-        "diversity_weight",
         "eval_every",
         "save_every",
     )
     given = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-    config = TrainConfig.of(seed=args.seed, **given)
+    bridge, loss = recipe(args.bridge_type, None, args.loss, args.diversity_weight)
+    config = TrainConfig.of(seed=args.seed, loss=loss, **given)
     task = load_task(args.dataset)
     options = {n: getattr(args, n) for n in ("depth", "heads") if getattr(args, n) is not None}
-    progress = default_progress()
-    wire = Wire.build(
-        args.source_model,
-        args.target_model,
-        bridge=args.bridge_type,
-        soft_tokens=args.soft_tokens,
-        layer=args.source_layer,
-        seed=args.seed,
-        device=device_of(args),
-        progress=progress,
-        **options,
-    )
-    done = train_bridge(
-        wire, task, args.output_dir, config=config, resume=args.resume, progress=progress
-    )
-    print("  ".join(f"{k} {v:.4g}" for k, v in done.best.items()))
-    print(f"Run folder: {done.out_dir}")
+    with Processes.joined() as processes:
+        progress = default_progress() if processes.is_first else Progress()
+        wire = Wire.build(
+            args.source_model,
+            args.target_model,
+            bridge=bridge,
+            soft_tokens=args.soft_tokens,
+            layer=args.source_layer,
+            seed=args.seed,
+            device=device_of(args),
+            progress=progress,
+            **options,
+        )
+        done = train_bridge(
+            wire, task, args.output_dir, config=config, resume=args.resume, progress=progress
+        )
+        if processes.is_first:
+            print("  ".join(f"{k} {v:.4g}" for k, v in done.best.items()))
+            print(f"Run folder: {done.out_dir}")
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from latentwire.errors import ShapeError, UsageError
 from latentwire.models.lm import LanguageModel, Prompt
@@ -66,6 +67,16 @@ class Receiver:
         Returns: Logits of the a last positions, and targets (b, a) with -100 where a row's answer
             is shorter.
         """
+        hidden, targets = self.answer_hidden(prompts, answers, soft)
+        return self._head(hidden), targets
+
+    def answer_hidden(
+        self,
+        prompts: Sequence[Prompt],
+        answers: Sequence[Sequence[int]],
+        soft: Float[Tensor, "b k dr"] | None,
+    ) -> tuple[Float[Tensor, "b a d"], Tensor]:
+        """As `answer_logits`, but the last hidden states, before the head."""
         longest = max(len(answer) for answer in answers)
         rows = [
             self._row(prompt, soft, i, list(answer[:-1]))
@@ -75,7 +86,33 @@ class Receiver:
         targets = torch.full((len(rows), longest), -100, dtype=torch.long)
         for i, answer in enumerate(answers):
             targets[i, longest - len(answer) :] = torch.tensor(answer)
-        return self._head(hidden[:, -longest:]), targets.to(hidden.device)
+        return hidden[:, -longest:], targets.to(hidden.device)
+
+    def logits(self, hidden: Float[Tensor, "b a d"]) -> Float[Tensor, "b a v"]:
+        """Logits of last hidden states, as `answer_hidden` gives them."""
+        return self._head(hidden)
+
+    def answer_nll(
+        self, hidden: Float[Tensor, "b a d"], targets: Int[Tensor, "b a"]
+    ) -> Float[Tensor, "b a"]:
+        """Negative log-likelihood of `targets` in nats, 0 where a target is -100.
+
+        Logits of many positions are never held at once: in the backward pass they are made again.
+        """
+        flat, wanted = hidden.flatten(0, 1), targets.flatten()
+        if len(wanted) <= _MAX_HEAD_POSITIONS:
+            return self._nll(flat, wanted).view(targets.shape)
+        parts = [
+            checkpoint(self._nll, h, w, use_reentrant=False, preserve_rng_state=False)
+            for h, w in zip(
+                torch.split(flat, _MAX_HEAD_POSITIONS), torch.split(wanted, _MAX_HEAD_POSITIONS)
+            )
+        ]
+        return torch.cat(parts).view(targets.shape)
+
+    def _nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        logits = self._head(hidden[None])[0].float()
+        return F.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
 
     @torch.inference_mode()
     def score_choices(

@@ -134,14 +134,7 @@ class Sender:
         return torch.stack([kept[layer] for layer in layers], dim=1)
 
     def _blocks(self, decoder: nn.Module) -> nn.ModuleList:
-        """The list of transformer blocks of a decoder, whole or truncated."""
-        lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList)]
-        if len(lists) != 1:
-            raise ModelError(
-                f"Cannot find the blocks of '{self.lm.name}' ({type(decoder).__name__}); "
-                "Llama-, Mistral-, Gemma-, Qwen- and GPT-like models are known."
-            )
-        return lists[0]
+        return decoder_blocks(decoder, self.lm.name)
 
     def _decoder(self, n_layers: int) -> nn.Module:
         """A view of the model's decoder that ends after `n_layers` blocks; weights are shared."""
@@ -155,6 +148,23 @@ class Sender:
             }
             self._decoders[n_layers] = view
         return self._decoders[n_layers]
+
+
+def decoder_blocks(decoder: nn.Module, name: str) -> nn.ModuleList:
+    """The list of transformer blocks of a decoder, whole or truncated.
+
+    Args:
+        decoder: A model without its head.
+        name: What to call it in the message.
+    Raises: ModelError: If it has none, or several lists.
+    """
+    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList)]
+    if len(lists) != 1:
+        raise ModelError(
+            f"Cannot find the blocks of '{name}' ({type(decoder).__name__}); "
+            "Llama-, Mistral-, Gemma-, Qwen- and GPT-like models are known."
+        )
+    return lists[0]
 
 
 def _keep(kept: dict[int, Tensor], layer: int):  # type: ignore[no-untyped-def]

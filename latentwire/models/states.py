@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,42 +42,66 @@ class StateCache:
         name = fingerprint(_FORMAT, lm.fingerprint, self.layers, str(lm.dtype))
         self.folder = (root or cache_dir() / "states") / name
         self._index: dict[str, tuple[Any, int, int]] = {}
+        self._opened: set[Path] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what other processes have stored since."""
         for shard in sorted(self.folder.glob("*.safetensors")):
-            self._open(shard)
+            if shard not in self._opened:
+                self._open(shard)
 
     def ensure(
-        self, texts: Sequence[str], *, batch_size: int = 16, progress: Progress | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 16,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> int:
         """Compute and store the states of texts that are not there yet.
 
         What is stored stays when the work is interrupted.
 
+        Args:
+            texts: As the sender reads them.
+            batch_size: Texts per forward pass.
+            progress: Told of each batch.
+            stop: Asked after each batch; True stores what was computed and ends early.
         Returns: How many texts were computed.
         """
-        missing = list(dict.fromkeys(text for text in texts if _key(text) not in self._index))
+        missing = list(dict.fromkeys(text for text in texts if state_key(text) not in self._index))
         if not missing:
             return 0
         with (progress or Progress()).task("sender states", len(missing)) as bar:
             keys: list[str] = []
             rows: list[Tensor] = []
+            n_done = 0
             batches = self.sender.encode_batches(missing, self.layers, batch_size=batch_size)
             for index, batch in batches:
                 for i, states, mask in zip(index, batch.states, batch.mask):
-                    keys.append(_key(missing[i]))
+                    keys.append(state_key(missing[i]))
                     rows.append(states[:, mask].cpu())
                 if len(keys) >= _SHARD_TEXTS:
                     self._write(keys, rows)
                     keys, rows = [], []
+                n_done += len(index)
                 bar.advance(len(index))
+                if stop():
+                    break
             if keys:
                 self._write(keys, rows)
-        return len(missing)
+        return n_done
 
     def states(self, texts: Sequence[str]) -> SenderStates:
         """States of texts that `ensure` has stored, as one right-padded batch."""
+        return self.states_of([state_key(text) for text in texts])
+
+    def states_of(self, keys: Sequence[str]) -> SenderStates:
+        """The same for texts named by their `state_key`."""
         rows = []
-        for text in texts:
-            shard, start, length = self._index[_key(text)]
+        for key in keys:
+            shard, start, length = self._index[key]
             rows.append(shard[:, start : start + length])
         device = self.sender.lm.device
         batch = SenderStates.stack(rows)
@@ -92,6 +116,7 @@ class StateCache:
         self._open(path)
 
     def _open(self, path: Path) -> None:
+        self._opened.add(path)
         try:
             shard = safe_open(path, "pt")
             header = shard.metadata() or {}  # type: ignore[no-untyped-call]
@@ -106,5 +131,6 @@ class StateCache:
             start += length
 
 
-def _key(text: str) -> str:
+def state_key(text: str) -> str:
+    """What the cache calls a text: 32 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]

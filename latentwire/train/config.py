@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from latentwire.errors import ConfigError
+from latentwire.objectives import OBJECTIVES, Term, parse_loss
 
 
 class TrainConfig(BaseModel):
@@ -20,7 +28,15 @@ class TrainConfig(BaseModel):
         warmup_steps: Steps of linear warm-up; a cosine to zero follows.
         weight_decay: Of AdamW, on matrices only.
         clip_norm: Largest gradient norm.
-        diversity_weight: Weight of the loss that keeps soft tokens apart; 0 leaves it out.
+        loss: Weighted objectives, e.g. `answer+0.5*kd(temperature=2)`; see OBJECTIVES.
+        mixing: Of several tasks: `proportional` to their examples, or `equal`.
+        ema: Decay of a moving average of the weights, which is then validated and kept; None: off.
+        patience: Validations without a better one before training ends early; None: never.
+        init: Folder of a run whose bridge is the start; None: a fresh bridge.
+        precision: Of the bridge's forward pass: `auto` is bfloat16 where the receiver is so on a
+            GPU, else float32; weights are float32 always.
+        recompute: Gradient checkpointing of the receiver: less memory, more time.
+        compile: Run the bridge through torch.compile.
         seed: Of the bridge, the order of examples and every sample.
         train_limit: Use only so many training examples, a seeded sample; None uses all.
         val_limit: The same for validation.
@@ -38,13 +54,33 @@ class TrainConfig(BaseModel):
     warmup_steps: int = Field(default=20, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
-    diversity_weight: float = Field(default=0.0, ge=0)
+    loss: str = "answer"
+    mixing: Literal["proportional", "equal"] = "proportional"
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
+    init: str | None = None
+    precision: Literal["auto", "float32"] = "auto"
+    recompute: bool = False
+    compile: bool = False
     seed: int = Field(default=0, ge=0)
     train_limit: int | None = Field(default=None, ge=1)
     val_limit: int | None = Field(default=None, ge=1)
     eval_every: int = Field(default=50, ge=1)
     save_every: int = Field(default=50, ge=1)
     keep: int = Field(default=2, ge=1)
+
+    @field_validator("loss")
+    @classmethod
+    def _loss_reads(cls, loss: str, info: ValidationInfo) -> str:
+        pairs = [t.name for t in parse_loss(loss) if OBJECTIVES.get(t.name).needs_pairs]
+        if pairs and info.data.get("batch_size") == 1:
+            raise ValueError(f"{pairs[0]} compares examples; it needs a batch_size of 2 or more")
+        return loss
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The objectives of `loss`."""
+        return parse_loss(self.loss)
 
     @classmethod
     def of(cls, **values: Any) -> TrainConfig:

@@ -69,6 +69,19 @@ def test_train_eval_and_reuse(
     assert "damaged" in _one_line_error(run("eval", "--run", "run"), 1)
 
 
+def test_several_seeds_of_a_preset(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    flags = "--task colours.yaml --out runs --preset mine --seeds 0,1 --ema 0.9 --json".split()
+    done = run(*TRAIN, *flags, "--diversity-weight", "0.1")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["seeds"].keys() == {"0", "1"} and found["sd"]["loss"] > 0
+    assert json.loads((tmp_path / "runs" / "summary.json").read_text())["mean"] == found["mean"]
+    config = json.loads((tmp_path / "runs" / "seed-1" / "config.json").read_text())
+    assert config["setting"]["train"]["loss"] == "answer+0.1*mine+0.1*diversity"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -78,6 +91,9 @@ def test_train_eval_and_reuse(
         ([*TRAIN, "--task", "none.yaml", "--out", "x"], 1, "Cannot read the task file"),
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--lr", "-1"], 2, "train.lr"),
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--layer", "77"], 2, "asked for 77"),
+        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--loss", "kdd"], 2, "mean 'kd'"),
+        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--preset", "mime"], 2, "mean 'mine'"),
+        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--seeds", "0,b"], 2, "whole numbers"),
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--set", "widht=3"], 2, "no option"),
         (["eval", "--run", "nowhere"], 1, "No bridge in"),
         (["eval", "--task", "colours.yaml", "--method", "zerosot_sender"], 2, "zeroshot_sender"),
@@ -108,10 +124,15 @@ def test_mistakes_are_one_clear_line(
     assert not (tmp_path / "x").exists()
 
 
-def test_ctrl_c_saves_and_resume_finishes(
-    run: Callable[..., subprocess.CompletedProcess[str]], own_cache: Path, tmp_path: Path
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_saves_and_resume_finishes(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    own_cache: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
 ) -> None:
-    command = [*TRAIN, "--task", "colours.yaml", "--out", "run", "--steps", "400"]
+    command = [*TRAIN, "--task", "colours.yaml", "--out", "run", "--steps", "60"]
     process = subprocess.Popen(
         [sys.executable, "-m", "telepathy.cli", *command],
         cwd=tmp_path,
@@ -123,9 +144,9 @@ def test_ctrl_c_saves_and_resume_finishes(
     deadline = time.monotonic() + 120
     while not (metrics.is_file() and metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "--resume" in errors, errors
+    assert process.returncode == code and "--resume" in errors, errors
     assert run(*command, "--resume").returncode == 0
 
 

@@ -42,7 +42,7 @@ def test_train_and_eval_scripts(
     trained = call("train_telepathy.py", *flags)
     assert trained.returncode == 0, trained.stderr
     setting = json.loads((tmp_path / "run" / "config.json").read_text())["setting"]
-    assert setting["train"]["seed"] == 42 and setting["train"]["diversity_weight"] == 0.1
+    assert setting["train"]["seed"] == 42 and setting["train"]["loss"] == "answer+0.1*diversity"
     assert setting["wire"]["options"] == {"depth": 2, "heads": 8}
 
     evaluated = call(

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-import latentwire.train.loop as loop
+import latentwire.objectives.kinds.answer as answer
 from latentwire import Task, Wire, train_bridge
 from latentwire.errors import InterruptedRunError, NonFiniteError, UsageError
 from latentwire.progress import Progress
+from latentwire.train.trainer import Trainer
 
 SETTINGS: dict[str, Any] = {
     "steps": 12,
@@ -122,14 +123,14 @@ def test_killed_between_checkpoints_resumes_from_the_last_whole_one(
     class Killed(BaseException):
         pass
 
-    real = loop._Trainer._step
+    real = Trainer._step
 
-    def step(self: Any, number: int, train: Any) -> Any:
+    def step(self: Any, number: int) -> Any:
         if number == 7:
             raise Killed
-        return real(self, number, train)
+        return real(self, number)
 
-    monkeypatch.setattr(loop._Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "_step", step)
     with pytest.raises(Killed):
         train_bridge(fake_wire(), task, out, progress=Progress(), **SETTINGS)
     monkeypatch.undo()
@@ -173,11 +174,11 @@ def test_a_loss_that_is_not_a_number_stops_with_the_step(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wire, real = fake_wire(), loop.answer_loss
+    wire, real = fake_wire(), answer.token_mean
     calls = iter(range(100))
     monkeypatch.setattr(
-        loop,
-        "answer_loss",
+        answer,
+        "token_mean",
         lambda *a: real(*a) * (float("nan") if next(calls) == 5 else 1.0),
     )
     with pytest.raises(NonFiniteError, match=r"Step 6: loss nan.*Lower --lr"):

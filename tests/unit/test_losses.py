@@ -1,11 +1,23 @@
-"""Objectives by hand."""
+"""Formulas by hand, or where their value is known."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
-from latentwire.losses import answer_loss, diversity_loss
+from latentwire.losses import (
+    answer_loss,
+    distillation_loss,
+    diversity_loss,
+    donsker_varadhan,
+    gaussian_kl,
+    infonce_loss,
+    moments_loss,
+    norm_loss,
+    reverse_gradient,
+)
 
 
 def test_answer_loss_weighs_examples_alike() -> None:
@@ -27,3 +39,82 @@ def test_diversity_loss_moves_tokens_apart() -> None:
     before = diversity_loss(soft)
     (gradient,) = torch.autograd.grad(before, soft)
     assert diversity_loss(soft - 0.1 * gradient) < before
+
+
+def test_distillation_by_hand() -> None:
+    # Two tokens; the teacher says 3/4, 1/4, the student 1/2, 1/2, at the one real position.
+    teacher = torch.tensor([[[9.0, -9.0], [math.log(3.0), 0.0]]])
+    student = torch.zeros(1, 2, 2, requires_grad=True)
+    targets = torch.tensor([[-100, 1]])
+    loss = distillation_loss(student, teacher, targets)
+    assert loss.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert distillation_loss(teacher, teacher, targets).item() == pytest.approx(0, abs=1e-7)
+    # At temperature 2 the teacher's odds are the square root of 3, and the result is times 4.
+    p = 3**0.5 / (1 + 3**0.5)
+    soft = 4 * (p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p)))
+    assert distillation_loss(student, teacher, targets, 2.0).item() == pytest.approx(soft)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert gradient[0, 0].abs().sum() == 0 and gradient[0, 1, 0] < 0 < gradient[0, 1, 1]
+
+
+def _log_ratio(x: torch.Tensor, y: torch.Tensor, rho: float) -> torch.Tensor:
+    """log p(x, y) / p(x) p(y) of every pair of rows whose features have correlation rho."""
+    x, y = x[:, None], y[None]
+    left = rho * (2 * x * y - rho * (x**2 + y**2)) / (2 * (1 - rho**2))
+    return (left - 0.5 * math.log(1 - rho**2)).sum(-1)
+
+
+def test_bounds_reach_the_mutual_information_of_correlated_gaussians() -> None:
+    generator = torch.Generator().manual_seed(0)
+    n, d, rho = 1500, 2, 0.8
+    x = torch.randn(n, d, generator=generator)
+    y = rho * x + (1 - rho**2) ** 0.5 * torch.randn(n, d, generator=generator)
+    truth = -d / 2 * math.log(1 - rho**2)  # 1.02 nats
+    ratios = _log_ratio(x, y, rho)
+    same = torch.eye(n, dtype=torch.bool)
+    assert donsker_varadhan(ratios[same], ratios[~same]).item() == pytest.approx(truth, abs=0.1)
+    assert math.log(n) - infonce_loss(ratios).item() == pytest.approx(truth, abs=0.1)
+    # A critic that knows nothing finds nothing, and no critic finds more than log n.
+    assert donsker_varadhan(torch.zeros(5), torch.zeros(9)).item() == pytest.approx(0)
+    assert math.log(4) - infonce_loss(torch.eye(4) * 1e4).item() == pytest.approx(math.log(4))
+
+
+def test_gaussian_kl_in_closed_form() -> None:
+    mean, std = torch.tensor(0.7), torch.tensor(0.5)
+    zero = torch.tensor(0.0)
+    by_hand = 0.5 * (0.7**2 + 0.5**2 - 1 - math.log(0.5**2))
+    assert gaussian_kl(mean, std.log(), zero, zero).item() == pytest.approx(by_hand)
+    p = torch.distributions.Normal(mean, std)
+    q = torch.distributions.Normal(torch.tensor(-0.2), torch.tensor(1.7))
+    expected = torch.distributions.kl_divergence(p, q)
+    found = gaussian_kl(p.mean, p.stddev.log(), q.mean, q.stddev.log())
+    assert found.item() == pytest.approx(expected.item())
+
+
+def test_norm_loss_by_hand() -> None:
+    real = torch.tensor([[3.0, 0.0], [0.0, 3.0]])  # every token: 3 / sqrt 2
+    assert norm_loss(real, real).item() == 0
+    # Twice as large: (2 - 1)^2 for tokens, and the same for features.
+    assert norm_loss(2 * real, real).item() == pytest.approx(2)
+    # Of the right size, but all in one feature: (3 - 3/sqrt 2)^2 + (3/sqrt 2)^2, over 9.
+    flat = torch.tensor([[3.0, 0.0], [3.0, 0.0]])
+    assert norm_loss(flat, real).item() == pytest.approx((1 - 0.5**0.5) ** 2 + 0.5)
+
+
+def test_moments_loss_equals_its_definition() -> None:
+    torch.manual_seed(0)
+    real, soft = torch.randn(40, 6) * 2 + 1, torch.randn(12, 6)
+    means = (soft.mean(0) - real.mean(0)).pow(2).sum() / real.pow(2).sum(1).mean()
+    cov = [x.T.cov(correction=0) for x in (soft, real)]
+    expected = means + (cov[0] - cov[1]).pow(2).sum() / cov[1].pow(2).sum()
+    assert moments_loss(soft, real).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert moments_loss(real, real).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_reversed_gradients_have_the_other_sign() -> None:
+    x = torch.tensor([1.0, -2.0], requires_grad=True)
+    assert torch.equal(reverse_gradient(x, 0.5), x)
+    (gradient,) = torch.autograd.grad(
+        (reverse_gradient(x, 0.5) * torch.tensor([3.0, 5.0])).sum(), x
+    )
+    assert gradient.tolist() == [-1.5, -2.5]

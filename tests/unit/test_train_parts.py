@@ -6,7 +6,7 @@ import pytest
 
 from latentwire.errors import ConfigError
 from latentwire.train.config import TrainConfig
-from latentwire.train.loop import batch_indices, schedule
+from latentwire.train.order import BatchPlan, batch_indices, schedule
 
 
 def test_schedule_warms_up_and_ends_near_zero() -> None:
@@ -23,6 +23,22 @@ def test_every_epoch_sees_every_example_once() -> None:
     assert sorted(seen[:10]) == list(range(10)) and sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
     assert batch_indices(n, size, 2, seed=3) == seen[8:12]
+
+
+def test_one_task_is_drawn_as_without_a_plan() -> None:
+    plan = BatchPlan([10], 4, 6, seed=3, mixing="proportional")
+    assert [plan.batch(m) for m in range(6)] == [(0, batch_indices(10, 4, m, 3)) for m in range(6)]
+
+
+@pytest.mark.parametrize(("mixing", "share"), [("proportional", 0.9), ("equal", 0.5)])
+def test_tasks_are_mixed_as_asked_and_read_in_order(mixing: str, share: float) -> None:
+    plan = BatchPlan([90, 10], 5, 2000, seed=1, mixing=mixing)
+    batches = [plan.batch(m) for m in range(2000)]
+    assert sum(task == 0 for task, _ in batches) / 2000 == pytest.approx(share, abs=0.03)
+    seen = [i for task, index in batches if task == 1 for i in index]
+    assert sorted(seen[:10]) == list(range(10)) and sorted(seen[10:20]) == list(range(10))
+    longer = BatchPlan([90, 10], 5, 3000, seed=1, mixing=mixing)  # more steps change no earlier one
+    assert [longer.batch(m) for m in range(2000)] == batches
 
 
 def test_all_wrong_settings_are_told_at_once() -> None:

@@ -1,0 +1,7 @@
+"""Objectives: what a bridge is trained for. A kind is one file in `latentwire.objectives.kinds`."""
+
+from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
+from latentwire.objectives.loss import Loss
+from latentwire.objectives.terms import Term, parse_loss
+
+__all__ = ["OBJECTIVES", "Batch", "Loss", "Objective", "Space", "Term", "parse_loss"]

@@ -1,0 +1,1 @@
+"""One objective per file; each registers itself in `OBJECTIVES`."""

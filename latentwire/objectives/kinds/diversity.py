@@ -1,0 +1,21 @@
+"""Soft tokens of one message that say different things."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from latentwire.losses import diversity_loss
+from latentwire.objectives.base import OBJECTIVES, Batch, Objective
+
+
+@OBJECTIVES.add("diversity")
+class Diversity(Objective):
+    """Mean squared cosine between the soft tokens of a message."""
+
+    kind = "diversity"
+    about = "keeps the soft tokens of a message apart"
+    source = "Lin et al. 2017, arXiv:1703.03130"
+
+    def forward(self, batch: Batch) -> Float[Tensor, ""]:
+        return diversity_loss(batch.soft)

@@ -1,0 +1,52 @@
+"""metrics.jsonl, one line per step and per validation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from latentwire.files import write_jsonl
+from latentwire.run_folder import RunFolder
+
+
+class MetricsLog:
+    """Appends to metrics.jsonl in batches; what lies behind the resumed step is dropped.
+
+    Args:
+        run: The run's folder.
+        step: Steps done so far.
+        active: False writes nothing: another process of the same run does.
+    """
+
+    def __init__(self, run: RunFolder, step: int, *, active: bool = True) -> None:
+        self._path, self._active = run.metrics, active
+        self._rows: list[dict[str, Any]] = []
+        if active and self._path.is_file():
+            kept = []
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue  # the line a kill cut in two
+                if row["step"] <= step:
+                    kept.append(row)
+            write_jsonl(self._path, kept)
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add a line; it is on disk after ten lines or `flush`."""
+        self._rows.append(row)
+        if len(self._rows) >= 10:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        if self._active:
+            with self._path.open("a", encoding="utf-8") as out:
+                out.writelines(json.dumps(row) + "\n" for row in self._rows)
+        self._rows = []

@@ -1,0 +1,90 @@
+"""The examples of the tasks that one bridge is trained on, and how they meet the models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latentwire.asking import take
+from latentwire.data import Example, Task
+from latentwire.data.spec import SplitName
+from latentwire.errors import UsageError
+from latentwire.models.states import state_key
+from latentwire.train.batch import Reading
+from latentwire.train.config import TrainConfig
+from latentwire.wire import Wire
+
+_CALIBRATION_TEXTS = 256
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples of one split and the keys of their sender states. Texts are not kept in memory.
+
+    Args:
+        examples: Read from disk one by one where all of a split is used.
+        keys: What the state cache calls the text that the sender reads, for each example.
+        n_cut: How many texts were longer than the sender reads.
+    """
+
+    examples: Sequence[Example]
+    keys: list[str]
+    n_cut: int
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What is learned from one task.
+
+    Args:
+        reading: How the receiver is asked.
+        train: Examples that are learned.
+        val: Examples that choose the step.
+    """
+
+    reading: Reading
+    train: Part
+    val: Part
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.reading.task
+
+
+def read_tasks(
+    wire: Wire, tasks: Sequence[Task], config: TrainConfig
+) -> tuple[list[TaskData], list[str], list[str]]:
+    """The data of all tasks.
+
+    Returns: The tasks' data, all texts whose states are needed (train before val, task by task),
+        and the texts to calibrate the bridge on.
+    Raises: UsageError: If there is no task, or one is there twice.
+    """
+    names = [task.name for task in tasks]
+    if not names or len({*names}) < len(names):
+        raise UsageError(f"Train on one or more different tasks, not on {names}.")
+    data, texts, some = [], [], []
+    for task in tasks:
+        train, train_texts = _part(wire, task, "train", config.train_limit, config.seed)
+        val, val_texts = _part(wire, task, "val", config.val_limit, config.seed)
+        reading = Reading(task, wire.receiver, wire.asker(task), config.recompute)
+        data.append(TaskData(reading, train, val))
+        texts += [*train_texts, *val_texts]
+        some += train_texts[: _CALIBRATION_TEXTS // len(tasks)]
+    return data, texts, some
+
+
+def first_words(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Label words of all tasks, each once: soft tokens start from their embeddings."""
+    return tuple(dict.fromkeys(label for task in tasks for label in task.labels))
+
+
+def _part(
+    wire: Wire, task: Task, split: SplitName, limit: int | None, seed: int
+) -> tuple[Part, list[str]]:
+    examples = task.split(split) if limit is None else take(task, split, limit, seed)
+    if not examples:
+        raise UsageError(f"Task '{task.name}' has no {split} examples: nothing to train on.")
+    texts, cut = wire.sender_texts(task, examples)
+    return Part(examples, [state_key(text) for text in texts], sum(cut)), texts

@@ -1,0 +1,35 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+PairOption = Annotated[
+    str | None, typer.Option("--pair", help="Preset: embedded (default), paper, fake.")
+]
+SenderOption = Annotated[
+    str | None, typer.Option("--sender", help="Embedded name, folder, .gguf or hub id.")
+]
+ReceiverOption = Annotated[str | None, typer.Option("--receiver", help="As --sender.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
+SettingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--setting",
+        help="blind: the sender reads all, the receiver sees the message alone; shared: both "
+        "read all; split: text to the sender, question to the receiver. Default: the task's.",
+    ),
+]
+SenderPromptOption = Annotated[
+    str,
+    typer.Option(
+        "--sender-prompt", help="raw: the sender reads the text alone; aware: text and task."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, help="A seeded random sample, not all.")
+]
