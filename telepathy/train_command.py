@@ -74,7 +74,9 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="Validations without a better one before it ends.")
     ] = None,
-    init: Annotated[str | None, typer.Option(help="Run folder whose bridge is the start.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Run folder whose bridge is the start, or ridge.")
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto (bfloat16 on a GPU) or float32, of the bridge.")
     ] = None,

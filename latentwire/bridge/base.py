@@ -162,6 +162,19 @@ class Bridge(nn.Module, ABC):
         # Losses that nobody read hang on their graph, and a graph cannot be copied.
         return {**self.__dict__, "_own": {}}
 
+    def start_at(self, found: Float[Tensor, "f dr"], shift: Float[Tensor, " dr"]) -> None:
+        """Start the linear path from the mean state at a known map.
+
+        Args:
+            found: From the standardised mean states of all layers, side by side, to offsets.
+            shift: Added to every offset.
+        Raises: ConfigError: If this kind has no such path.
+        """
+        raise ConfigError(
+            f"The {self.kind} bridge has no linear path from the mean state to start at a map; "
+            "perceiver has."
+        )
+
     @torch.no_grad()
     def calibrate(self, facts: Calibration) -> None:
         """Take over the pair's scales and start the soft tokens at real embeddings.

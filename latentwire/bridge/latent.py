@@ -78,6 +78,11 @@ class LatentBridge(Bridge):
         tokens = self.reading(rearrange(x, "b l t d -> b t (l d)"))
         return tokens, rearrange(masked_mean(x, mask), "b l d -> b (l d)")
 
+    @torch.no_grad()
+    def start_at(self, found: Float[Tensor, "f dr"], shift: Float[Tensor, " dr"]) -> None:
+        self.mean_path.weight.copy_(found.T)
+        self.anchors.add_(shift.to(self.anchors))
+
     def offsets(
         self, latents: Float[Tensor, "b k w"], mean: Float[Tensor, "b f"]
     ) -> Float[Tensor, "b k dr"]:

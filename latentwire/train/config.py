@@ -32,7 +32,8 @@ class TrainConfig(BaseModel):
         mixing: Of several tasks: `proportional` to their examples, or `equal`.
         ema: Decay of a moving average of the weights, which is then validated and kept; None: off.
         patience: Validations without a better one before training ends early; None: never.
-        init: Folder of a run whose bridge is the start; None: a fresh bridge.
+        init: Folder of a run whose bridge is the start, or `ridge`: the linear path starts at the
+            closed-form map to the right answers' embeddings; None: a fresh bridge.
         precision: Of the bridge's forward pass: `auto` is bfloat16 where the receiver is so on a
             GPU, else float32; weights are float32 always.
         recompute: Gradient checkpointing of the receiver: less memory, more time.

@@ -24,7 +24,7 @@ from latentwire.train.processes import Processes
 from latentwire.train.stopping import StopRequest, stop_requests, stopped
 from latentwire.train.tasks import first_words, read_tasks
 from latentwire.train.trainer import Trainer
-from latentwire.train.warm_start import trained_bridge
+from latentwire.train.warm_start import RIDGE, start_at_ridge, trained_bridge
 from latentwire.wire import Wire
 
 
@@ -90,7 +90,8 @@ def train_bridge(
     tasks = [task] if isinstance(task, Task) else list(task)
     processes = Processes.join()
     progress = (progress or default_progress()) if processes.is_first else Progress()
-    source = trained_bridge(config.init, wire.bridge) if config.init else None
+    ridge = config.init == RIDGE
+    source = trained_bridge(config.init, wire.bridge) if config.init and not ridge else None
     run = RunFolder(out_dir)
     setting = _setting(wire, tasks, config, processes.world)
     if source is not None:
@@ -108,6 +109,8 @@ def train_bridge(
         wire.calibrate(cache.states(some), first_words(tasks), config.seed, texts=some)
         if source is not None:
             wire.bridge.load_state_dict(source.state_dict())
+        if ridge:
+            start_at_ridge(wire, data, cache)
         space = Space(
             wire.receiver.lm.width, wire.bridge.soft_tokens, wire.receiver.lm.embedding_rms
         )

@@ -184,7 +184,7 @@ def test_text_pairs_are_learned_to_their_end(
     examples = list(pairs.split("train"))[:6]
     texts, _ = wire.sender_texts(pairs, examples)
     soft = wire.soft_tokens(wire.sender.encode(texts, wire.spec.layers))
-    prompts = [wire.asker(pairs).soft_prompt(example) for example in examples]
+    prompts = [wire.asker(pairs).hand(example)[0].prompt for example in examples]
     written = wire.receiver.generate(prompts, soft, max_new_tokens=6)
     answers = [wire.receiver.decode(ids) for ids in written]
     assert answers == [example.references[0] for example in examples]  # and nothing behind it
