@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from latentwire import load_task
+from latentwire import answering, load_task
 from latentwire.answering import respond
 from latentwire.asking import Asker, Request
 from latentwire.data import Task
@@ -50,7 +50,10 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-tokens", type=int, help="Tokens per pass; default: the device's.")
     args = parser.parse_args()
+    if args.batch_tokens:
+        answering.tokens_per_pass = lambda device: args.batch_tokens  # type: ignore[assignment]
     task, receiver = load_task(args.task), Receiver(load_model(args.model))
     asker = Asker(task, receiver.lm, task.prompts[0])
     examples = task.sample("test", args.items, 0)

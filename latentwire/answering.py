@@ -11,7 +11,7 @@ from torch import Tensor
 from latentwire.asking import Request
 from latentwire.data import Task
 from latentwire.models import Receiver
-from latentwire.models.batching import by_length
+from latentwire.models.batching import by_length, tokens_per_pass
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,22 @@ def respond(
         task: Says which kind of answer; gives length and stop sequences of what is written.
         requests: For each example what `Asker.read` or `Asker.hand` made of it.
         soft: Soft tokens of each example, or None if prompts are text.
-        batch_size: Prompts per forward pass; passes hold prompts of like length.
+        batch_size: Most prompts per forward pass; passes hold prompts of like length, and no
+            more tokens than the device is quick with.
         ranking_only: Only the best choice matters: see `Receiver.score_choices`.
         on_batch: Told how many prompts were answered after each pass.
     Returns: One for each example, in their order.
     """
     flat = [(i, request) for i, asked in enumerate(requests) for request in asked]
-    sizes = [len(r.prompt.before) + len(r.prompt.after) for _, r in flat]
+    k = 0 if soft is None else soft.shape[1]
+    sizes = [len(r.prompt.before) - r.prompt.n_static + k + len(r.prompt.after) for _, r in flat]
     scores: list[tuple[float, ...]] = [()] * len(flat)
     texts: list[str | None] = [None] * len(flat)
     # Lengths of the choices decide as well where the metric divides by them.
     ranking_only = ranking_only and task.metric == "acc"
-    for index in by_length(sizes, batch_size):
+    # Writing is one token of each row at a time: there the more rows the better.
+    most = None if task.kind == "generation" else tokens_per_pass(receiver.lm.device)
+    for index in by_length(sizes, batch_size, most):
         prompts = [flat[j][1].prompt for j in index]
         given = None if soft is None else soft[[flat[j][0] for j in index]]
         if task.kind == "generation":

@@ -19,9 +19,10 @@ from torch.utils.checkpoint import checkpoint
 
 from latentwire.errors import ShapeError, UsageError
 from latentwire.models.lm import LanguageModel, Prompt
+from latentwire.models.packing import PackedChoices, packed_size
 
 _MAX_HEAD_POSITIONS = 256  # positions whose full-vocabulary logits are held at once
-_MAX_BRANCH_ROWS = 128  # choice branches that are run at once
+_MAX_PACKED_ROWS = 16  # rows whose packed choices are run at once: like sizes, little padding
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class Receiver:
     ) -> list[Tensor]:
         """Summed log-likelihood of each choice behind its prompt.
 
-        The prompt is run once for all choices of a row; longer choices branch from its cache.
+        The prompt is run once for all choices of a row; what is longer than one token follows in a
+        second pass over its cache, all choices of a row side by side.
 
         Args:
             prompts: One per row.
@@ -152,17 +154,8 @@ class Receiver:
             firsts[i, torch.tensor([ids[0] for ids in row], device=firsts.device)].cpu()
             for i, row in enumerate(choices)
         ]
-        branches = [
-            (i, j, list(ids))
-            for i, row in enumerate(choices)
-            for j, ids in enumerate(row)
-            if len(ids) > 1
-        ]
-        branches.sort(key=lambda branch: len(branch[2]))
-        for start in range(0, len(branches), _MAX_BRANCH_ROWS):
-            part = branches[start : start + _MAX_BRANCH_ROWS]
-            for (i, j, _), value in zip(part, self._score_branches(encoded, part)):
-                scores[i][j] += value
+        if not single:
+            self._add_rest(scores, prompts, choices, soft, encoded)
         return scores
 
     @torch.inference_mode()
@@ -336,48 +329,78 @@ class Receiver:
         cap = getattr(self.lm.config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
 
-    def _score_branches(
-        self, encoded: _Encoded, branches: Sequence[tuple[int, int, list[int]]]
-    ) -> list[float]:
-        """Log-likelihood of all tokens but the first of each choice, given its row's cache."""
+    def _add_rest(
+        self,
+        scores: list[Tensor],
+        prompts: Sequence[Prompt],
+        choices: Sequence[Sequence[Sequence[int]]],
+        soft: Tensor | None,
+        encoded: _Encoded,
+    ) -> None:
+        """Add the log-likelihood of all tokens but the first of each choice to the row's scores."""
+        longer = [i for i, row in enumerate(choices) if packed_size(row)]
+        longer.sort(key=lambda i: packed_size(choices[i]))
+        for start in range(0, len(longer), _MAX_PACKED_ROWS):
+            part = longer[start : start + _MAX_PACKED_ROWS]
+            packed = PackedChoices.of([choices[i] for i in part], encoded.hidden.device)
+            if encoded.mask.shape[1] + int(packed.offset.max()) + 1 > self.lm.window:
+                # Layers with a window keep other keys than full ones: each choice is run alone.
+                for i in part:
+                    scores[i] += self._rest_alone(prompts[i], choices[i], soft, i)
+                continue
+            for i, values in zip(part, self._rest_packed(encoded, part, packed)):
+                scores[i] += values[: len(choices[i])]
+
+    def _rest_packed(
+        self, encoded: _Encoded, rows: Sequence[int], packed: PackedChoices
+    ) -> Float[Tensor, "b c"]:
+        """The same for some rows, their choices side by side behind the row's own cache."""
         from transformers import DynamicCache
 
-        device = encoded.hidden.device
-        index = torch.tensor([i for i, _, _ in branches], device=device)
-        longest = max(len(ids) for _, _, ids in branches) - 1
-        tokens = torch.zeros(len(branches), longest, dtype=torch.long)
-        targets = torch.zeros_like(tokens)
-        real = torch.zeros_like(tokens, dtype=torch.bool)
-        for row, (_, _, ids) in enumerate(branches):
-            n = len(ids) - 1
-            tokens[row, :n], targets[row, :n] = torch.tensor(ids[:-1]), torch.tensor(ids[1:])
-            real[row, :n] = True
-        tokens, targets, real = tokens.to(device), targets.to(device), real.to(device)
+        index = torch.tensor(rows, device=encoded.hidden.device)
         cache = DynamicCache(config=self.lm.config)
         for i, layer in enumerate(encoded.cache.layers):
             cache.update(layer.keys[index], layer.values[index], i)
-        mask = torch.cat([encoded.mask[index], real], dim=1)
-        positions = (mask.long().cumsum(1) - 1)[:, -longest:]
+        prompt = encoded.mask[index]
         out = self.lm.model.base_model(
-            inputs_embeds=self.lm.embed(tokens),
-            attention_mask=mask.long(),
-            position_ids=positions,
+            inputs_embeds=self.lm.embed(packed.tokens),
+            attention_mask=packed.attention(prompt, self.lm.dtype),
+            position_ids=prompt.sum(1, keepdim=True) + packed.offset,
             past_key_values=cache,
             use_cache=True,
         )
-        hidden, wanted = out.last_hidden_state[real], targets[real]
-        values = torch.cat(
+        real = packed.owner >= 0
+        values = self._log_likelihoods(out.last_hidden_state[real], packed.targets[real])
+        totals = torch.zeros(len(rows), packed.n_choices, device=values.device)
+        totals.index_put_((real.nonzero()[:, 0], packed.owner[real]), values, accumulate=True)
+        return totals.cpu()
+
+    def _rest_alone(
+        self, prompt: Prompt, choices: Sequence[Sequence[int]], soft: Tensor | None, i: int
+    ) -> Float[Tensor, " c"]:
+        """The same for one row, a whole forward pass for each choice."""
+        totals = torch.zeros(len(choices))
+        for j, ids in enumerate(choices):
+            if len(ids) > 1:
+                row = self._row(prompt, soft, i, ids[:-1])
+                hidden = self._forward([row], None, use_cache=False).hidden[0, 1 - len(ids) :]
+                targets = torch.tensor(ids[1:], device=hidden.device)
+                totals[j] = float(self._log_likelihoods(hidden, targets).sum())
+        return totals
+
+    def _log_likelihoods(
+        self, hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"]
+    ) -> Float[Tensor, " n"]:
+        """Of one token behind each state; few vocabularies of logits are held at once."""
+        return torch.cat(
             [
-                self._head(h[None])[0].float().log_softmax(-1).gather(1, w[:, None])[:, 0]
-                for h, w in zip(
+                self._head(h[None])[0].float().log_softmax(-1).gather(1, t[:, None])[:, 0]
+                for h, t in zip(
                     torch.split(hidden, _MAX_HEAD_POSITIONS),
-                    torch.split(wanted, _MAX_HEAD_POSITIONS),
+                    torch.split(targets, _MAX_HEAD_POSITIONS),
                 )
             ]
         )
-        totals = torch.zeros(len(branches), device=device)
-        totals.index_add_(0, real.nonzero()[:, 0], values)
-        return [float(value) for value in totals]
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from latentwire.errors import ModelError, ShapeError, UsageError
-from latentwire.models.batching import by_length, pad_right
+from latentwire.models.batching import by_length, pad_right, tokens_per_pass
 from latentwire.models.lm import LanguageModel
 from latentwire.progress import Progress
 
@@ -102,7 +102,8 @@ class Sender:
         """Yield (indices into `texts`, their SenderStates), longest texts first."""
         layers = self.check_layers(layers)
         ids = [self._ids(text) for text in texts]
-        for index in by_length([len(row) for row in ids], batch_size):
+        most = tokens_per_pass(self.lm.device)
+        for index in by_length([len(row) for row in ids], batch_size, most):
             tokens, mask = pad_right([ids[i] for i in index], self.lm.device)
             yield index, SenderStates(self._run(tokens, mask, layers), mask)
 

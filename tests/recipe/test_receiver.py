@@ -116,6 +116,26 @@ def test_prefix_is_not_reused_beyond_the_sliding_window() -> None:
         assert float(got[0]) == pytest.approx(_alone(lm, embedded, (7,)), abs=1e-4)
 
 
+@pytest.mark.parametrize("repeat", [1, 2, 12])  # below, across and beyond the window of 64
+def test_long_choices_by_a_long_prompt_equal_alone(repeat: int) -> None:
+    lm = load_model("fake-gemma")
+    prompts = [lm.prompt(TEMPLATE.format(text * repeat), STATIC) for text in TEXTS]
+    words = [["a cat", "x", "the very big old dog"], ["no", "yes"], ["cats and dogs", "dogs"]]
+    choices = [[lm.answer_ids(p, word) for word in row] for p, row in zip(prompts, words)]
+    for soft in (None, torch.randn(3, 4, lm.width)):
+        if soft is not None:
+            prompts = [lm.prompt(f"{text * repeat} {MESSAGE_MARK}\nLabel:") for text in TEXTS]
+        scores = Receiver(lm).score_choices(prompts, choices, soft)
+        for i, (prompt, row) in enumerate(zip(prompts, choices)):
+            before, after = (
+                lm.embed(torch.tensor(part).long()) for part in (prompt.before, prompt.after)
+            )
+            middle = [] if soft is None else [soft[i]]
+            embedded = torch.cat([before, *middle, after])
+            for ids, value in zip(row, scores[i]):
+                assert float(value) == pytest.approx(_alone(lm, embedded, ids), abs=1e-4)
+
+
 def test_chat_models_get_their_template_and_base_models_bos() -> None:
     chat, base = load_model("fake-llama"), load_model("fake-gemma")
     decode: Any = chat.tokenizer.decode

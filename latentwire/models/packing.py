@@ -1,0 +1,70 @@
+"""All choices of a prompt side by side in one row: each sees the prompt and itself only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PackedChoices:
+    """What is left to score of the choices of some rows, once their first tokens are scored.
+
+    Args:
+        tokens: Ids that are read, right-padded; every choice without its last token.
+        targets: Ids that are scored; every choice without its first token.
+        owner: Number of the choice that a token belongs to; -1 at padding.
+        offset: Place of a token within its choice, from 0.
+        n_choices: Choices of the row that has most.
+    """
+
+    tokens: Int[Tensor, "b p"]
+    targets: Int[Tensor, "b p"]
+    owner: Int[Tensor, "b p"]
+    offset: Int[Tensor, "b p"]
+    n_choices: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Sequence[int]]], device: torch.device) -> PackedChoices:
+        """Pack the choices of each row; at least one of them has two tokens or more."""
+        width = max(packed_size(choices) for choices in rows)
+        tokens, targets, offset = (torch.zeros(len(rows), width, dtype=torch.long) for _ in "tto")
+        owner = torch.full((len(rows), width), -1)
+        for i, choices in enumerate(rows):
+            start = 0
+            for j, ids in enumerate(choices):
+                end = start + len(ids) - 1
+                tokens[i, start:end] = torch.tensor(ids[:-1], dtype=torch.long)
+                targets[i, start:end] = torch.tensor(ids[1:], dtype=torch.long)
+                offset[i, start:end] = torch.arange(end - start)
+                owner[i, start:end] = j
+                start = end
+        n_choices = max(len(choices) for choices in rows)
+        return cls(
+            tokens.to(device), targets.to(device), owner.to(device), offset.to(device), n_choices
+        )
+
+    def attention(
+        self, prompt: Bool[Tensor, "b u"], dtype: torch.dtype
+    ) -> Float[Tensor, "b 1 p up"]:
+        """What is added to attention scores: 0 where a token may look, else a huge negative.
+
+        Args:
+            prompt: True at real tokens of each row's prompt.
+            dtype: Of the scores.
+        """
+        n = self.tokens.shape[1]
+        same = self.owner[:, :, None] == self.owner[:, None, :]
+        earlier = torch.ones(n, n, dtype=torch.bool, device=same.device).tril()
+        allowed = torch.cat([prompt[:, None].expand(-1, n, -1), same & earlier], dim=2)
+        blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+        return blocked.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def packed_size(choices: Sequence[Sequence[int]]) -> int:
+    """Tokens that the choices of one row take when packed."""
+    return sum(len(ids) - 1 for ids in choices)
