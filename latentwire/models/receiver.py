@@ -2,6 +2,7 @@
 
 Rows of a batch are padded on the left, so that the answer position is the last one of every
 row and distances between tokens are true. What every row shares at its start is computed once.
+A deep prefix takes the place of that start: what stands behind it has seen it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from latentwire.errors import ShapeError, UsageError
 from latentwire.models.lm import LanguageModel, Prompt
+from latentwire.models.prefix import KeysAndValues, check_window, read_only, unpack_prefix
 
 _MAX_HEAD_POSITIONS = 256  # positions whose full-vocabulary logits are held at once
 _MAX_BRANCH_ROWS = 128  # choice branches that are run at once
@@ -29,7 +31,8 @@ class _Prefix:
     """Keys and values of tokens that stand first in every row."""
 
     length: int
-    layers: tuple[tuple[Tensor, Tensor], ...]  # each (1, heads, length, d)
+    layers: KeysAndValues  # of one row for all, or of each row
+    n_read: int  # leading tokens of every prompt that are in it
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,25 @@ class Receiver:
 
     Args:
         lm: The frozen model.
+        reads: What soft tokens are. `embeddings`: they stand at a prompt's mark. `prefix`: each
+            is the packed keys and values of one position in all layers; they stand before the
+            whole prompt, at positions 0..k-1, and nothing stands at the mark.
+    Source: for `prefix`, Li & Liang 2021, Prefix-Tuning, arXiv:2101.00190, section 4.
     """
 
-    def __init__(self, lm: LanguageModel) -> None:
-        self.lm = lm
+    def __init__(
+        self, lm: LanguageModel, reads: Literal["embeddings", "prefix"] = "embeddings"
+    ) -> None:
+        self.lm, self.reads = lm, reads
         self._prefixes: OrderedDict[tuple[int, ...], _Prefix] = OrderedDict()
+
+    @property
+    def soft_width(self) -> int:
+        """Size of a soft token, as this receiver reads them.
+
+        Raises: ModelError: If it reads a deep prefix and its layers take none.
+        """
+        return self.lm.prefix_width if self.reads == "prefix" else self.lm.width
 
     def answer_logits(
         self,
@@ -63,9 +80,12 @@ class Receiver:
         Args:
             prompts: One per row.
             answers: Token ids of the right answer, at least one per row.
-            soft: Soft tokens that stand at each prompt's mark, or None.
+            soft: Soft tokens that stand at each prompt's mark (see `reads`), or None.
         Returns: Logits of the a last positions, and targets (b, a) with -100 where a row's answer
             is shorter.
+        Raises:
+            ShapeError: If the soft tokens have another width than it reads.
+            UsageError: If a deep prefix and what stands behind it leave the window.
         """
         hidden, targets = self.answer_hidden(prompts, answers, soft)
         return self._head(hidden), targets
@@ -78,12 +98,9 @@ class Receiver:
     ) -> tuple[Float[Tensor, "b a d"], Tensor]:
         """As `answer_logits`, but the last hidden states, before the head."""
         longest = max(len(answer) for answer in answers)
-        rows = [
-            self._row(prompt, soft, i, list(answer[:-1]))
-            for i, (prompt, answer) in enumerate(zip(prompts, answers))
-        ]
-        hidden = self._forward(rows, self._shared(prompts), use_cache=False).hidden
-        targets = torch.full((len(rows), longest), -100, dtype=torch.long)
+        read = [answer[:-1] for answer in answers]
+        hidden = self._run(prompts, soft, read, n_more=longest - 1, use_cache=False).hidden
+        targets = torch.full((len(answers), longest), -100, dtype=torch.long)
         for i, answer in enumerate(answers):
             targets[i, longest - len(answer) :] = torch.tensor(answer)
         return hidden[:, -longest:], targets.to(hidden.device)
@@ -138,9 +155,9 @@ class Receiver:
         """
         if any(not ids for row in choices for ids in row):
             raise UsageError("A choice is empty: every choice needs at least one token.")
-        single = all(len(ids) == 1 for row in choices for ids in row)
-        rows = [self._row(prompt, soft, i) for i, prompt in enumerate(prompts)]
-        encoded = self._forward(rows, self._shared(prompts), use_cache=not single)
+        longest = max((len(ids) for row in choices for ids in row), default=1)
+        single = longest == 1
+        encoded = self._run(prompts, soft, n_more=longest - 1, use_cache=not single)
         last = encoded.hidden[:, -1]
         if single and ranking_only:
             return [
@@ -183,12 +200,11 @@ class Receiver:
             stop: A row ends behind the first of these that follows some text.
         Yields: For each row its next token id, or None once the row has ended.
         """
-        rows = [self._row(prompt, soft, i) for i, prompt in enumerate(prompts)]
-        encoded = self._forward(rows, self._shared(prompts), use_cache=True)
+        encoded = self._run(prompts, soft, n_more=max_new_tokens - 1, use_cache=True)
         hidden, mask, cache = encoded.hidden[:, -1:], encoded.mask, encoded.cache
         ends = set(self.lm.end_ids)
-        running = [True] * len(rows)
-        written: list[list[int]] = [[] for _ in rows]
+        running = [True] * len(prompts)
+        written: list[list[int]] = [[] for _ in prompts]
         for step in range(max_new_tokens):
             tokens = self._head(hidden)[:, -1].argmax(-1)
             emitted: list[int | None] = []
@@ -201,7 +217,7 @@ class Receiver:
             yield emitted
             if not any(running) or step + 1 == max_new_tokens:
                 return
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
             out = self.lm.model.base_model(
                 inputs_embeds=self.lm.embed(tokens[:, None]),
                 attention_mask=mask.long(),
@@ -247,14 +263,45 @@ class Receiver:
 
     # -- rows and the forward pass ------------------------------------------------------------
 
+    def _run(
+        self,
+        prompts: Sequence[Prompt],
+        soft: Tensor | None,
+        read: Sequence[Sequence[int]] | None = None,
+        *,
+        n_more: int,
+        use_cache: bool,
+    ) -> _Encoded:
+        """One forward pass over prompts, each with its soft tokens and ids read behind it.
+
+        Args:
+            prompts: One per row.
+            soft: Soft tokens of each, or None.
+            read: Ids behind each prompt in this pass; none by default.
+            n_more: Highest number of tokens that any pass puts behind a prompt.
+            use_cache: Whether later passes go on from this one.
+        """
+        if soft is not None and soft.shape[-1] != self.soft_width:
+            raise ShapeError(
+                f"Soft tokens have width {soft.shape[-1]}, '{self.lm.name}' reads "
+                f"{self.soft_width} as {self.reads}."
+            )
+        prefix: _Prefix | None
+        if soft is not None and self.reads == "prefix":
+            longest = max(len(prompt.before) + len(prompt.after) for prompt in prompts)
+            check_window(self.lm, soft.shape[1], longest + n_more)
+            prefix = _Prefix(soft.shape[1], unpack_prefix(self.lm, soft), n_read=0)
+            soft = None
+        else:
+            prefix = self._shared(prompts)
+        extras = read or [()] * len(prompts)
+        rows = [self._row(p, soft, i, extra) for i, (p, extra) in enumerate(zip(prompts, extras))]
+        return self._forward(rows, prefix, use_cache=use_cache)
+
     def _row(
-        self, prompt: Prompt, soft: Tensor | None, i: int, extra: Sequence[int] = ()
+        self, prompt: Prompt, soft: Tensor | None, i: int, extra: Sequence[int]
     ) -> Callable[[int], Tensor]:
         """A function from the number of leading tokens to skip to the row's embeddings (u, dr)."""
-        if soft is not None and soft.shape[-1] != self.lm.width:
-            raise ShapeError(
-                f"Soft tokens have width {soft.shape[-1]}, '{self.lm.name}' reads {self.lm.width}."
-            )
 
         def build(skip: int) -> Tensor:
             ids = torch.tensor([*prompt.before[skip:], *prompt.after, *extra], dtype=torch.long)
@@ -287,20 +334,22 @@ class Receiver:
         embedded = self.lm.embed(torch.tensor(ids)[None])
         out = self.lm.model.base_model(inputs_embeds=embedded, use_cache=True)
         layers = tuple((layer.keys, layer.values) for layer in out.past_key_values.layers)
-        return _Prefix(len(ids), layers)
+        return _Prefix(len(ids), layers, n_read=len(ids))
 
     def _forward(
         self, rows: Sequence[Callable[[int], Tensor]], prefix: _Prefix | None, *, use_cache: bool
     ) -> _Encoded:
-        skip = prefix.length if prefix else 0
-        embedded = [row(skip) for row in rows]
+        start = prefix.length if prefix else 0
+        embedded = [row(prefix.n_read if prefix else 0) for row in rows]
         longest = max(len(row) for row in embedded)
         x = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in embedded])
-        mask = torch.ones(len(rows), skip + longest, dtype=torch.bool, device=x.device)
+        mask = torch.ones(len(rows), start + longest, dtype=torch.bool, device=x.device)
         for i, row in enumerate(embedded):
-            mask[i, skip : skip + longest - len(row)] = False
-        positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, skip:]
+            mask[i, start : start + longest - len(row)] = False
+        positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:]
         cache = self._cache(prefix, len(rows)) if prefix or use_cache else None
+        if prefix and not use_cache:
+            read_only(cache)
         out = self.lm.model.base_model(
             inputs_embeds=x,
             attention_mask=None if bool(mask.all()) else mask.long(),
