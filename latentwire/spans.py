@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentwire.bridge import Spans
+from latentwire.bridge import Prefix, Spans
 from latentwire.models import LanguageModel, SenderStates
+from latentwire.models.prefix import prefix_scale, read_prefix
 
 _WORD = re.compile(r"\S+")
 _MAX_SPANS = 16_384
@@ -25,6 +26,8 @@ def calibration_facts(
     sender: LanguageModel,
     receiver: LanguageModel,
     seed: int = 0,
+    *,
+    anchors: Tensor | None = None,
 ) -> dict[str, Any]:
     """The optional fields of `Calibration` that a kind wants, as far as the texts give them.
 
@@ -35,12 +38,16 @@ def calibration_facts(
         sender: The model that read.
         receiver: The model that will answer.
         seed: Of the draw of embeddings.
+        anchors: Embeddings that the soft tokens start from, (k, dr); no prefix without them.
     """
     facts: dict[str, Any] = {}
     if "embeddings" in wants:
         facts["embeddings"] = useful_embeddings(texts, receiver, seed)
     if "spans" in wants and texts:
         facts["spans"] = shared_spans(texts, states, sender, receiver)
+    if "prefix" in wants and anchors is not None:
+        start = read_prefix(receiver, anchors)
+        facts["prefix"] = Prefix(start, prefix_scale(receiver, start))
     return facts
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from latentwire.answering import Response, respond
 from latentwire.asking import SENDER_PROMPTS, Asker, sender_texts
-from latentwire.bridge import Bridge, Calibration, build_bridge
+from latentwire.bridge import BRIDGES, Bridge, Calibration, build_bridge
 from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
 from latentwire.data import Example, Task
 from latentwire.data.spec import Setting, TaskSpec
@@ -78,6 +78,11 @@ class Wire:
             raise UsageError(
                 f"Unknown sender prompt '{spec.sender_prompt}'. Known: {', '.join(SENDER_PROMPTS)}."
             )
+        if receiver.reads != bridge.writes:
+            raise UsageError(
+                f"The {bridge.kind} bridge writes {bridge.writes}, this receiver reads "
+                f"{receiver.reads}. Give Receiver(lm, reads='{bridge.writes}')."
+            )
         self.sender, self.receiver, self.spec = sender, receiver, spec
         self.bridge = bridge.to(receiver.lm.device)
         self.task: Task | None = None
@@ -122,10 +127,12 @@ class Wire:
             dtype: Of the frozen models: `auto`, `float32`, `bfloat16`, `float16`.
             progress: Told when a model is converted.
             options: Options of the bridge's kind.
-        Raises: UnknownNameError, UsageError, MissingPackageError, ModelError.
+        Raises: UnknownNameError, UsageError, MissingPackageError, ModelError (also where a kind
+            writes a deep prefix and the receiver takes none).
         """
         lms = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
-        reading, answering = Sender(lms[0]), Receiver(lms[1])
+        reading = Sender(lms[0])
+        answering = Receiver(lms[1], reads=BRIDGES.get(bridge).writes)
         if layer is None:
             layer = default_layer(lms[0].n_layers)
         layers = reading.check_layers([layer] if isinstance(layer, int) else layer)
@@ -133,7 +140,7 @@ class Wire:
             bridge,
             n_layers=len(layers),
             sender_width=lms[0].width,
-            receiver_width=lms[1].width,
+            receiver_width=answering.soft_width,
             soft_tokens=soft_tokens,
             seed=seed,
             **options,
@@ -194,7 +201,8 @@ class Wire:
                 )
         spec = dict(config["wire"])
         spec["layers"] = tuple(spec["layers"])
-        wire = cls(Sender(lms[0]), Receiver(lms[1]), bridge, WireSpec(**spec))
+        receiving = Receiver(lms[1], reads=bridge.writes)
+        wire = cls(Sender(lms[0]), receiving, bridge, WireSpec(**spec))
         if config.get("task"):
             base = config.get("task_folder")
             spec_of_task = TaskSpec.model_validate(config["task"])
@@ -257,14 +265,15 @@ class Wire:
             generator = torch.Generator().manual_seed(seed)
             ids = torch.randint(len(lm.tokenizer), (self.spec.soft_tokens,), generator=generator)
             starts = lm.embed(ids).float()
-        turn = torch.arange(self.spec.soft_tokens) % len(starts)
+        anchors = starts[torch.arange(self.spec.soft_tokens) % len(starts)]
+        wants, sender = self.bridge.wants, self.sender.lm
         self.bridge.calibrate(
             Calibration(
                 state_mean=real.mean(0),
                 state_std=real.std(0).clamp(min=1e-6),
                 embedding_rms=lm.embedding_rms,
-                anchors=starts[turn],
-                **calibration_facts(self.bridge.wants, texts, states, self.sender.lm, lm, seed),
+                anchors=anchors,
+                **calibration_facts(wants, texts, states, sender, lm, seed, anchors=anchors),
             )
         )
 

@@ -45,17 +45,18 @@ def describe_bridges(pair: str | None) -> dict[str, Any]:
     import torch
 
     from latentwire.bridge import BRIDGES, build_bridge
-    from latentwire.models.catalogue import WIDTHS, resolve_pair
+    from latentwire.models.catalogue import PREFIX_WIDTHS, WIDTHS, resolve_pair
 
     sender, receiver = resolve_pair(pair)
     rows = []
     for name in BRIDGES.names():
+        widths = PREFIX_WIDTHS if BRIDGES.get(name).writes == "prefix" else WIDTHS
         with torch.device("meta"):
             bridge = build_bridge(
                 name,
                 n_layers=1,
                 sender_width=WIDTHS[sender],
-                receiver_width=WIDTHS[receiver],
+                receiver_width=widths[receiver],
                 soft_tokens=_SOFT_TOKENS,
             )
         rows.append(
@@ -66,6 +67,7 @@ def describe_bridges(pair: str | None) -> dict[str, Any]:
                 "source": bridge.source,
                 "options": bridge.options(),
                 "wants": sorted(bridge.wants),
+                "writes": bridge.writes,
             }
         )
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -29,6 +29,18 @@ class Spans(NamedTuple):
     embeddings: Float[Tensor, "n dr"]
 
 
+class Prefix(NamedTuple):
+    """Keys and values of the receiver in all its layers, packed into one vector per position.
+
+    Args:
+        start: Those it has for the anchors when it reads them, (k, w).
+        scale: Root mean square of the head that each value belongs to, (w,), > 0.
+    """
+
+    start: Float[Tensor, "k w"]
+    scale: Float[Tensor, " w"]
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Facts about the pair that a bridge needs before it learns.
@@ -43,6 +55,7 @@ class Calibration:
         embeddings: Embedding outputs of a part of the receiver's vocabulary, the most useful
             first, (n, dr).
         spans: Paired states and embeddings of the same pieces of text.
+        prefix: Keys and values to start a deep prefix from.
     """
 
     state_mean: Float[Tensor, "l ds"]
@@ -51,6 +64,7 @@ class Calibration:
     anchors: Float[Tensor, "k dr"]
     embeddings: Float[Tensor, "n dr"] | None = None
     spans: Spans | None = None
+    prefix: Prefix | None = None
 
 
 class Bridge(nn.Module, ABC):
@@ -67,11 +81,13 @@ class Bridge(nn.Module, ABC):
         about: What it is, in a few words.
         source: Where the idea comes from.
         wants: Optional fields of `Calibration` that it cannot do without.
+        writes: What its soft tokens are to the receiver: `embeddings`, or a deep `prefix`, packed
+            keys and values of one position in all layers.
 
     Args:
         n_layers: Number l of sender layers in the states.
         sender_width: ds.
-        receiver_width: dr.
+        receiver_width: dr, size of what is written: of an embedding, or of a prefix position.
         soft_tokens: k, the length of a message.
     """
 
@@ -79,6 +95,7 @@ class Bridge(nn.Module, ABC):
     about: ClassVar[str]
     source: ClassVar[str]
     wants: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[Literal["embeddings", "prefix"]] = "embeddings"
 
     def __init__(
         self, *, n_layers: int, sender_width: int, receiver_width: int, soft_tokens: int
@@ -177,7 +194,7 @@ class Bridge(nn.Module, ABC):
 
     @torch.no_grad()
     def calibrate(self, facts: Calibration) -> None:
-        """Take over the pair's scales and start the soft tokens at real embeddings.
+        """Take over the pair's scales and start the soft tokens at real ones.
 
         Raises: ConfigError: If a fact is missing that this kind wants.
         """
@@ -189,6 +206,10 @@ class Bridge(nn.Module, ABC):
         self.state_mean.copy_(facts.state_mean)
         self.state_std.copy_(facts.state_std)
         self.embedding_rms.fill_(facts.embedding_rms)
+        self.start(facts)
+
+    def start(self, facts: Calibration) -> None:
+        """Put the anchors where soft tokens begin: at real embeddings, in units of their scale."""
         self.anchors.copy_(facts.anchors / facts.embedding_rms)
 
     @classmethod

@@ -27,6 +27,7 @@ class LatentBridge(Bridge):
         gain: Size of the offsets at the start, in units of the embedding scale.
         dropout: Share of the standardised state's features that training drops, 0..1.
         features: Size of one token's state as `encode` gets it; all layers side by side by default.
+        written: Size of what `offsets` gives; the receiver's width by default.
         sizes: Of the pair, see Bridge.
     Raises: ConfigError: If `heads` does not divide `width`.
     """
@@ -39,18 +40,20 @@ class LatentBridge(Bridge):
         gain: float,
         dropout: float,
         features: int | None = None,
+        written: int | None = None,
         **sizes: Any,
     ) -> None:
         super().__init__(**sizes)
         if width % heads:
             raise ConfigError(f"{self.kind}: width {width} is not a multiple of heads {heads}.")
         features = features or self.n_layers * self.sender_width
+        written = written or self.receiver_width
         self.drop = nn.Dropout(dropout)
         self.reading = nn.Linear(features, width)
         self.queries = nn.Parameter(torch.randn(self.soft_tokens, width) * 0.5)
         self.norm = nn.LayerNorm(width)
-        self.writing = linear_with_gain(width, self.receiver_width, gain)
-        self.mean_path = linear_with_gain(features, self.receiver_width, gain)
+        self.writing = linear_with_gain(width, written, gain)
+        self.mean_path = linear_with_gain(features, written, gain)
 
     def read(
         self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]

@@ -76,6 +76,16 @@ WIDTHS: dict[str, int] = {
 }
 """Hidden sizes of the models that have a preset, for what can be said without loading them."""
 
+PREFIX_WIDTHS: dict[str, int] = {
+    "smollm2-135m-instruct": 30 * 2 * 3 * 64,
+    "gemma3-270m": 18 * 2 * 1 * 256,
+    "meta-llama/Llama-3.1-8B-Instruct": 32 * 2 * 8 * 128,
+    "mistralai/Mistral-7B-Instruct-v0.3": 32 * 2 * 8 * 128,
+    "fake-llama": 4 * 2 * 2 * 8,
+    "fake-gemma": 3 * 2 * 1 * 16,
+}
+"""The same for a position of a deep prefix: layers x keys and values x heads x size of a head."""
+
 
 def resolve_pair(
     pair: str | None = None, sender: str | None = None, receiver: str | None = None

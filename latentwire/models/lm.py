@@ -75,6 +75,40 @@ class LanguageModel:
         """Size of a hidden state and of an input embedding."""
         return int(self.config.hidden_size)
 
+    @cached_property
+    def cache_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(heads, size of a head) of each layer's keys and of its values, in turn.
+
+        Found by reading one token: configurations say it in many ways.
+
+        Raises: ModelError: If a layer keeps something else than keys and values.
+        """
+        with torch.no_grad():
+            one = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+            out = self.model.base_model(input_ids=one, use_cache=True)
+        layers = getattr(getattr(out, "past_key_values", None), "layers", ())
+        kept = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
+        shapes = [
+            (int(x.shape[1]), int(x.shape[3])) for x in kept if x is not None and x.dim() == 4
+        ]
+        mixed = any(hasattr(layer, "conv_states") for layer in layers)
+        if not kept or len(shapes) < len(kept) or mixed:
+            raise ModelError(
+                f"Cannot find the keys and values of every layer of '{self.name}' "
+                f"({type(self.model).__name__}): it takes no deep prefix. Use a bridge that writes "
+                "embeddings, or a receiver whose layers all attend, such as a Llama-, Mistral-, "
+                "Gemma- or Qwen-like one."
+            )
+        return tuple(shapes)
+
+    @property
+    def prefix_width(self) -> int:
+        """Size of one position of a deep prefix: its keys and values in all layers, packed.
+
+        Raises: ModelError: If a layer keeps something else than keys and values.
+        """
+        return sum(heads * size for heads, size in self.cache_shapes)
+
     @property
     def n_layers(self) -> int:
         """Number of transformer blocks."""

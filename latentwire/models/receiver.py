@@ -1,15 +1,8 @@
-"""The receiver: prompts, with or without soft tokens inside -> choice scores or text.
-
-Rows of a batch are padded on the left, so that the answer position is the last one of every
-row and distances between tokens are true. What every row shares at its start is computed once.
-"""
+"""The receiver: prompts, with or without soft tokens inside -> choice scores or text."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,41 +10,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from latentwire.errors import ShapeError, UsageError
-from latentwire.models.lm import LanguageModel, Prompt
+from latentwire.errors import UsageError
+from latentwire.models.lm import Prompt
 from latentwire.models.packing import PackedChoices, packed_size
+from latentwire.models.passes import MAX_HEAD_POSITIONS, Encoded, ForwardPasses
 
-_MAX_HEAD_POSITIONS = 256  # positions whose full-vocabulary logits are held at once
 _MAX_PACKED_ROWS = 16  # rows whose packed choices are run at once: like sizes, little padding
 
 
-@dataclass(frozen=True)
-class _Prefix:
-    """Keys and values of tokens that stand first in every row."""
-
-    length: int
-    layers: tuple[tuple[Tensor, Tensor], ...]  # each (1, heads, length, d)
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """A batch of rows after one forward pass."""
-
-    hidden: Tensor  # (b, u, dr), left-padded
-    mask: Tensor  # (b, prefix + u)
-    cache: Any
-
-
-class Receiver:
+class Receiver(ForwardPasses):
     """The answering side of a wire; with `soft=None` it is a plain scorer of text prompts.
 
     Args:
         lm: The frozen model.
+        reads: What soft tokens are. `embeddings`: they stand at a prompt's mark. `prefix`: each
+            is the packed keys and values of one position in all layers; they stand before the
+            whole prompt, at positions 0..k-1, and nothing stands at the mark.
+    Source: for `prefix`, Li & Liang 2021, Prefix-Tuning, arXiv:2101.00190, section 4.
     """
-
-    def __init__(self, lm: LanguageModel) -> None:
-        self.lm = lm
-        self._prefixes: OrderedDict[tuple[int, ...], _Prefix] = OrderedDict()
 
     def answer_logits(
         self,
@@ -64,12 +40,15 @@ class Receiver:
         Args:
             prompts: One per row.
             answers: Token ids of the right answer, at least one per row.
-            soft: Soft tokens that stand at each prompt's mark, or None.
+            soft: Soft tokens that stand at each prompt's mark (see `reads`), or None.
         Returns: Logits of the a last positions, and targets (b, a) with -100 where a row's answer
             is shorter.
+        Raises:
+            ShapeError: If the soft tokens have another width than it reads.
+            UsageError: If a deep prefix and what stands behind it leave the window.
         """
         hidden, targets = self.answer_hidden(prompts, answers, soft)
-        return self._head(hidden), targets
+        return self.head(hidden), targets
 
     def answer_hidden(
         self,
@@ -79,19 +58,16 @@ class Receiver:
     ) -> tuple[Float[Tensor, "b a d"], Tensor]:
         """As `answer_logits`, but the last hidden states, before the head."""
         longest = max(len(answer) for answer in answers)
-        rows = [
-            self._row(prompt, soft, i, list(answer[:-1]))
-            for i, (prompt, answer) in enumerate(zip(prompts, answers))
-        ]
-        hidden = self._forward(rows, self._shared(prompts), use_cache=False).hidden
-        targets = torch.full((len(rows), longest), -100, dtype=torch.long)
+        read = [answer[:-1] for answer in answers]
+        hidden = self.run(prompts, soft, read, n_more=longest - 1, use_cache=False).hidden
+        targets = torch.full((len(answers), longest), -100, dtype=torch.long)
         for i, answer in enumerate(answers):
             targets[i, longest - len(answer) :] = torch.tensor(answer)
         return hidden[:, -longest:], targets.to(hidden.device)
 
     def logits(self, hidden: Float[Tensor, "b a d"]) -> Float[Tensor, "b a v"]:
         """Logits of last hidden states, as `answer_hidden` gives them."""
-        return self._head(hidden)
+        return self.head(hidden)
 
     def answer_nll(
         self, hidden: Float[Tensor, "b a d"], targets: Int[Tensor, "b a"]
@@ -101,18 +77,18 @@ class Receiver:
         Logits of many positions are never held at once: in the backward pass they are made again.
         """
         flat, wanted = hidden.flatten(0, 1), targets.flatten()
-        if len(wanted) <= _MAX_HEAD_POSITIONS:
+        if len(wanted) <= MAX_HEAD_POSITIONS:
             return self._nll(flat, wanted).view(targets.shape)
         parts = [
             checkpoint(self._nll, h, w, use_reentrant=False, preserve_rng_state=False)
             for h, w in zip(
-                torch.split(flat, _MAX_HEAD_POSITIONS), torch.split(wanted, _MAX_HEAD_POSITIONS)
+                torch.split(flat, MAX_HEAD_POSITIONS), torch.split(wanted, MAX_HEAD_POSITIONS)
             )
         ]
         return torch.cat(parts).view(targets.shape)
 
     def _nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        logits = self._head(hidden[None])[0].float()
+        logits = self.head(hidden[None])[0].float()
         return F.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
 
     @torch.inference_mode()
@@ -140,16 +116,16 @@ class Receiver:
         """
         if any(not ids for row in choices for ids in row):
             raise UsageError("A choice is empty: every choice needs at least one token.")
-        single = all(len(ids) == 1 for row in choices for ids in row)
-        rows = [self._row(prompt, soft, i) for i, prompt in enumerate(prompts)]
-        encoded = self._forward(rows, self._shared(prompts), use_cache=not single)
+        longest = max((len(ids) for row in choices for ids in row), default=1)
+        single = longest == 1
+        encoded = self.run(prompts, soft, n_more=longest - 1, use_cache=not single)
         last = encoded.hidden[:, -1]
         if single and ranking_only:
             return [
-                self._head_rows(last[i], [ids[0] for ids in row]).log_softmax(-1).cpu()
+                self.head_rows(last[i], [ids[0] for ids in row]).log_softmax(-1).cpu()
                 for i, row in enumerate(choices)
             ]
-        firsts = self._head(last[:, None])[:, 0].float().log_softmax(-1)
+        firsts = self.head(last[:, None])[:, 0].float().log_softmax(-1)
         scores = [
             firsts[i, torch.tensor([ids[0] for ids in row], device=firsts.device)].cpu()
             for i, row in enumerate(choices)
@@ -176,14 +152,13 @@ class Receiver:
             stop: A row ends behind the first of these that follows some text.
         Yields: For each row its next token id, or None once the row has ended.
         """
-        rows = [self._row(prompt, soft, i) for i, prompt in enumerate(prompts)]
-        encoded = self._forward(rows, self._shared(prompts), use_cache=True)
+        encoded = self.run(prompts, soft, n_more=max_new_tokens - 1, use_cache=True)
         hidden, mask, cache = encoded.hidden[:, -1:], encoded.mask, encoded.cache
         ends = set(self.lm.end_ids)
-        running = [True] * len(rows)
-        written: list[list[int]] = [[] for _ in rows]
+        running = [True] * len(prompts)
+        written: list[list[int]] = [[] for _ in prompts]
         for step in range(max_new_tokens):
-            tokens = self._head(hidden)[:, -1].argmax(-1)
+            tokens = self.head(hidden)[:, -1].argmax(-1)
             emitted: list[int | None] = []
             for i, token in enumerate(tokens.tolist()):
                 running[i] = running[i] and token not in ends
@@ -194,7 +169,7 @@ class Receiver:
             yield emitted
             if not any(running) or step + 1 == max_new_tokens:
                 return
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
             out = self.lm.model.base_model(
                 inputs_embeds=self.lm.embed(tokens[:, None]),
                 attention_mask=mask.long(),
@@ -238,104 +213,13 @@ class Receiver:
         """Text of generated ids, without special tokens and white space before it."""
         return str(self.lm.tokenizer.decode(list(ids), skip_special_tokens=True)).lstrip()
 
-    # -- rows and the forward pass ------------------------------------------------------------
-
-    def _row(
-        self, prompt: Prompt, soft: Tensor | None, i: int, extra: Sequence[int] = ()
-    ) -> Callable[[int], Tensor]:
-        """A function from the number of leading tokens to skip to the row's embeddings (u, dr)."""
-        if soft is not None and soft.shape[-1] != self.lm.width:
-            raise ShapeError(
-                f"Soft tokens have width {soft.shape[-1]}, '{self.lm.name}' reads {self.lm.width}."
-            )
-
-        def build(skip: int) -> Tensor:
-            ids = torch.tensor([*prompt.before[skip:], *prompt.after, *extra], dtype=torch.long)
-            embedded = self.lm.embed(ids)
-            if soft is None:
-                return embedded
-            cut = len(prompt.before) - skip
-            return torch.cat([embedded[:cut], soft[i].to(embedded), embedded[cut:]])
-
-        return build
-
-    def _shared(self, prompts: Sequence[Prompt]) -> _Prefix | None:
-        """The cached start that all prompts have in common, if the window allows its reuse."""
-        first = prompts[0]
-        ids = first.before[: first.n_static]
-        longest = max(len(p.before) + len(p.after) for p in prompts)
-        if not ids or longest + 256 > self.lm.window:
-            return None
-        if any(p.n_static != first.n_static or p.before[: len(ids)] != ids for p in prompts):
-            return None
-        if ids not in self._prefixes:
-            self._prefixes[ids] = self._prefill(ids)
-            while len(self._prefixes) > 16:
-                self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(ids)
-        return self._prefixes[ids]
-
-    @torch.no_grad()
-    def _prefill(self, ids: tuple[int, ...]) -> _Prefix:
-        embedded = self.lm.embed(torch.tensor(ids)[None])
-        out = self.lm.model.base_model(inputs_embeds=embedded, use_cache=True)
-        layers = tuple((layer.keys, layer.values) for layer in out.past_key_values.layers)
-        return _Prefix(len(ids), layers)
-
-    def _forward(
-        self, rows: Sequence[Callable[[int], Tensor]], prefix: _Prefix | None, *, use_cache: bool
-    ) -> _Encoded:
-        skip = prefix.length if prefix else 0
-        embedded = [row(skip) for row in rows]
-        longest = max(len(row) for row in embedded)
-        x = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in embedded])
-        mask = torch.ones(len(rows), skip + longest, dtype=torch.bool, device=x.device)
-        for i, row in enumerate(embedded):
-            mask[i, skip : skip + longest - len(row)] = False
-        positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, skip:]
-        cache = self._cache(prefix, len(rows)) if prefix or use_cache else None
-        out = self.lm.model.base_model(
-            inputs_embeds=x,
-            attention_mask=None if bool(mask.all()) else mask.long(),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
-        return _Encoded(out.last_hidden_state, mask, out.past_key_values)
-
-    def _cache(self, prefix: _Prefix | None, n_rows: int) -> Any:
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self.lm.config)
-        for i, (keys, values) in enumerate(prefix.layers if prefix else ()):
-            cache.update(keys.expand(n_rows, -1, -1, -1), values.expand(n_rows, -1, -1, -1), i)
-        return cache
-
-    # -- the head -----------------------------------------------------------------------------
-
-    def _head(self, hidden: Float[Tensor, "b a d"]) -> Float[Tensor, "b a v"]:
-        # As one matrix: for a strided (b, 1, d) torch picks a batched product, ten times slower.
-        flat = hidden.reshape(-1, hidden.shape[-1]).contiguous()
-        logits = self.lm.model.get_output_embeddings()(flat)
-        return self._cap(logits.view(*hidden.shape[:-1], -1))
-
-    def _head_rows(self, hidden: Float[Tensor, " d"], ids: list[int]) -> Float[Tensor, " c"]:
-        head = self.lm.model.get_output_embeddings()
-        index = torch.tensor(ids, device=hidden.device)
-        bias = head.bias[index] if getattr(head, "bias", None) is not None else None
-        return self._cap(F.linear(hidden, head.weight[index], bias).float())
-
-    def _cap(self, logits: Tensor) -> Tensor:
-        cap = getattr(self.lm.config, "final_logit_softcapping", None)
-        return torch.tanh(logits / cap) * cap if cap else logits
-
     def _add_rest(
         self,
         scores: list[Tensor],
         prompts: Sequence[Prompt],
         choices: Sequence[Sequence[Sequence[int]]],
         soft: Tensor | None,
-        encoded: _Encoded,
+        encoded: Encoded,
     ) -> None:
         """Add the log-likelihood of all tokens but the first of each choice to the row's scores."""
         longer = [i for i, row in enumerate(choices) if packed_size(row)]
@@ -346,13 +230,14 @@ class Receiver:
             if encoded.mask.shape[1] + int(packed.offset.max()) + 1 > self.lm.window:
                 # Layers with a window keep other keys than full ones: each choice is run alone.
                 for i in part:
-                    scores[i] += self._rest_alone(prompts[i], choices[i], soft, i)
+                    own = None if soft is None else soft[i : i + 1]
+                    scores[i] += self._rest_alone(prompts[i], choices[i], own)
                 continue
             for i, values in zip(part, self._rest_packed(encoded, part, packed)):
                 scores[i] += values[: len(choices[i])]
 
     def _rest_packed(
-        self, encoded: _Encoded, rows: Sequence[int], packed: PackedChoices
+        self, encoded: Encoded, rows: Sequence[int], packed: PackedChoices
     ) -> Float[Tensor, "b c"]:
         """The same for some rows, their choices side by side behind the row's own cache."""
         from transformers import DynamicCache
@@ -370,37 +255,22 @@ class Receiver:
             use_cache=True,
         )
         real = packed.owner >= 0
-        values = self._log_likelihoods(out.last_hidden_state[real], packed.targets[real])
+        values = self.log_likelihoods(out.last_hidden_state[real], packed.targets[real])
         totals = torch.zeros(len(rows), packed.n_choices, device=values.device)
         totals.index_put_((real.nonzero()[:, 0], packed.owner[real]), values, accumulate=True)
         return totals.cpu()
 
     def _rest_alone(
-        self, prompt: Prompt, choices: Sequence[Sequence[int]], soft: Tensor | None, i: int
+        self, prompt: Prompt, choices: Sequence[Sequence[int]], soft: Tensor | None
     ) -> Float[Tensor, " c"]:
         """The same for one row, a whole forward pass for each choice."""
         totals = torch.zeros(len(choices))
         for j, ids in enumerate(choices):
-            if len(ids) > 1:
-                row = self._row(prompt, soft, i, ids[:-1])
-                hidden = self._forward([row], None, use_cache=False).hidden[0, 1 - len(ids) :]
-                targets = torch.tensor(ids[1:], device=hidden.device)
-                totals[j] = float(self._log_likelihoods(hidden, targets).sum())
+            if (n := len(ids) - 1) > 0:
+                encoded = self.run([prompt], soft, [ids[:-1]], n_more=n, use_cache=False)
+                targets = torch.tensor(ids[1:], device=encoded.hidden.device)
+                totals[j] = float(self.log_likelihoods(encoded.hidden[0, -n:], targets).sum())
         return totals
-
-    def _log_likelihoods(
-        self, hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"]
-    ) -> Float[Tensor, " n"]:
-        """Of one token behind each state; few vocabularies of logits are held at once."""
-        return torch.cat(
-            [
-                self._head(h[None])[0].float().log_softmax(-1).gather(1, t[:, None])[:, 0]
-                for h, t in zip(
-                    torch.split(hidden, _MAX_HEAD_POSITIONS),
-                    torch.split(targets, _MAX_HEAD_POSITIONS),
-                )
-            ]
-        )
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str | None:

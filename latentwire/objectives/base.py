@@ -20,7 +20,7 @@ class Space:
     """Where soft tokens live.
 
     Args:
-        width: dr, size of a receiver embedding.
+        width: dr, size of a soft token: of a receiver embedding, or of a deep prefix's position.
         soft_tokens: k, the length of a message.
         rms: Root mean square of the receiver's real embeddings, > 0.
     """
@@ -79,6 +79,7 @@ class Objective(nn.Module, ABC):
     about: ClassVar[str]
     source: ClassVar[str]
     needs_pairs: ClassVar[bool] = False  # whether it compares examples: two or more in a batch
+    in_embeddings: ClassVar[bool] = False  # whether it measures soft tokens by real embeddings
 
     def __init__(self, space: Space) -> None:
         super().__init__()

@@ -13,9 +13,9 @@ import torch
 
 from latentwire.bridge.saving import bridge_fingerprint
 from latentwire.data import Task
-from latentwire.errors import UsageError
+from latentwire.errors import ConfigError, UsageError
 from latentwire.models.states import StateCache
-from latentwire.objectives import Loss, Space
+from latentwire.objectives import OBJECTIVES, Loss, Space
 from latentwire.progress import Progress, default_progress
 from latentwire.run_folder import RunFolder, describe_environment
 from latentwire.train.config import TrainConfig
@@ -79,7 +79,8 @@ def train_bridge(
         progress: A bar on a terminal, lines in a log by default.
         settings: Fields of TrainConfig.
     Raises:
-        ConfigError: If a setting is unknown or out of range, or `init` does not fit.
+        ConfigError: If a setting is unknown or out of range, `init` does not fit, or an objective
+            does not suit what the bridge writes.
         UsageError: If `out_dir` holds another run.
         NonFiniteError: If the loss or a gradient stops being a number.
         InterruptedRunError: If it was asked to stop; the message says how to resume. It is a
@@ -90,6 +91,7 @@ def train_bridge(
     tasks = [task] if isinstance(task, Task) else list(task)
     processes = Processes.join()
     progress = (progress or default_progress()) if processes.is_first else Progress()
+    space = _space(wire, config)
     ridge = config.init == RIDGE
     source = trained_bridge(config.init, wire.bridge) if config.init and not ridge else None
     run = RunFolder(out_dir)
@@ -111,9 +113,6 @@ def train_bridge(
             wire.bridge.load_state_dict(source.state_dict())
         if ridge:
             start_at_ridge(wire, data, cache)
-        space = Space(
-            wire.receiver.lm.width, wire.bridge.soft_tokens, wire.receiver.lm.embedding_rms
-        )
         loss = Loss(config.terms, space, config.seed).to(device)
         processes.share([*wire.bridge.state_dict().values(), *loss.state_dict().values()])
         forward = Forward(wire, cache, loss, config)
@@ -135,6 +134,20 @@ def train_bridge(
         sum(each.train.n_cut for each in data),
         time.monotonic() - started,
     )
+
+
+def _space(wire: Wire, config: TrainConfig) -> Space:
+    """Sizes of the soft tokens. Raises: ConfigError: If an objective has no meaning there."""
+    bridge = wire.bridge
+    wrong = [term.name for term in config.terms if OBJECTIVES.get(term.name).in_embeddings]
+    if wrong and bridge.writes != "embeddings":
+        fitting = [name for name in OBJECTIVES.names() if not OBJECTIVES.get(name).in_embeddings]
+        raise ConfigError(
+            f"train.loss: {', '.join(wrong)} measures soft tokens by the receiver's embeddings; "
+            f"the {bridge.kind} bridge writes a deep {bridge.writes}. "
+            f"Objectives that suit it: {', '.join(fitting)}."
+        )
+    return Space(bridge.receiver_width, bridge.soft_tokens, wire.receiver.lm.embedding_rms)
 
 
 def _claim(

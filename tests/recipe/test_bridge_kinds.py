@@ -22,7 +22,7 @@ from latentwire.bridge.kinds.moe import Experts, load_balance
 from latentwire.bridge.kinds.optimal_transport import sinkhorn
 from latentwire.bridge.pooling import segment_mean
 from latentwire.errors import ConfigError
-from latentwire.models.catalogue import WIDTHS
+from latentwire.models.catalogue import PREFIX_WIDTHS, WIDTHS
 from latentwire.models.fake import FAKES, fake_model
 from latentwire.progress import Progress
 
@@ -97,6 +97,7 @@ def test_facts_of_the_pair_survive_a_run(
         ("vocab", {"table": K}, "more than 3 rows"),
         ("ridge", {"penalty": -1.0}, "must not be negative"),
         ("thalamic", {"heads": 7}, "thalamic: width 320 is not a multiple of heads 7"),
+        ("deep_prefix", {"rank": 0}, "rank is 0; it must be at least 1"),
         ("mlp", {"depth": 0}, "at least 1"),
         ("perceiver_cot", {"n_steps": 0}, "at least 1"),
         ("flow_matching", {"n_steps": 0}, "at least 1"),
@@ -344,9 +345,10 @@ def test_identity_hands_equal_models_their_own_embeddings() -> None:
 
 
 def test_widths_of_the_presets_are_those_of_the_models() -> None:
-    assert {name: fake_model(name).width for name in FAKES} == {
-        name: width for name, width in WIDTHS.items() if name in FAKES
-    }
+    fakes = {name: fake_model(name) for name in FAKES}
+    assert {name: lm.width for name, lm in fakes.items()} == {n: WIDTHS[n] for n in FAKES}
+    assert {n: lm.prefix_width for n, lm in fakes.items()} == {n: PREFIX_WIDTHS[n] for n in FAKES}
+    assert WIDTHS.keys() == PREFIX_WIDTHS.keys()
 
 
 def test_every_kind_is_of_a_reasonable_size() -> None:
@@ -356,5 +358,6 @@ def test_every_kind_is_of_a_reasonable_size() -> None:
     assert set(rows) == set(BRIDGES.names())
     for kind, row in rows.items():
         assert 0 < row["n_parameters"] <= 8_000_000, kind
-        built = build_bridge(kind, n_layers=1, sender_width=576, receiver_width=640, soft_tokens=8)
-        assert row["n_parameters"] == built.n_parameters
+        width = 9216 if row["writes"] == "prefix" else 640
+        sizes = {"n_layers": 1, "sender_width": 576, "receiver_width": width, "soft_tokens": 8}
+        assert row["n_parameters"] == build_bridge(kind, **sizes).n_parameters

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentwire.bridge import BRIDGES, Bridge, Calibration, Spans, build_bridge
+from latentwire.bridge import BRIDGES, Bridge, Calibration, Prefix, Spans, build_bridge
 from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
 from latentwire.errors import BridgeError, ConfigError, ShapeError
 
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.parametrize("kind", BRIDGES.names())
 # What is documented in the kinds: where soft tokens do not get the embeddings' length, do not
 # start at the anchors, do not come from random weights.
 WITHOUT_LENGTH = {"vocab"}
+IN_UNITS_OF_HEADS = {"deep_prefix"}
 WITHOUT_ANCHORS = {"identity", "ridge"}
 WITHOUT_SEED = {"identity"}
 OWN_LOSSES = {"diffusion": {"denoising"}, "flow_matching": {"flow"}, "moe": {"balance"}}
@@ -49,7 +50,20 @@ def _facts() -> Calibration:
         anchors=2.5 * torch.randn(K, DR),
         embeddings=2.5 * torch.randn(5000, DR),
         spans=Spans(states, states.flatten(1) @ torch.randn(L * DS, DR)),
+        prefix=_prefix(),
     )
+
+
+def _prefix() -> Prefix:
+    scale = torch.tensor([0.1, 7.0]).repeat_interleave(DR // 2)
+    return Prefix(scale * torch.randn(K, DR), scale)
+
+
+def _start(kind: str) -> torch.Tensor:
+    """What the soft tokens of a kind start from."""
+    facts = _facts()
+    assert facts.prefix is not None
+    return facts.prefix.start if kind in IN_UNITS_OF_HEADS else facts.anchors
 
 
 def _calibrated(kind: str) -> Bridge:
@@ -63,7 +77,10 @@ def test_shape_and_scale(kind: str) -> None:
     soft = bridge(*_batch())
     assert soft.shape == (4, K, DR) and soft.dtype == torch.float32
     rms = soft.pow(2).mean(-1).sqrt()
-    if kind in WITHOUT_LENGTH:  # a mixture of embeddings is never longer than they are
+    if kind in IN_UNITS_OF_HEADS:  # of each head's, and free to grow
+        parts = (soft / _prefix().scale).view(4, K, 2, -1).pow(2).mean((0, 1, 3)).sqrt()
+        assert ((parts > 0.7) & (parts < 1.5)).all()
+    elif kind in WITHOUT_LENGTH:  # a mixture of embeddings is never longer than they are
         facts = _facts()
         assert facts.embeddings is not None
         real = torch.cat([facts.embeddings, facts.anchors]).pow(2).mean(-1).sqrt()
@@ -73,7 +90,7 @@ def test_shape_and_scale(kind: str) -> None:
 
 
 def test_starts_near_the_anchors(kind: str) -> None:
-    cosine = torch.cosine_similarity(_calibrated(kind)(*_batch()), _facts().anchors, dim=-1)
+    cosine = torch.cosine_similarity(_calibrated(kind)(*_batch()), _start(kind), dim=-1)
     assert (cosine.mean() > 0.7) == (kind not in WITHOUT_ANCHORS)
 
 

@@ -23,6 +23,7 @@ class Domain(Objective):
     kind = "domain"
     about = "adversary that tells soft tokens from real embeddings"
     source = "Ganin et al. 2016, arXiv:1505.07818"
+    in_embeddings = True
 
     def __init__(self, space: Space, *, features: int = 128, strength: float = 1.0) -> None:
         super().__init__(space)

@@ -25,6 +25,7 @@ class InfoNCE(Objective):
     kind = "infonce"
     about = "finds each message's text among the batch"
     source = "van den Oord et al. 2018, arXiv:1807.03748"
+    in_embeddings = True
     needs_pairs = True
 
     def __init__(self, space: Space, *, temperature: float = 0.1, features: int = 128) -> None:

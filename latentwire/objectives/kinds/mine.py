@@ -26,6 +26,7 @@ class Mine(Objective):
     kind = "mine"
     about = "neural estimate of the mutual information with the text"
     source = "Belghazi et al. 2018, arXiv:1801.04062"
+    in_embeddings = True
     needs_pairs = True
 
     def __init__(self, space: Space, *, features: int = 128, rate: float = 0.01) -> None:

@@ -16,6 +16,7 @@ class Moments(Objective):
     kind = "moments"
     about = "mean and covariance of real embeddings"
     source = "Sun & Saenko 2016, Deep CORAL, arXiv:1607.01719"
+    in_embeddings = True
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         return moments_loss(batch.soft.flatten(0, 1).float(), batch.real_embeddings.float())

@@ -16,6 +16,7 @@ class Norm(Objective):
     kind = "norm"
     about = "root mean squares of real embeddings"
     source = "Lester et al. 2021, arXiv:2104.08691 (prompts start on the embedding scale)"
+    in_embeddings = True
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         return norm_loss(batch.soft.flatten(0, 1).float(), batch.real_embeddings.float())

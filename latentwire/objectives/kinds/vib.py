@@ -27,6 +27,7 @@ class InformationBottleneck(Objective):
     kind = "vib"
     about = "variational information bottleneck, nats per feature"
     source = "Alemi et al. 2017, arXiv:1612.00410"
+    in_embeddings = True
 
     def __init__(self, space: Space, *, noise: float = 0.1) -> None:
         super().__init__(space)

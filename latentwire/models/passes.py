@@ -1,0 +1,202 @@
+"""A causal model's forward pass over prompts, with soft tokens inside or before them.
+
+Rows of a batch are padded on the left, so that the answer position is the last one of every
+row and distances between tokens are true. What every row shares at its start is computed once.
+A deep prefix takes the place of that start: what stands behind it has seen it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from latentwire.errors import ShapeError
+from latentwire.models.lm import LanguageModel, Prompt
+from latentwire.models.prefix import KeysAndValues, check_window, read_only, unpack_prefix
+
+MAX_HEAD_POSITIONS = 256
+"""Positions whose full-vocabulary logits are held at once."""
+
+
+@dataclass(frozen=True)
+class _Prefix:
+    """Keys and values of tokens that stand first in every row."""
+
+    length: int
+    layers: KeysAndValues  # of one row for all, or of each row
+    n_read: int  # leading tokens of every prompt that are in it
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of rows after one forward pass."""
+
+    hidden: Tensor  # (b, u, dr), left-padded
+    mask: Tensor  # (b, prefix + u)
+    cache: Any
+
+
+class ForwardPasses:
+    """What scoring, writing and training share: rows, the pass through the layers, the head.
+
+    Args:
+        lm: The frozen model.
+        reads: See Receiver.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, reads: Literal["embeddings", "prefix"] = "embeddings"
+    ) -> None:
+        self.lm, self.reads = lm, reads
+        self._prefixes: OrderedDict[tuple[int, ...], _Prefix] = OrderedDict()
+
+    @property
+    def soft_width(self) -> int:
+        """Size of a soft token, as this receiver reads them.
+
+        Raises: ModelError: If it reads a deep prefix and its layers take none.
+        """
+        return self.lm.prefix_width if self.reads == "prefix" else self.lm.width
+
+    def run(
+        self,
+        prompts: Sequence[Prompt],
+        soft: Tensor | None,
+        read: Sequence[Sequence[int]] | None = None,
+        *,
+        n_more: int,
+        use_cache: bool,
+    ) -> Encoded:
+        """One forward pass over prompts, each with its soft tokens and ids read behind it.
+
+        Args:
+            prompts: One per row.
+            soft: Soft tokens of each, or None.
+            read: Ids behind each prompt in this pass; none by default.
+            n_more: Highest number of tokens that any pass puts behind a prompt.
+            use_cache: Whether later passes go on from this one.
+        """
+        if soft is not None and soft.shape[-1] != self.soft_width:
+            raise ShapeError(
+                f"Soft tokens have width {soft.shape[-1]}, '{self.lm.name}' reads "
+                f"{self.soft_width} as {self.reads}."
+            )
+        prefix: _Prefix | None
+        if soft is not None and self.reads == "prefix":
+            longest = max(len(prompt.before) + len(prompt.after) for prompt in prompts)
+            check_window(self.lm, soft.shape[1], longest + n_more)
+            prefix = _Prefix(soft.shape[1], unpack_prefix(self.lm, soft), n_read=0)
+            soft = None
+        else:
+            prefix = self._shared(prompts)
+        extras = read or [()] * len(prompts)
+        rows = [self._row(p, soft, i, extra) for i, (p, extra) in enumerate(zip(prompts, extras))]
+        return self._forward(rows, prefix, use_cache=use_cache)
+
+    def _row(
+        self, prompt: Prompt, soft: Tensor | None, i: int, extra: Sequence[int]
+    ) -> Callable[[int], Tensor]:
+        """A function from the number of leading tokens to skip to the row's embeddings (u, dr)."""
+
+        def build(skip: int) -> Tensor:
+            ids = torch.tensor([*prompt.before[skip:], *prompt.after, *extra], dtype=torch.long)
+            embedded = self.lm.embed(ids)
+            if soft is None:
+                return embedded
+            cut = len(prompt.before) - skip
+            return torch.cat([embedded[:cut], soft[i].to(embedded), embedded[cut:]])
+
+        return build
+
+    def _shared(self, prompts: Sequence[Prompt]) -> _Prefix | None:
+        """The cached start that all prompts have in common, if the window allows its reuse."""
+        first = prompts[0]
+        ids = first.before[: first.n_static]
+        longest = max(len(p.before) + len(p.after) for p in prompts)
+        if not ids or longest + 256 > self.lm.window:
+            return None
+        if any(p.n_static != first.n_static or p.before[: len(ids)] != ids for p in prompts):
+            return None
+        if ids not in self._prefixes:
+            self._prefixes[ids] = self._prefill(ids)
+            while len(self._prefixes) > 16:
+                self._prefixes.popitem(last=False)
+        self._prefixes.move_to_end(ids)
+        return self._prefixes[ids]
+
+    @torch.no_grad()
+    def _prefill(self, ids: tuple[int, ...]) -> _Prefix:
+        embedded = self.lm.embed(torch.tensor(ids)[None])
+        out = self.lm.model.base_model(inputs_embeds=embedded, use_cache=True)
+        layers = tuple((layer.keys, layer.values) for layer in out.past_key_values.layers)
+        return _Prefix(len(ids), layers, n_read=len(ids))
+
+    def _forward(
+        self, rows: Sequence[Callable[[int], Tensor]], prefix: _Prefix | None, *, use_cache: bool
+    ) -> Encoded:
+        start = prefix.length if prefix else 0
+        embedded = [row(prefix.n_read if prefix else 0) for row in rows]
+        longest = max(len(row) for row in embedded)
+        x = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in embedded])
+        mask = torch.ones(len(rows), start + longest, dtype=torch.bool, device=x.device)
+        for i, row in enumerate(embedded):
+            mask[i, start : start + longest - len(row)] = False
+        positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:]
+        cache = self._cache(prefix, len(rows)) if prefix or use_cache else None
+        if prefix and not use_cache:
+            read_only(cache)
+        out = self.lm.model.base_model(
+            inputs_embeds=x,
+            attention_mask=None if bool(mask.all()) else mask.long(),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return Encoded(out.last_hidden_state, mask, out.past_key_values)
+
+    def _cache(self, prefix: _Prefix | None, n_rows: int) -> Any:
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.lm.config)
+        for i, (keys, values) in enumerate(prefix.layers if prefix else ()):
+            cache.update(keys.expand(n_rows, -1, -1, -1), values.expand(n_rows, -1, -1, -1), i)
+        return cache
+
+    def head(self, hidden: Float[Tensor, "b a d"]) -> Float[Tensor, "b a v"]:
+        """Logits of last hidden states."""
+        # As one matrix: for a strided (b, 1, d) torch picks a batched product, ten times slower.
+        flat = hidden.reshape(-1, hidden.shape[-1]).contiguous()
+        logits = self.lm.model.get_output_embeddings()(flat)
+        return self._cap(logits.view(*hidden.shape[:-1], -1))
+
+    def head_rows(self, hidden: Float[Tensor, " d"], ids: list[int]) -> Float[Tensor, " c"]:
+        """Logits of a few tokens behind one state, without those of the whole vocabulary."""
+        head = self.lm.model.get_output_embeddings()
+        index = torch.tensor(ids, device=hidden.device)
+        bias = head.bias[index] if getattr(head, "bias", None) is not None else None
+        return self._cap(F.linear(hidden, head.weight[index], bias).float())
+
+    def _cap(self, logits: Tensor) -> Tensor:
+        cap = getattr(self.lm.config, "final_logit_softcapping", None)
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    def log_likelihoods(
+        self, hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"]
+    ) -> Float[Tensor, " n"]:
+        """Of one token behind each state; few vocabularies of logits are held at once."""
+        return torch.cat(
+            [
+                self.head(h[None])[0].float().log_softmax(-1).gather(1, t[:, None])[:, 0]
+                for h, t in zip(
+                    torch.split(hidden, MAX_HEAD_POSITIONS),
+                    torch.split(targets, MAX_HEAD_POSITIONS),
+                )
+            ]
+        )
