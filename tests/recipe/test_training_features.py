@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from latentwire import Task, TrainConfig, Wire, load_task, train_bridge
+from latentwire.bridge.pooling import masked_mean
 from latentwire.errors import ConfigError, UsageError
 from latentwire.losses import answer_loss
 from latentwire.models.states import StateCache
@@ -230,3 +231,36 @@ def test_a_compiled_bridge_gives_the_same_run(
         train_bridge(wire, task, tmp_path / str(name), config=config, progress=Progress())
         runs.append([row["loss"] for row in _rows(tmp_path / str(name), "loss")])
     assert runs[0] == pytest.approx(runs[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["perceiver", "thalamic"])
+def test_a_bridge_starts_at_the_map_to_the_right_answers(
+    kind: str, fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    task, wire = make_task(32), fake_wire(bridge=kind)
+    settings = {"steps": 1, "lr": 1e-9, "weight_decay": 0.0, "init": "ridge"}
+    train_bridge(wire, task, tmp_path / "run", progress=Progress(), **settings)
+    bridge, lm = wire.bridge, wire.receiver.lm
+    words = {
+        label: lm.embed(torch.tensor(lm.token_ids(f" {label}"))).mean(0) for label in task.labels
+    }
+    apart = torch.nn.functional.normalize(words["red"] - words["blue"], dim=0)
+    sums = {"red": 0.0, "blue": 0.0}
+    examples = list(task.split("val"))  # texts that the map was not solved for
+    texts, _ = wire.sender_texts(task, examples)
+    states = wire.sender.encode(texts, wire.spec.layers)
+    mean = masked_mean(
+        (states.states - bridge.state_mean[:, None]) / bridge.state_std[:, None], states.mask
+    )
+    along = bridge.mean_path(mean.flatten(1)) @ apart
+    for example, value in zip(examples, along.tolist()):
+        sums[example.references[0]] += value
+    assert sums["red"] > 0 > sums["blue"]
+
+
+def test_a_kind_without_a_linear_path_cannot_start_at_a_map(
+    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    wire = fake_wire(bridge="mlp")
+    with pytest.raises(ConfigError, match="mlp bridge has no linear path"):
+        train_bridge(wire, make_task(8), tmp_path / "run", progress=Progress(), init="ridge")
