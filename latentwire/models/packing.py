@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+_MAX_PACKED_TOKENS = 128
+
 
 @dataclass(frozen=True)
 class PackedChoices:
@@ -49,20 +51,54 @@ class PackedChoices:
         )
 
     def attention(
-        self, prompt: Bool[Tensor, "b u"], dtype: torch.dtype
-    ) -> Float[Tensor, "b 1 p up"]:
+        self,
+        prompt: Bool[Tensor, "b u"],
+        dtype: torch.dtype,
+        n_kept: int,
+        window: int | None = None,
+    ) -> Float[Tensor, "b 1 p kp"]:
         """What is added to attention scores: 0 where a token may look, else a huge negative.
 
         Args:
             prompt: True at real tokens of each row's prompt.
             dtype: Of the scores.
+            n_kept: How many of the prompt's last keys a layer still has.
+            window: How far back a token of a layer sees, itself included; None: all the way.
         """
         n = self.tokens.shape[1]
         same = self.owner[:, :, None] == self.owner[:, None, :]
         earlier = torch.ones(n, n, dtype=torch.bool, device=same.device).tril()
         allowed = torch.cat([prompt[:, None].expand(-1, n, -1), same & earlier], dim=2)
+        if window is not None:
+            own = self.positions(prompt)
+            places = torch.cat([prompt.long().cumsum(1) - 1, own], dim=1)
+            allowed = allowed & (places[:, None, :] > own[:, :, None] - window)
+        allowed = allowed[:, :, prompt.shape[1] - n_kept :]
         blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
         return blocked.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+
+    def positions(self, prompt: Bool[Tensor, "b u"]) -> Int[Tensor, "b p"]:
+        """Place of each token in its text: every choice goes on from its prompt's end."""
+        return prompt.sum(1, keepdim=True) + self.offset
+
+
+def pack(choices: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Numbers of the choices that are longer than one token, in groups of limited size.
+
+    A packed row costs the square of its length, most of it masked: 77 intents are better packed
+    in a few rows than in one.
+    """
+    groups: list[list[int]] = []
+    size = _MAX_PACKED_TOKENS
+    for j, ids in enumerate(choices):
+        if (n := len(ids) - 1) < 1:
+            continue
+        if size + n > _MAX_PACKED_TOKENS:
+            groups.append([])
+            size = 0
+        groups[-1].append(j)
+        size += n
+    return groups
 
 
 def packed_size(choices: Sequence[Sequence[int]]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from latentwire.errors import UsageError
 from latentwire.models.lm import Prompt
-from latentwire.models.packing import PackedChoices, packed_size
+from latentwire.models.packing import PackedChoices, pack, packed_size
 from latentwire.models.passes import MAX_HEAD_POSITIONS, Encoded, ForwardPasses
 
 _MAX_PACKED_ROWS = 16  # rows whose packed choices are run at once: like sizes, little padding
@@ -131,7 +132,7 @@ class Receiver(ForwardPasses):
             for i, row in enumerate(choices)
         ]
         if not single:
-            self._add_rest(scores, prompts, choices, soft, encoded)
+            self._add_rest(scores, choices, encoded)
         return scores
 
     @torch.inference_mode()
@@ -216,25 +217,33 @@ class Receiver(ForwardPasses):
     def _add_rest(
         self,
         scores: list[Tensor],
-        prompts: Sequence[Prompt],
         choices: Sequence[Sequence[Sequence[int]]],
-        soft: Tensor | None,
         encoded: Encoded,
     ) -> None:
         """Add the log-likelihood of all tokens but the first of each choice to the row's scores."""
-        longer = [i for i, row in enumerate(choices) if packed_size(row)]
-        longer.sort(key=lambda i: packed_size(choices[i]))
-        for start in range(0, len(longer), _MAX_PACKED_ROWS):
-            part = longer[start : start + _MAX_PACKED_ROWS]
-            packed = PackedChoices.of([choices[i] for i in part], encoded.hidden.device)
-            if encoded.mask.shape[1] + int(packed.offset.max()) + 1 > self.lm.window:
-                # Layers with a window keep other keys than full ones: each choice is run alone.
-                for i in part:
-                    own = None if soft is None else soft[i : i + 1]
-                    scores[i] += self._rest_alone(prompts[i], choices[i], own)
-                continue
-            for i, values in zip(part, self._rest_packed(encoded, part, packed)):
-                scores[i] += values[: len(choices[i])]
+        groups = [(i, places) for i, row in enumerate(choices) for places in pack(row)]
+        groups.sort(key=lambda group: packed_size([choices[group[0]][j] for j in group[1]]))
+        for start in range(0, len(groups), _MAX_PACKED_ROWS):
+            part = groups[start : start + _MAX_PACKED_ROWS]
+            packed = PackedChoices.of(
+                [[choices[i][j] for j in places] for i, places in part], encoded.hidden.device
+            )
+            found = self._rest_packed(encoded, [i for i, _ in part], packed)
+            for (i, places), values in zip(part, found):
+                scores[i][places] += values[: len(places)]
+
+    def _packed_attention(self, encoded: Encoded, prompt: Tensor, packed: PackedChoices) -> Any:
+        """Masks as the model wants them: one, or one for each type of layer it has."""
+        dtype, window = self.lm.dtype, self.lm.window
+        if prompt.shape[1] + int(packed.offset.max()) + 1 <= window:
+            return packed.attention(prompt, dtype, prompt.shape[1])
+        types = getattr(self.lm.config, "layer_types", None) or ["sliding_attention"]
+        kept = dict(zip(types, (layer.keys.shape[2] for layer in encoded.cache.layers)))
+        masks = {
+            kind: packed.attention(prompt, dtype, n, None if kind == "full_attention" else window)
+            for kind, n in kept.items()
+        }
+        return masks if len(masks) > 1 else next(iter(masks.values()))
 
     def _rest_packed(
         self, encoded: Encoded, rows: Sequence[int], packed: PackedChoices
@@ -249,8 +258,8 @@ class Receiver(ForwardPasses):
         prompt = encoded.mask[index]
         out = self.lm.model.base_model(
             inputs_embeds=self.lm.embed(packed.tokens),
-            attention_mask=packed.attention(prompt, self.lm.dtype),
-            position_ids=prompt.sum(1, keepdim=True) + packed.offset,
+            attention_mask=self._packed_attention(encoded, prompt, packed),
+            position_ids=packed.positions(prompt),
             past_key_values=cache,
             use_cache=True,
         )
@@ -259,18 +268,6 @@ class Receiver(ForwardPasses):
         totals = torch.zeros(len(rows), packed.n_choices, device=values.device)
         totals.index_put_((real.nonzero()[:, 0], packed.owner[real]), values, accumulate=True)
         return totals.cpu()
-
-    def _rest_alone(
-        self, prompt: Prompt, choices: Sequence[Sequence[int]], soft: Tensor | None
-    ) -> Float[Tensor, " c"]:
-        """The same for one row, a whole forward pass for each choice."""
-        totals = torch.zeros(len(choices))
-        for j, ids in enumerate(choices):
-            if (n := len(ids) - 1) > 0:
-                encoded = self.run([prompt], soft, [ids[:-1]], n_more=n, use_cache=False)
-                targets = torch.tensor(ids[1:], device=encoded.hidden.device)
-                totals[j] = float(self.log_likelihoods(encoded.hidden[0, -n:], targets).sum())
-        return totals
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str | None:

@@ -126,7 +126,7 @@ def test_many_answer_positions_give_the_same_likelihood(
         return found, torch.autograd.grad(found.sum(), soft)[0]
 
     whole = likelihood()
-    monkeypatch.setattr(module, "_MAX_HEAD_POSITIONS", 5)
+    monkeypatch.setattr(module, "MAX_HEAD_POSITIONS", 5)
     for a, b in zip(likelihood(), whole):
         assert torch.allclose(a, b, atol=1e-5)
     logits, targets = receiver.answer_logits(prompts, answers, soft)
