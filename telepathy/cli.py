@@ -72,6 +72,9 @@ def evaluate_command(
     relay_limit: Annotated[
         int | None, typer.Option(min=1, help="The same for the text relay only.")
     ] = None,
+    prompt_val_limit: Annotated[
+        int, typer.Option(min=1, help="Val examples on which prompts are chosen.")
+    ] = 64,
     controls: Annotated[bool, typer.Option(help="Run the controls too.")] = True,
     timed: Annotated[int, typer.Option(min=0, help="Examples to time; 0: none.")] = 8,
     seed: Annotated[int, typer.Option(help="Of samples and controls.")] = 0,
@@ -120,6 +123,7 @@ def evaluate_command(
         split=split,  # type: ignore[arg-type]
         limit=limit,
         relay_limit=relay_limit,
+        prompt_val_limit=prompt_val_limit,
         timed=timed,
         seed=seed,
         # A partial evaluation does not replace the whole one that the run folder may hold.
