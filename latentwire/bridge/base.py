@@ -179,6 +179,7 @@ class Bridge(nn.Module, ABC):
         # Losses that nobody read hang on their graph, and a graph cannot be copied.
         return {**self.__dict__, "_own": {}}
 
+    @torch.no_grad()
     def start_at(self, found: Float[Tensor, "f dr"], shift: Float[Tensor, " dr"]) -> None:
         """Start the linear path from the mean state at a known map.
 
@@ -187,10 +188,14 @@ class Bridge(nn.Module, ABC):
             shift: Added to every offset.
         Raises: ConfigError: If this kind has no such path.
         """
-        raise ConfigError(
-            f"The {self.kind} bridge has no linear path from the mean state to start at a map; "
-            "perceiver has."
-        )
+        path = getattr(self, "mean_path", None)
+        if path is None or path.weight.shape != found.T.shape:
+            raise ConfigError(
+                f"The {self.kind} bridge has no linear path from the mean states of all layers to "
+                "the receiver's embeddings, so it cannot start at a map; perceiver has one."
+            )
+        path.weight.copy_(found.T)
+        self.anchors.add_(shift.to(self.anchors))
 
     @torch.no_grad()
     def calibrate(self, facts: Calibration) -> None:

@@ -16,7 +16,7 @@ from latentwire.errors import ConfigError
 
 
 class LatentBridge(Bridge):
-    """Base of the kinds that work on k latents; such a kind implements `read`, or `mix` itself.
+    """Base of the kinds that work on k latents; one has `blocks`, or its own `read` or `mix`.
 
     A linear path from the mean state runs beside the latents: it carries from the first step what
     attention has to learn to find.
@@ -44,6 +44,7 @@ class LatentBridge(Bridge):
         **sizes: Any,
     ) -> None:
         super().__init__(**sizes)
+        self.blocks: nn.ModuleList
         if width % heads:
             raise ConfigError(f"{self.kind}: width {width} is not a multiple of heads {heads}.")
         features = features or self.n_layers * self.sender_width
@@ -58,14 +59,17 @@ class LatentBridge(Bridge):
     def read(
         self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b k w"]:
-        """Latents from the tokens.
+        """Latents from the tokens: the queries go through the kind's `blocks`, one by one.
 
         Args:
             tokens: Sender states brought to the bridge's width; what they hold where `mask` is
                 False is finite and must not matter.
             mask: True at real tokens.
         """
-        raise NotImplementedError(f"The {self.kind} bridge has neither read nor a mix of its own.")
+        latents = self.queries.expand(len(tokens), -1, -1)
+        for block in self.blocks:
+            latents = block(latents, tokens, mask)
+        return latents
 
     def mix(
         self, x: Float[Tensor, "b l t ds"], mask: Bool[Tensor, "b t"]
@@ -80,11 +84,6 @@ class LatentBridge(Bridge):
         x = self.drop(x)
         tokens = self.reading(rearrange(x, "b l t d -> b t (l d)"))
         return tokens, rearrange(masked_mean(x, mask), "b l d -> b (l d)")
-
-    @torch.no_grad()
-    def start_at(self, found: Float[Tensor, "f dr"], shift: Float[Tensor, " dr"]) -> None:
-        self.mean_path.weight.copy_(found.T)
-        self.anchors.add_(shift.to(self.anchors))
 
     def offsets(
         self, latents: Float[Tensor, "b k w"], mean: Float[Tensor, "b f"]

@@ -66,10 +66,6 @@ class Receiver(ForwardPasses):
             targets[i, longest - len(answer) :] = torch.tensor(answer)
         return hidden[:, -longest:], targets.to(hidden.device)
 
-    def logits(self, hidden: Float[Tensor, "b a d"]) -> Float[Tensor, "b a v"]:
-        """Logits of last hidden states, as `answer_hidden` gives them."""
-        return self.head(hidden)
-
     def answer_nll(
         self, hidden: Float[Tensor, "b a d"], targets: Int[Tensor, "b a"]
     ) -> Float[Tensor, "b a"]:

@@ -66,7 +66,7 @@ class TaskBatch:
 
     @cached_property
     def logits(self) -> Float[Tensor, "b a v"]:
-        return self._receiver.logits(self._answered[0])
+        return self._receiver.head(self._answered[0])
 
     @cached_property
     def teacher_logits(self) -> Float[Tensor, "b a v"]:

@@ -258,9 +258,21 @@ def test_a_bridge_starts_at_the_map_to_the_right_answers(
     assert sums["red"] > 0 > sums["blue"]
 
 
-def test_a_kind_without_a_linear_path_cannot_start_at_a_map(
-    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bridge": "mlp"},
+        {"bridge": "deep_prefix"},  # its path ends in a code, not in embeddings
+        {"bridge": "multi_layer", "layer": [1, 2]},  # its path begins behind the mixture
+        {"bridge": "perceiver", "mean_path": False},
+    ],
+)
+def test_a_kind_without_a_fitting_path_cannot_start_at_a_map(
+    options: dict[str, Any],
+    fake_wire: Callable[..., Wire],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
 ) -> None:
-    wire = fake_wire(bridge="mlp")
-    with pytest.raises(ConfigError, match="mlp bridge has no linear path"):
+    wire = fake_wire(**options)
+    with pytest.raises(ConfigError, match=f"{options['bridge']} bridge has no linear path"):
         train_bridge(wire, make_task(8), tmp_path / "run", progress=Progress(), init="ridge")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from latentwire.bridge.base import BRIDGES, Calibration
@@ -61,14 +61,6 @@ class DeepPrefixBridge(LatentBridge):
         self.expanding = linear_with_gain(rank, self.receiver_width, gain)
         self.scale: Tensor
         self.register_buffer("scale", torch.ones(self.receiver_width))
-
-    def read(
-        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, "b k w"]:
-        latents = self.queries.expand(len(tokens), -1, -1)
-        for block in self.blocks:
-            latents = block(latents, tokens, mask)
-        return latents
 
     def offsets(
         self, latents: Float[Tensor, "b k w"], mean: Float[Tensor, "b f"]

@@ -65,11 +65,3 @@ class MultiLayerBridge(LatentBridge):
     ) -> tuple[Float[Tensor, "b t w"], Float[Tensor, "b f"]]:
         mixed = torch.einsum("l,bltd->btd", self.layer_shares, x)
         return super().encode(mixed[:, None], mask)
-
-    def read(
-        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, "b k w"]:
-        latents = self.queries.expand(len(tokens), -1, -1)
-        for block in self.blocks:
-            latents = block(latents, tokens, mask)
-        return latents

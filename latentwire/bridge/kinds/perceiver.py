@@ -74,10 +74,3 @@ class PerceiverBridge(Bridge):
             mean = rearrange(masked_mean(x, mask), "b l d -> b 1 (l d)")
             offsets = offsets + self.mean_path(mean)
         return offsets  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def start_at(self, found: Float[Tensor, "f dr"], shift: Float[Tensor, " dr"]) -> None:
-        if self.mean_path is None:
-            raise ConfigError("perceiver: mean_path=False leaves no linear path to start at a map.")
-        self.mean_path.weight.copy_(found.T)
-        self.anchors.add_(shift.to(self.anchors))

@@ -53,11 +53,7 @@ class ThalamicBridge(LatentBridge):
     def read(
         self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b k w"]:
-        relayed = self.gates(tokens, mask) * tokens
-        latents = self.queries.expand(len(tokens), -1, -1)
-        for block in self.blocks:
-            latents = block(latents, relayed, mask)
-        return latents
+        return super().read(self.gates(tokens, mask) * tokens, mask)
 
     def gates(
         self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]

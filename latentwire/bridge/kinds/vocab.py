@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentwire.bridge.base import BRIDGES, Calibration
@@ -66,14 +66,6 @@ class VocabBridge(LatentBridge):
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
         self.table: Tensor
         self.register_buffer("table", torch.randn(table, self.receiver_width))
-
-    def read(
-        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, "b k w"]:
-        latents = self.queries.expand(len(tokens), -1, -1)
-        for block in self.blocks:
-            latents = block(latents, tokens, mask)
-        return latents
 
     def write(self, offsets: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
         """Mixtures of the table's rows, the nearest ones most."""
