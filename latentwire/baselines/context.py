@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from latentwire.answering import respond
-from latentwire.asking import Asker, Request, sender_texts
+from latentwire.asking import Asker, Request, sender_texts, take
 from latentwire.catalogue import Catalogue
 from latentwire.data import Example, Task
 from latentwire.data.spec import Setting
@@ -20,6 +21,7 @@ from latentwire.eval.method import Method, Prediction
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress
+from latentwire.train import TrainConfig
 from latentwire.wire import Wire
 
 METHODS: Catalogue[Callable[[Context], Method]] = Catalogue(
@@ -45,6 +47,10 @@ class Context:
         batch_size: Prompts per forward pass.
         prompt_val_limit: Val examples on which prompts are chosen.
         relay_tokens: Longest relay text, in sender tokens.
+        shots: Examples of each label (of any, where labels differ) that few-shot prompts show.
+        work: Folder where methods keep what they trained, so that stopped work goes on; a method
+            that trains and finds None keeps nothing.
+        other_run: Run folder of a bridge for the same pair and another task.
     """
 
     task: Task
@@ -60,6 +66,9 @@ class Context:
     batch_size: int = 32
     prompt_val_limit: int = 64
     relay_tokens: int = 64
+    shots: int = 4
+    work: Path | None = None
+    other_run: Path | None = None
 
     def __post_init__(self) -> None:
         self.setting = self.task.setting(self.setting)
@@ -73,6 +82,17 @@ class Context:
     def sender_as_reader(self) -> Receiver:
         """The sending model in the answering role."""
         return Receiver(self.sender.lm)
+
+    @cached_property
+    def training(self) -> TrainConfig:
+        """The budget of every method that trains: the settings that the bridge was trained with."""
+        known = self.wire.training if self.wire else {}
+        given = {"train_limit": self.train_limit, "seed": self.seed} | known
+        return TrainConfig.of(**{k: v for k, v in given.items() if k != "tasks"})
+
+    def train_examples(self) -> list[Example]:
+        """The training examples that the bridge had, for every method that learns."""
+        return take(self.task, "train", self.training.train_limit, self.training.seed)
 
     def need_wire(self, method: str) -> Wire:
         """The wire. Raises: UsageError: If there is none."""

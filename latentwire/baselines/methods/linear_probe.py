@@ -9,7 +9,6 @@ import numpy as np
 from einops import rearrange
 
 from latentwire.answering import Response
-from latentwire.asking import take
 from latentwire.baselines.context import METHODS, Context
 from latentwire.bridge.pooling import masked_mean
 from latentwire.data import Example
@@ -45,7 +44,7 @@ class LinearProbe(Method):
         from sklearn.preprocessing import StandardScaler
 
         task, context = self.context.task, self.context
-        train = take(task, "train", context.train_limit, context.seed)
+        train = context.train_examples()
         val = list(task.split("val"))
         x, y = self._features(train, progress), [e.target for e in train]
         x_val, y_val = self._features(val, progress), np.array([e.target for e in val])
