@@ -90,7 +90,8 @@ class TrainConfig(BaseModel):
             return cls(**values)
         except ValidationError as error:
             lines = [
-                f"train.{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})"
+                f"train.{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} "
+                f"(given: {e['input']!r})"
                 for e in error.errors()
             ]
             known = ", ".join(cls.model_fields)
