@@ -37,6 +37,8 @@ class WireSpec:
         setting: What the sender reads and what the receiver is asked (`Task.setting`); None
             leaves it to the task.
         max_tokens: Longest text in sender tokens; None leaves it to the task.
+        prompt: What the receiver reads, with the place `{context}` for the message; None leaves it
+            to the warm start of the training, else it is the task's first.
         encoding: How a message is written: `fp16` or `fp32`.
         options: Options of the bridge's kind.
     """
@@ -47,6 +49,7 @@ class WireSpec:
     sender_prompt: str = "raw"
     setting: Setting | None = None
     max_tokens: int | None = None
+    prompt: str | None = None
     encoding: str = "fp16"
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -86,6 +89,7 @@ class Wire:
         self.sender, self.receiver, self.spec = sender, receiver, spec
         self.bridge = bridge.to(receiver.lm.device)
         self.task: Task | None = None
+        self.prompts: dict[str, str] = {}  # task -> what its receiver reads, chosen in training
         self.training: dict[str, Any] = {}  # settings it was trained with, for equal budgets
         self._named: tuple[tuple[int, ...], str] | None = None
 
@@ -104,6 +108,7 @@ class Wire:
         sender_prompt: str = "raw",
         setting: Setting | None = None,
         max_tokens: int | None = None,
+        prompt: str | None = None,
         seed: int = 0,
         device: str = "auto",
         dtype: str = "auto",
@@ -118,10 +123,12 @@ class Wire:
             pair: Preset for names not given: `embedded` (default), `paper`, `fake`.
             bridge: Kind of bridge, see `latentwire bridges`.
             soft_tokens: Length of a message.
-            layer: Sender layer(s) to read; a fifth of the depth by default.
+            layer: Sender layer(s) to read; at three tenths of the depth by default.
             sender_prompt: `raw` or `aware`.
             setting: `blind`, `shared` or `split`; the task's own by default.
             max_tokens: Longest text in sender tokens; the task's limit by default.
+            prompt: What the receiver reads, with the place `{context}` for the message; chosen in
+                training by default.
             seed: Of the bridge's first weights.
             device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`.
             dtype: Of the frozen models: `auto`, `float32`, `bfloat16`, `float16`.
@@ -152,6 +159,7 @@ class Wire:
             sender_prompt=sender_prompt,
             setting=setting,
             max_tokens=max_tokens,
+            prompt=prompt,
             options=options,
         )
         return cls(reading, answering, made, spec)
@@ -207,6 +215,7 @@ class Wire:
             base = config.get("task_folder")
             spec_of_task = TaskSpec.model_validate(config["task"])
             wire.task = Task(spec_of_task, Path(base) if base else None)
+        wire.prompts = dict(config.get("prompts") or {})
         wire.training = dict(config.get("training") or {})
         return wire
 
@@ -218,6 +227,7 @@ class Wire:
             "receiver": _identity(self.receiver.lm),
             "task": self.task.spec.model_dump(mode="json") if self.task else None,
             "task_folder": str(self.task.base.resolve()) if self.task and self.task.base else None,
+            "prompts": self.prompts,
             "training": self.training,
             "fingerprint": self.fingerprint,
         }
@@ -330,8 +340,13 @@ class Wire:
     def asker(self, task: Task) -> Asker:
         """Renders what the receiver reads around the soft tokens."""
         setting = task.setting(self.spec.setting)
-        template = task.handed_prompts(setting)[0]
+        template = self.prompts.get(task.name) or self.prompts_for(task)[0]
         return Asker(task, self.receiver.lm, template, self.spec.max_tokens, setting)
+
+    def prompts_for(self, task: Task) -> tuple[str, ...]:
+        """What the receiver may read around the soft tokens: the one given, or the task's."""
+        given = self.spec.prompt
+        return (given,) if given else task.handed_prompts(task.setting(self.spec.setting))
 
     @overload
     def answer(self, text: str, question: str | None = None) -> Answer: ...
@@ -424,8 +439,8 @@ class Wire:
 
 
 def default_layer(n_layers: int) -> int:
-    """The layer a wire reads unless told: a fifth of the depth, at least 1 (docs/LOG.md)."""
-    return max(round(n_layers * 0.2), 1)
+    """The layer a wire reads unless told: at three tenths of the depth, 1 or more (docs/LOG.md)."""
+    return max(round(n_layers * 0.3), 1)
 
 
 def load_pair(

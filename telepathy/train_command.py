@@ -69,13 +69,13 @@ def train(
         str | None, typer.Option(help="Of several tasks: proportional (default) or equal.")
     ] = None,
     ema: Annotated[
-        float | None, typer.Option(help="Decay of averaged weights, e.g. 0.99; default: off.")
+        float | None, typer.Option(help="Decay of averaged weights; default: 0.95, 0: off.")
     ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Validations without a better one before it ends.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="Run folder whose bridge is the start, or ridge.")
+        str | None, typer.Option(help="auto, ridge, fresh, or a run folder whose bridge is the start.")
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto (bfloat16 on a GPU) or float32, of the bridge.")

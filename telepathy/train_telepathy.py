@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     add_model_flags(p)
     p.add_argument("--dataset", required=True, help="task name or YAML file")
     p.add_argument("--output_dir", type=Path, required=True, help="run folder")
-    p.add_argument("--source_layer", type=int, help="sender layer; default: a fifth of the depth")
+    p.add_argument("--source_layer", type=int, help="sender layer; default: 0.3 of the depth")
     p.add_argument("--soft_tokens", type=int, default=8, help="length of a message")
     p.add_argument("--depth", type=int, help="blocks of the bridge, for kinds that have them")
     p.add_argument("--heads", type=int, help="attention heads, for kinds that have them")

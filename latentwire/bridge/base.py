@@ -181,21 +181,34 @@ class Bridge(nn.Module, ABC):
 
     @torch.no_grad()
     def start_at(self, found: Float[Tensor, "f dr"], shift: Float[Tensor, " dr"]) -> None:
-        """Start the linear path from the mean state at a known map.
+        """Start the linear path from the mean state at a known map; what is beside it adds nothing.
 
         Args:
             found: From the standardised mean states of all layers, side by side, to offsets.
             shift: Added to every offset.
         Raises: ConfigError: If this kind has no such path.
         """
-        path = getattr(self, "mean_path", None)
-        if path is None or path.weight.shape != found.T.shape:
+        path, writing = self._mean_path, getattr(self, "writing", None)
+        if path is None or writing is None:
             raise ConfigError(
                 f"The {self.kind} bridge has no linear path from the mean states of all layers to "
                 "the receiver's embeddings, so it cannot start at a map; perceiver has one."
             )
         path.weight.copy_(found.T)
+        writing.weight.zero_()
         self.anchors.add_(shift.to(self.anchors))
+
+    @property
+    def has_mean_path(self) -> bool:
+        """Whether offsets are those of `writing` plus a linear map of all layers' mean states."""
+        return self._mean_path is not None
+
+    @property
+    def _mean_path(self) -> nn.Linear | None:
+        path = getattr(self, "mean_path", None)
+        shape = (self.receiver_width, self.n_layers * self.sender_width)
+        fits = isinstance(path, nn.Linear) and path.weight.shape == shape
+        return path if fits and self.writes == "embeddings" else None
 
     @torch.no_grad()
     def calibrate(self, facts: Calibration) -> None:

@@ -36,6 +36,11 @@ class Reading:
     asker: Asker
     recompute: bool = False
 
+    def with_prompt(self, template: str) -> Reading:
+        """The same with other words around the soft tokens."""
+        old = self.asker
+        return replace(self, asker=Asker(old.task, old.lm, template, old.max_tokens, old.setting))
+
 
 class TaskBatch:
     """What objectives may ask about a batch.

@@ -30,10 +30,11 @@ class TrainConfig(BaseModel):
         clip_norm: Largest gradient norm.
         loss: Weighted objectives, e.g. `answer+0.5*kd(temperature=2)`; see OBJECTIVES.
         mixing: Of several tasks: `proportional` to their examples, or `equal`.
-        ema: Decay of a moving average of the weights, which is then validated and kept; None: off.
+        ema: Decay of a moving average of the weights, which is then validated and kept; 0: off.
         patience: Validations without a better one before training ends early; None: never.
-        init: Folder of a run whose bridge is the start, or `ridge`: the linear path starts at the
-            closed-form map to the right answers' embeddings; None: a fresh bridge.
+        init: Where the bridge starts: `ridge`, its linear path at the closed-form map to the right
+            answers' embeddings; `fresh`, at random weights; `auto`, ridge where the kind has such
+            a path; or the folder of a run, at its bridge.
         precision: Of the bridge's forward pass: `auto` is bfloat16 where the receiver is so on a
             GPU, else float32; weights are float32 always.
         recompute: Gradient checkpointing of the receiver: less memory, more time.
@@ -48,18 +49,18 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(default=200, ge=1)
+    steps: int = Field(default=100, ge=1)
     batch_size: int = Field(default=16, ge=1)
     grad_accum: int = Field(default=1, ge=1)
-    lr: float = Field(default=1e-3, gt=0)
-    warmup_steps: int = Field(default=20, ge=0)
+    lr: float = Field(default=5e-4, gt=0)
+    warmup_steps: int = Field(default=10, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     loss: str = "answer"
     mixing: Literal["proportional", "equal"] = "proportional"
-    ema: float | None = Field(default=None, gt=0, lt=1)
+    ema: float = Field(default=0.95, ge=0, lt=1)
     patience: int | None = Field(default=None, ge=1)
-    init: str | None = None
+    init: str = "auto"
     precision: Literal["auto", "float32"] = "auto"
     recompute: bool = False
     compile: bool = False

@@ -24,7 +24,7 @@ from latentwire.train.processes import Processes
 from latentwire.train.stopping import StopRequest, stop_requests, stopped
 from latentwire.train.tasks import first_words, read_tasks
 from latentwire.train.trainer import Trainer
-from latentwire.train.warm_start import RIDGE, start_at_ridge, trained_bridge
+from latentwire.train.warm_start import AUTO, FRESH, RIDGE, start_at_ridge, trained_bridge
 from latentwire.wire import Wire
 
 
@@ -92,8 +92,9 @@ def train_bridge(
     processes = Processes.join()
     progress = (progress or default_progress()) if processes.is_first else Progress()
     space = _space(wire, config)
-    ridge = config.init == RIDGE
-    source = trained_bridge(config.init, wire.bridge) if config.init and not ridge else None
+    ridge = config.init == RIDGE or (config.init == AUTO and wire.bridge.has_mean_path)
+    named = config.init not in (AUTO, FRESH, RIDGE)
+    source = trained_bridge(config.init, wire.bridge) if named else None
     run = RunFolder(out_dir)
     setting = _setting(wire, tasks, config, processes.world)
     if source is not None:
@@ -111,11 +112,12 @@ def train_bridge(
         wire.calibrate(cache.states(some), first_words(tasks), config.seed, texts=some)
         if source is not None:
             wire.bridge.load_state_dict(source.state_dict())
-        if ridge:
-            start_at_ridge(wire, data, cache)
         loss = Loss(config.terms, space, config.seed).to(device)
-        processes.share([*wire.bridge.state_dict().values(), *loss.state_dict().values()])
         forward = Forward(wire, cache, loss, config)
+        if ridge:
+            start = start_at_ridge(forward, data, processes, progress)
+            data = [each.with_prompt(start.prompts[each.task.name]) for each in data]
+        processes.share([*wire.bridge.state_dict().values(), *loss.state_dict().values()])
         trainer = Trainer(forward, data, config, run, processes, stop, progress)
         started = time.monotonic()
         state = trainer.fit(resume)

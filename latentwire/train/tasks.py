@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latentwire.asking import take
 from latentwire.data import Example, Task
@@ -45,6 +45,10 @@ class TaskData:
     reading: Reading
     train: Part
     val: Part
+
+    def with_prompt(self, template: str) -> TaskData:
+        """The same with other words around the soft tokens."""
+        return replace(self, reading=self.reading.with_prompt(template))
 
     @property
     def task(self) -> Task:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,12 +18,18 @@ from latentwire.bridge.saving import load_bridge
 from latentwire.data import Example, Task
 from latentwire.errors import ConfigError
 from latentwire.models.states import StateCache
+from latentwire.progress import Progress
+from latentwire.train.forward import Forward
+from latentwire.train.processes import Processes
 from latentwire.train.tasks import Part, TaskData
+from latentwire.train.validation import validate
 from latentwire.wire import Wire
 
-RIDGE = "ridge"
-"""Value of the setting `init` that asks for the closed-form map."""
-_PENALTIES = (0.03, 0.3, 3.0)
+RIDGE, FRESH, AUTO = "ridge", "fresh", "auto"
+"""Values of the setting `init` that are not a folder."""
+_PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
+_SCALES = (1.0, 2.0, 4.0, 8.0)
+_TRIAL_EXAMPLES = 64
 _BATCH = 64
 
 
@@ -54,34 +61,94 @@ def trained_bridge(folder: str | Path, wanted: Bridge) -> Bridge:
     return found
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a bridge was put before its first step.
+
+    Args:
+        penalty: Of the closed-form map, as `ridge_map` takes it.
+        scale: What the map was multiplied by.
+        prompts: What the receiver reads around the message, for each task by name.
+        loss: On some val examples with all this, nats, mean over the tasks.
+    """
+
+    penalty: float
+    scale: float
+    prompts: dict[str, str]
+    loss: float
+
+
 @torch.no_grad()
-def start_at_ridge(wire: Wire, data: Sequence[TaskData], cache: StateCache) -> float:
+def start_at_ridge(
+    forward: Forward, data: Sequence[TaskData], processes: Processes, progress: Progress
+) -> Start:
     """Start the bridge's linear path from the mean state at the map to the right answers.
 
     The map from standardised mean states to the receiver's embedding of the right answer is solved
     for in closed form on the training examples; its penalty is the one with the smallest squared
-    error on val.
+    error on val. A map found so shrinks towards the mean answer, and a receiver follows the words
+    around a message before the message: the map's scale and each task's prompt are those of the
+    smallest loss on some val examples.
 
     Args:
-        wire: Calibrated; its bridge has a linear path.
+        forward: Its wire is calibrated, its cache has the states of all examples.
         data: The tasks.
-        cache: Has the states of all examples.
-    Returns: The penalty that was chosen.
+        processes: Share the val examples.
+        progress: Told of each trial.
+    Returns: What was chosen; the bridge and the wire's prompts are at it.
     Raises: ConfigError: If the bridge's kind has no linear path.
     """
-    x, y = _pairs(wire, data, cache, "train")
-    x_val, y_val = _pairs(wire, data, cache, "val")
-    best: tuple[float, float, Tensor, Tensor] | None = None
+    wire = forward.wire
+    bridge = wire.bridge
+    x, y = _pairs(wire, data, forward.cache, "train")
+    penalty, found, shift = _ridge(x, y, *_pairs(wire, data, forward.cache, "val"))
+    before = {name: value.clone() for name, value in bridge.state_dict().items()}
+
+    def put(scale: float) -> None:
+        bridge.load_state_dict(before)
+        # The anchors already stand where answers are on average: the map adds what differs.
+        bridge.start_at((scale * found).float(), (scale * (shift - y.mean(0))).float())
+
+    best: Start | None = None
+    with progress.task("warm start", len(_SCALES)) as bar:
+        for scale in _SCALES:
+            put(scale)
+            losses, prompts = [], {}
+            for each in data:
+                loss, prompts[each.task.name] = _best_prompt(forward, each, processes)
+                losses.append(loss)
+            trial = Start(penalty, scale, prompts, sum(losses) / len(losses))
+            if best is None or trial.loss < best.loss:
+                best = trial
+            bar.advance(1)
+    assert best is not None
+    put(best.scale)
+    wire.prompts = dict(best.prompts)
+    return best
+
+
+def _ridge(x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor) -> tuple[float, Tensor, Tensor]:
+    """The penalty with the smallest squared error on val, its map and shift."""
+    trials = []
     for penalty in _PENALTIES:
         found, shift = ridge_map(x, y, penalty)
         error = float((x_val.double() @ found + shift - y_val).pow(2).mean())
-        if best is None or error < best[0]:
-            best = (error, penalty, found, shift)
-    assert best is not None
-    _, penalty, found, shift = best
-    # The anchors already stand where answers are on average: the map adds what differs.
-    wire.bridge.start_at(found.float(), (shift - y.mean(0)).float())
-    return penalty
+        trials.append((error, penalty, found, shift))
+    return min(trials, key=lambda trial: trial[0])[1:]
+
+
+def _best_prompt(forward: Forward, data: TaskData, processes: Processes) -> tuple[float, str]:
+    """The smallest loss on some val examples, and the prompt it has."""
+    val = data.val
+    some = replace(val, examples=val.examples[:_TRIAL_EXAMPLES], keys=val.keys[:_TRIAL_EXAMPLES])
+    losses = {}
+    for prompt in forward.wire.prompts_for(data.task):
+        asked = replace(data.with_prompt(prompt), val=some)
+        found = validate(forward, [asked], processes, lambda: False)
+        assert found is not None
+        losses[prompt] = found["loss"]
+    best = min(losses, key=losses.__getitem__)
+    return losses[best], best
 
 
 def _pairs(
