@@ -81,6 +81,11 @@ class Wire:
             raise UsageError(
                 f"Unknown sender prompt '{spec.sender_prompt}'. Known: {', '.join(SENDER_PROMPTS)}."
             )
+        if spec.prompt is not None and "{context}" not in spec.prompt:
+            raise UsageError(
+                f"The receiver's prompt {spec.prompt!r} has no place for the message: write "
+                "{context} where it shall stand."
+            )
         if receiver.reads != bridge.writes:
             raise UsageError(
                 f"The {bridge.kind} bridge writes {bridge.writes}, this receiver reads "

@@ -49,6 +49,10 @@ def train(
     ] = None,
     sender_prompt: SenderPromptOption = "raw",
     setting: SettingOption = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="What the receiver reads, with {context} for the message."),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=8, help="Longest text in tokens; default: the task's.")
     ] = None,
@@ -75,7 +79,8 @@ def train(
         int | None, typer.Option(help="Validations without a better one before it ends.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="auto, ridge, fresh, or a run folder whose bridge is the start.")
+        str | None,
+        typer.Option(help="ridge, fresh, auto or a run folder: where the bridge starts."),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto (bfloat16 on a GPU) or float32, of the bridge.")
@@ -151,6 +156,7 @@ def train(
             sender_prompt=sender_prompt,
             setting=setting,  # type: ignore[arg-type]
             max_tokens=max_tokens,
+            prompt=prompt,
             seed=config.seed,
             device=device,
             dtype=dtype,

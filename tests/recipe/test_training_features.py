@@ -18,9 +18,11 @@ from latentwire.errors import ConfigError, UsageError
 from latentwire.losses import answer_loss
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress
-from latentwire.train import train_seeds
+from latentwire.train import train_seeds, warm_start
 from latentwire.train.average import WeightAverage
+from latentwire.train.forward import Forward
 from latentwire.train.order import batch_indices, schedule
+from latentwire.train.tasks import TaskData
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 4, "eval_every": 3, "warmup_steps": 2}
 
@@ -73,7 +75,7 @@ def test_averaged_weights_are_those_that_are_validated_and_kept(
 ) -> None:
     task, plain, averaged = make_task(), fake_wire(), fake_wire()
     settings = {**SHORT, "eval_every": 6}
-    train_bridge(plain, task, tmp_path / "plain", progress=Progress(), **settings)
+    train_bridge(plain, task, tmp_path / "plain", progress=Progress(), ema=0, **settings)
     train_bridge(averaged, task, tmp_path / "ema", progress=Progress(), ema=0.5, **settings)
     assert plain.fingerprint != averaged.fingerprint
     losses = [[row["loss"] for row in _rows(tmp_path / n, "loss")] for n in ("plain", "ema")]
@@ -257,6 +259,50 @@ def test_a_bridge_starts_at_the_map_to_the_right_answers(
     for example, value in zip(examples, along.tolist()):
         sums[example.references[0]] += value
     assert sums["red"] > 0 > sums["blue"]
+
+
+def test_the_warm_start_takes_the_prompt_and_scale_of_the_smallest_loss(
+    fake_wire: Callable[..., Wire],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, wire, asked = make_task(16), fake_wire(), []
+    best = task.prompts[1]
+
+    def validate(forward: Forward, data: list[TaskData], *rest: Any) -> dict[str, float]:
+        prompt = data[0].reading.asker.template
+        size = forward.wire.bridge.mean_path.weight.norm().item()
+        asked.append((prompt, size))
+        return {"loss": (prompt != best) + abs(size / asked[0][1] - 4)}
+
+    monkeypatch.setattr(warm_start, "validate", validate)
+    settings = {"steps": 1, "lr": 1e-9, "weight_decay": 0.0, "ema": 0}
+    train_bridge(wire, task, tmp_path / "run", progress=Progress(), **settings)
+    assert {prompt for prompt, _ in asked} == {*task.prompts}
+    size = wire.bridge.mean_path.weight.norm().item()
+    assert size == pytest.approx(4 * asked[0][1], rel=1e-5)
+    again = Wire.from_pretrained(tmp_path / "run")
+    assert again.asker(task).template == wire.asker(task).template == best
+
+
+def test_a_given_prompt_is_what_the_receiver_reads(
+    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    task, wire = make_task(8), fake_wire(prompt="{context} is")
+    train_bridge(wire, task, tmp_path / "run", progress=Progress(), **SHORT)
+    assert Wire.from_pretrained(tmp_path / "run").asker(task).template == "{context} is"
+    with pytest.raises(UsageError, match="no place for the message"):
+        fake_wire(prompt="Its colour is")
+
+
+def test_a_bridge_without_a_mean_path_starts_fresh(
+    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    wires = [fake_wire(bridge="mlp") for _ in range(2)]
+    for wire, init in zip(wires, ("auto", "fresh")):
+        train_bridge(wire, make_task(8), tmp_path / init, progress=Progress(), init=init, **SHORT)
+    assert wires[0].fingerprint == wires[1].fingerprint
 
 
 @pytest.mark.parametrize(
