@@ -18,10 +18,10 @@ from typing import Any
 
 from latentwire import Wire, evaluate, load_task
 from latentwire.files import write_text
+from latentwire.models.pair import load_pair
 from latentwire.progress import default_progress
 from latentwire.run_folder import RunFolder, describe_environment
 from latentwire.train import TrainConfig, train_seeds
-from latentwire.wire import load_pair
 
 TASKS = "bbc_news,tweet_sentiment,sst2,ag_news"
 METHODS = ("bridge", "linear_probe")

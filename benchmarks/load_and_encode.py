@@ -17,7 +17,7 @@ import time
 
 LOAD = (
     "import time; began = time.perf_counter()\n"
-    "from latentwire.wire import load_pair\n"
+    "from latentwire.models.pair import load_pair\n"
     "load_pair(None, None)\n"
     "print(time.perf_counter() - began)"
 )

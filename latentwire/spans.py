@@ -1,54 +1,20 @@
-"""What two models share on the same texts: facts that a bridge may ask for before it learns."""
+"""What two models share on the same texts: words, and the embeddings worth knowing."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from latentwire.bridge import Prefix, Spans
+from latentwire.bridge import Spans
 from latentwire.models import LanguageModel, SenderStates
-from latentwire.models.prefix import prefix_scale, read_prefix
 
 _WORD = re.compile(r"\S+")
 _MAX_SPANS = 16_384
 _MAX_EMBEDDINGS = 16_384
-
-
-def calibration_facts(
-    wants: Collection[str],
-    texts: Sequence[str],
-    states: SenderStates,
-    sender: LanguageModel,
-    receiver: LanguageModel,
-    seed: int = 0,
-    *,
-    anchors: Tensor | None = None,
-) -> dict[str, Any]:
-    """The optional fields of `Calibration` that a kind wants, as far as the texts give them.
-
-    Args:
-        wants: `Bridge.wants` of the kind.
-        texts: What the sender read; no spans without them.
-        states: Its states of these texts, in their order.
-        sender: The model that read.
-        receiver: The model that will answer.
-        seed: Of the draw of embeddings.
-        anchors: Embeddings that the soft tokens start from, (k, dr); no prefix without them.
-    """
-    facts: dict[str, Any] = {}
-    if "embeddings" in wants:
-        facts["embeddings"] = useful_embeddings(texts, receiver, seed)
-    if "spans" in wants and texts:
-        facts["spans"] = shared_spans(texts, states, sender, receiver)
-    if "prefix" in wants and anchors is not None:
-        start = read_prefix(receiver, anchors)
-        facts["prefix"] = Prefix(start, prefix_scale(receiver, start))
-    return facts
 
 
 @torch.no_grad()

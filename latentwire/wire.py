@@ -13,16 +13,16 @@ from torch import Tensor
 
 from latentwire.answering import Response, respond
 from latentwire.asking import SENDER_PROMPTS, Asker, sender_texts
-from latentwire.bridge import BRIDGES, Bridge, Calibration, build_bridge
+from latentwire.bridge import BRIDGES, Bridge, build_bridge
 from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
+from latentwire.calibration import calibration
 from latentwire.data import Example, Task
 from latentwire.data.spec import Setting, TaskSpec
 from latentwire.errors import BridgeError, MessageError, PairMismatchError, UsageError
 from latentwire.message import Message
-from latentwire.models import LanguageModel, Receiver, Sender, SenderStates, load_model
-from latentwire.models.catalogue import resolve_pair
+from latentwire.models import LanguageModel, Receiver, Sender, SenderStates
+from latentwire.models.pair import default_layer, load_pair
 from latentwire.progress import Progress
-from latentwire.spans import calibration_facts
 
 
 @dataclass(frozen=True)
@@ -269,26 +269,10 @@ class Wire:
             texts: What the sender read to have these states, in their order. Kinds that start
                 from shared text need it.
         Raises: ConfigError: If the bridge's kind needs texts and there are none.
-        Source: Lester et al. 2021, Prompt Tuning, section 3.2 (class-label initialisation).
         """
-        lm = self.receiver.lm
-        real = states.states.transpose(1, 2)[states.mask].float()  # (n, l, ds)
-        if words:
-            rows = [lm.embed(torch.tensor(lm.token_ids(" " + word))).mean(0) for word in words]
-            starts = torch.stack(rows).float()
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            ids = torch.randint(len(lm.tokenizer), (self.spec.soft_tokens,), generator=generator)
-            starts = lm.embed(ids).float()
-        anchors = starts[torch.arange(self.spec.soft_tokens) % len(starts)]
-        wants, sender = self.bridge.wants, self.sender.lm
         self.bridge.calibrate(
-            Calibration(
-                state_mean=real.mean(0),
-                state_std=real.std(0).clamp(min=1e-6),
-                embedding_rms=lm.embedding_rms,
-                anchors=anchors,
-                **calibration_facts(wants, texts, states, sender, lm, seed, anchors=anchors),
+            calibration(
+                self.bridge, states, self.sender.lm, self.receiver.lm, words, seed, texts=texts
             )
         )
 
@@ -441,38 +425,6 @@ class Wire:
             Example("", text, question, task.labels, None, ())
             for text, question in zip(texts, asked or [""] * len(texts))
         ]
-
-
-def default_layer(n_layers: int) -> int:
-    """The layer a wire reads unless told: at three tenths of the depth, 1 or more (docs/LOG.md)."""
-    return max(round(n_layers * 0.3), 1)
-
-
-def load_pair(
-    sender: str | LanguageModel | None,
-    receiver: str | LanguageModel | None,
-    *,
-    pair: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    progress: Progress | None = None,
-) -> tuple[LanguageModel, LanguageModel]:
-    """Both models; one that is named twice is loaded once."""
-    names = resolve_pair(
-        pair,
-        sender if isinstance(sender, str) else None,
-        receiver if isinstance(receiver, str) else None,
-    )
-    loaded: dict[str, LanguageModel] = {}
-
-    def get(model: str | LanguageModel | None, name: str) -> LanguageModel:
-        if isinstance(model, LanguageModel):
-            return model
-        if name not in loaded:
-            loaded[name] = load_model(name, device=device, dtype=dtype, progress=progress)
-        return loaded[name]
-
-    return get(sender, names[0]), get(receiver, names[1])
 
 
 def _identity(lm: LanguageModel) -> dict[str, str]:

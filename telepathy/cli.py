@@ -89,7 +89,7 @@ def evaluate_command(
     """Evaluate a bridge beside controls and baselines, or baselines alone, on a whole split."""
     from latentwire import Wire, evaluate, load_task
     from latentwire.baselines import METHODS
-    from latentwire.wire import load_pair
+    from latentwire.models.pair import load_pair
 
     for name in method or []:
         METHODS.get(name)

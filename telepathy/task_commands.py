@@ -113,7 +113,7 @@ def _reading(
 ) -> dict[str, Any]:
     from latentwire.asking import Asker, sender_texts
     from latentwire.data import load_task
-    from latentwire.wire import load_pair
+    from latentwire.models.pair import load_pair
 
     task = load_task(name)
     examples = task.split(split)  # type: ignore[arg-type]

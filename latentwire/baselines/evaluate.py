@@ -17,9 +17,10 @@ from latentwire.eval.method import Method, Prediction
 from latentwire.eval.runner import Results, compare_all, run_method, summarise
 from latentwire.eval.timing import Timing, time_methods
 from latentwire.models import LanguageModel, Receiver, Sender
+from latentwire.models.pair import default_layer
 from latentwire.progress import Progress, default_progress
 from latentwire.run_folder import RunFolder, describe_environment
-from latentwire.wire import Wire, default_layer
+from latentwire.wire import Wire
 
 CONTROLS = ("zero", "random", "shuffled")
 BASELINES = ("linear_probe", "zeroshot_sender", "zeroshot_receiver", "text_relay")

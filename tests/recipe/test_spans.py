@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from latentwire.calibration import calibration_facts
 from latentwire.models import LanguageModel, Sender
 from latentwire.models.fake import fake_model
-from latentwire.spans import _tokens_by_word, calibration_facts, shared_spans, useful_embeddings
+from latentwire.spans import _tokens_by_word, shared_spans, useful_embeddings
 
 TEXTS = ["The winner  is at home,\nnaïve 東京", "one and then"]
 
