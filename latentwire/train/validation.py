@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from latentwire.answering import respond
 from latentwire.losses import token_mean
 from latentwire.metrics import choose
 from latentwire.train.forward import Forward
@@ -83,7 +84,9 @@ def _sums(
             continue
         examples = [part.examples[i] for i in index]
         soft = wire.soft_tokens(forward.cache.states_of([part.keys[i] for i in index]))
-        responses = wire.respond(data.task, examples, soft, ranking_only=True)
+        # Behind the data's own prompt, which may be on trial: the wire's is the one it chose last.
+        requests = [data.reading.asker.hand(example) for example in examples]
+        responses = respond(wire.receiver, data.task, requests, soft, ranking_only=True)
         for example, response in zip(examples, responses):
             sums["loss"] -= float(torch.tensor(response.scores).log_softmax(-1)[example.target])
             sums["accuracy"] += choose(data.task, example, response)[0] == example.target

@@ -88,7 +88,8 @@ def test_a_validation_is_left_and_made_up_for(
     monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
-    task, whole, settings = make_task(), fake_wire(), {"steps": 8, "batch_size": 4, "eval_every": 4}
+    settings = {"steps": 8, "batch_size": 4, "eval_every": 4, "init": "fresh"}
+    task, whole = make_task(), fake_wire()
     train_bridge(whole, task, tmp_path / "whole", progress=Progress(), **settings)
     real, calls = validation._sums, iter(range(9))
 

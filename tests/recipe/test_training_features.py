@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from latentwire import Task, TrainConfig, Wire, load_task, train_bridge
+from latentwire.asking import Asker
 from latentwire.bridge.pooling import masked_mean
 from latentwire.errors import ConfigError, UsageError
 from latentwire.losses import answer_loss
@@ -284,6 +285,20 @@ def test_the_warm_start_takes_the_prompt_and_scale_of_the_smallest_loss(
     assert size == pytest.approx(4 * asked[0][1], rel=1e-5)
     again = Wire.from_pretrained(tmp_path / "run")
     assert again.asker(task).template == wire.asker(task).template == best
+
+
+def test_the_warm_start_asks_with_every_prompt(
+    fake_wire: Callable[..., Wire],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, asked, hand = make_task(8), [], Asker.hand
+    monkeypatch.setattr(
+        Asker, "hand", lambda self, e: (asked.append(self.template), hand(self, e))[1]
+    )
+    train_bridge(fake_wire(), task, tmp_path / "run", progress=Progress(), steps=1)
+    assert {*asked} == {*task.prompts}
 
 
 def test_a_given_prompt_is_what_the_receiver_reads(
