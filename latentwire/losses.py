@@ -64,6 +64,29 @@ def distillation_loss(
     return temperature**2 * token_mean(divergence, targets)
 
 
+def choice_distillation_loss(
+    scores: Float[Tensor, "b c"], teacher: Float[Tensor, "b c"], temperature: float = 1.0
+) -> Float[Tensor, ""]:
+    """KL divergence from the teacher's distribution over an item's choices to the student's.
+
+    Two models whose vocabularies differ have no next-token distribution in common; whole choices
+    are what both can be asked about.
+
+    Args:
+        scores: The student's log-likelihood of each choice; only differences within a row count.
+        teacher: The teacher's, -inf where an item has fewer choices; no gradient flows into them.
+        temperature: Softens both distributions, > 0, no unit; the result is multiplied by its
+            square, so that gradients keep their size.
+    Returns: Nats per item.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2, over choices in place of tokens.
+    """
+    wanted = (teacher.detach().float() / temperature).log_softmax(-1)
+    found = (scores.float() / temperature).log_softmax(-1)
+    missing = wanted.isneginf()
+    differences = wanted.masked_fill(missing, 0.0) - found.masked_fill(missing, 0.0)
+    return temperature**2 * (wanted.exp() * differences).sum(-1).mean()
+
+
 def diversity_loss(soft: Float[Tensor, "b k dr"]) -> Float[Tensor, ""]:
     """How alike the soft tokens of one message are: mean squared cosine between pairs, 0..1.
 

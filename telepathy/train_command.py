@@ -19,6 +19,7 @@ from telepathy.options import (
     SenderOption,
     SenderPromptOption,
     SettingOption,
+    seeds_of,
 )
 from telepathy.tables import print_json
 
@@ -91,6 +92,13 @@ def train(
     compile_: Annotated[
         bool, typer.Option("--compile", help="Run the bridge through torch.compile.")
     ] = False,
+    shard_receiver: Annotated[
+        bool,
+        typer.Option(
+            "--shard-receiver",
+            help="Spread the receiver's blocks over the processes that torchrun started.",
+        ),
+    ] = False,
     train_limit: Annotated[int | None, typer.Option(help="Training examples.")] = None,
     val_limit: Annotated[int | None, typer.Option(help="Validation examples.")] = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between validations.")] = None,
@@ -111,6 +119,8 @@ def train(
     SIGTERM and SIGUSR1 save and end with exit code 75: start again with --resume.
     """
     from latentwire import TrainConfig, Wire, load_task
+    from latentwire.models import LanguageModel, resolve_pair
+    from latentwire.models.sharding import load_for_sharding
     from latentwire.train import Processes, train_bridge, train_seeds
 
     several = _seeds(seeds, seed)
@@ -130,6 +140,7 @@ def train(
         "precision": precision,
         "recompute": recompute,
         "compile": compile_,
+        "shard_receiver": shard_receiver,
         "train_limit": train_limit,
         "val_limit": val_limit,
         "eval_every": eval_every,
@@ -145,10 +156,15 @@ def train(
         each.setting(setting)  # type: ignore[arg-type]
     how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "config": config}
     with Processes.joined() as processes:  # before models: it chooses the GPU
+        config.check(tasks, processes.world)
         progress = default_progress() if processes.is_first else Progress()
+        receiving: str | LanguageModel | None = receiver
+        if config.shard_receiver:
+            name = resolve_pair(pair, sender, receiver)[1]
+            receiving = load_for_sharding(name, device=device, dtype=dtype, progress=progress)
         wire = Wire.build(
             sender,
-            receiver,
+            receiving,
             pair=pair,
             bridge=kind,
             soft_tokens=soft_tokens,
@@ -209,10 +225,7 @@ def _seeds(text: str | None, seed: int | None) -> list[int]:
         return []
     if seed is not None:
         raise UsageError("Give --seed or --seeds, not both.")
-    try:
-        return [int(each) for each in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds wants whole numbers joined by commas, not '{text}'.") from None
+    return seeds_of(text)
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

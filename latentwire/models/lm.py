@@ -126,6 +126,14 @@ class LanguageModel:
         return min(self.max_tokens, int(sliding)) if sliding else self.max_tokens
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of its blocks: see `shard_blocks`.
+
+        All of them must then run it together, pass by pass.
+        """
+        return bool(getattr(self.model, "blocks_are_sharded", False))
+
+    @property
     def is_chat(self) -> bool:
         """True if the tokenizer brings a chat template: prompts then become user turns."""
         return self._chat and getattr(self.tokenizer, "chat_template", None) is not None

@@ -82,6 +82,27 @@ class PackedChoices:
         return prompt.sum(1, keepdim=True) + self.offset
 
 
+def branch_attention(
+    mask: Bool[Tensor, "b n"], owner: Int[Tensor, "b n"]
+) -> tuple[Bool[Tensor, "b n n"], Int[Tensor, "b n"]]:
+    """What each token of a row sees, and its place, where branches stand behind a trunk.
+
+    A token sees the trunk and its own branch up to itself. Padding sees itself alone: a row of
+    scores without any would be no number.
+
+    Args:
+        mask: True at real tokens; padding stands before them.
+        owner: Number of the branch that a token belongs to; -1 in the trunk.
+    Returns: True where a token (second dimension) may look (third), and places from 0.
+    """
+    n = mask.shape[1]
+    places = torch.arange(n, device=mask.device)
+    same = (owner[:, None, :] == -1) | (owner[:, None, :] == owner[:, :, None])
+    itself = places[:, None] == places[None]
+    allowed = (mask[:, None] & same & (places[:, None] >= places[None])) | itself
+    return allowed, allowed.sum(2) - 1  # every branch goes on from the trunk's end
+
+
 def pack(choices: Sequence[Sequence[int]]) -> list[list[int]]:
     """Numbers of the choices that are longer than one token, in groups of limited size.
 

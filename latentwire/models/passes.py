@@ -19,6 +19,7 @@ from torch import Tensor
 
 from latentwire.errors import ShapeError
 from latentwire.models.lm import LanguageModel, Prompt
+from latentwire.models.packing import branch_attention
 from latentwire.models.prefix import KeysAndValues, check_window, read_only, unpack_prefix
 
 MAX_HEAD_POSITIONS = 256
@@ -73,6 +74,7 @@ class ForwardPasses:
         *,
         n_more: int,
         use_cache: bool,
+        branches: Sequence[Sequence[Sequence[int]]] | None = None,
     ) -> Encoded:
         """One forward pass over prompts, each with its soft tokens and ids read behind it.
 
@@ -82,6 +84,8 @@ class ForwardPasses:
             read: Ids behind each prompt in this pass; none by default.
             n_more: Highest number of tokens that any pass puts behind a prompt.
             use_cache: Whether later passes go on from this one.
+            branches: In place of `read`: for each prompt several runs of ids that all follow the
+                prompt and do not see each other. They stand behind it in their order.
         """
         if soft is not None and soft.shape[-1] != self.soft_width:
             raise ShapeError(
@@ -97,8 +101,12 @@ class ForwardPasses:
         else:
             prefix = self._shared(prompts)
         extras = read or [()] * len(prompts)
+        owners = None
+        if branches is not None:
+            extras = [[token for ids in each for token in ids] for each in branches]
+            owners = [[j for j, ids in enumerate(each) for _ in ids] for each in branches]
         rows = [self._row(p, soft, i, extra) for i, (p, extra) in enumerate(zip(prompts, extras))]
-        return self._forward(rows, prefix, use_cache=use_cache)
+        return self._forward(rows, prefix, owners, use_cache=use_cache)
 
     def _row(
         self, prompt: Prompt, soft: Tensor | None, i: int, extra: Sequence[int]
@@ -120,7 +128,8 @@ class ForwardPasses:
         first = prompts[0]
         ids = first.before[: first.n_static]
         longest = max(len(p.before) + len(p.after) for p in prompts)
-        if not ids or longest + 256 > self.lm.window:
+        # Processes that hold a model together make the same passes, whatever their prompts are.
+        if not ids or longest + 256 > self.lm.window or self.lm.is_sharded:
             return None
         if any(p.n_static != first.n_static or p.before[: len(ids)] != ids for p in prompts):
             return None
@@ -139,7 +148,12 @@ class ForwardPasses:
         return _Prefix(len(ids), layers, n_read=len(ids))
 
     def _forward(
-        self, rows: Sequence[Callable[[int], Tensor]], prefix: _Prefix | None, *, use_cache: bool
+        self,
+        rows: Sequence[Callable[[int], Tensor]],
+        prefix: _Prefix | None,
+        owners: Sequence[Sequence[int]] | None = None,
+        *,
+        use_cache: bool,
     ) -> Encoded:
         start = prefix.length if prefix else 0
         embedded = [row(prefix.n_read if prefix else 0) for row in rows]
@@ -149,17 +163,49 @@ class ForwardPasses:
         for i, row in enumerate(embedded):
             mask[i, start : start + longest - len(row)] = False
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:]
+        attention: Any = None if bool(mask.all()) else mask.long()
+        if owners is not None:
+            attention, positions = self._apart(mask, owners, start)
         cache = self._cache(prefix, len(rows)) if prefix or use_cache else None
         if prefix and not use_cache:
             read_only(cache)
         out = self.lm.model.base_model(
             inputs_embeds=x,
-            attention_mask=None if bool(mask.all()) else mask.long(),
+            attention_mask=attention,
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
         )
         return Encoded(out.last_hidden_state, mask, out.past_key_values)
+
+    def _apart(
+        self, mask: Tensor, owners: Sequence[Sequence[int]], start: int
+    ) -> tuple[Any, Tensor]:
+        """Attention and positions behind `start` of rows that end in branches.
+
+        Attention is as the model wants it: one mask, or one for each type of layer it has.
+        """
+        owner = torch.full(mask.shape, -1, dtype=torch.long)
+        for i, each in enumerate(owners):
+            owner[i, mask.shape[1] - len(each) :] = torch.tensor(each, dtype=torch.long)
+        allowed, positions = branch_attention(mask, owner.to(mask.device))
+
+        def added(window: int | None) -> Tensor:
+            seen = allowed
+            if window is not None:
+                seen = seen & (positions[:, None, :] > positions[:, :, None] - window)
+            seen = seen[:, None, start:]
+            scores = torch.zeros(seen.shape, dtype=self.lm.dtype, device=mask.device)
+            return scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
+
+        if int(positions.max()) < self.lm.window:
+            return added(None), positions[:, start:]
+        types = getattr(self.lm.config, "layer_types", None) or ["sliding_attention"]
+        masks = {
+            kind: added(None if kind == "full_attention" else self.lm.window)
+            for kind in dict.fromkeys(types)
+        }
+        return (masks if len(masks) > 1 else next(iter(masks.values()))), positions[:, start:]
 
     def _cache(self, prefix: _Prefix | None, n_rows: int) -> Any:
         from transformers import DynamicCache

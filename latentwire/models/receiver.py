@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from latentwire.errors import UsageError
@@ -88,6 +89,58 @@ class Receiver(ForwardPasses):
         logits = self.head(hidden[None])[0].float()
         return F.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
 
+    def compare_choices(
+        self,
+        prompts: Sequence[Prompt],
+        choices: Sequence[Sequence[Sequence[int]]],
+        soft: Float[Tensor, "b k dr"] | None,
+    ) -> Float[Tensor, "b c"]:
+        """Scores of whole choices for training: gradients flow into `soft`.
+
+        It is one forward pass whatever the choices are: those of a row stand side by side behind
+        its prompt.
+
+        Args:
+            prompts: One per row.
+            choices: For each row the token ids of its choices.
+            soft: Soft tokens at each prompt's mark, or None.
+        Returns: Summed log-likelihoods in nats, up to one number for all choices of a row: enough
+            for their distribution. -inf where a row has fewer choices than another.
+        Raises: UsageError: If a choice has no token.
+        """
+        _check_choices(choices)
+        tails = [[ids[:-1] for ids in row] for row in choices]
+        longest = max(len(ids) for row in tails for ids in row)
+        encoded = self.run(prompts, soft, branches=tails, n_more=longest, use_cache=False)
+        hidden, sizes = encoded.hidden, [packed_size(row) for row in choices]
+        scores = self.first_scores(
+            torch.stack([hidden[i, -1 - size] for i, size in enumerate(sizes)]), choices
+        )
+        if not any(sizes):
+            return scores
+        read = torch.cat([hidden[i, hidden.shape[1] - size :] for i, size in enumerate(sizes)])
+        targets = [token for row in choices for ids in row for token in ids[1:]]
+        places = [
+            i * scores.shape[1] + j
+            for i, row in enumerate(choices)
+            for j, ids in enumerate(row)
+            for _ in ids[1:]
+        ]
+        wanted, place = (torch.tensor(each, device=read.device) for each in (targets, places))
+        losses = self.answer_nll(read[None], wanted[None])[0]
+        rest = losses.new_zeros(scores.numel()).index_add(0, place, -losses)
+        return scores + rest.view_as(scores)
+
+    def first_scores(
+        self, last: Float[Tensor, "b d"], choices: Sequence[Sequence[Sequence[int]]]
+    ) -> Float[Tensor, "b c"]:
+        """Logits of each choice's first token behind the last state of its prompt, float32.
+
+        -inf where a row has fewer choices than another.
+        """
+        rows = [self.head_rows(h, [ids[0] for ids in row]) for h, row in zip(last, choices)]
+        return pad_sequence(rows, batch_first=True, padding_value=-torch.inf)
+
     @torch.inference_mode()
     def score_choices(
         self,
@@ -111,8 +164,7 @@ class Receiver(ForwardPasses):
         Returns: For each row a tensor (c,), float32, on the CPU.
         Raises: UsageError: If a choice has no token.
         """
-        if any(not ids for row in choices for ids in row):
-            raise UsageError("A choice is empty: every choice needs at least one token.")
+        _check_choices(choices)
         longest = max((len(ids) for row in choices for ids in row), default=1)
         single = longest == 1
         encoded = self.run(prompts, soft, n_more=longest - 1, use_cache=not single)
@@ -264,6 +316,11 @@ class Receiver(ForwardPasses):
         totals = torch.zeros(len(rows), packed.n_choices, device=values.device)
         totals.index_put_((real.nonzero()[:, 0], packed.owner[real]), values, accumulate=True)
         return totals.cpu()
+
+
+def _check_choices(choices: Sequence[Sequence[Sequence[int]]]) -> None:
+    if any(not ids for row in choices for ids in row):
+        raise UsageError("A choice is empty: every choice needs at least one token.")
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str | None:

@@ -54,6 +54,17 @@ class Batch(Protocol):
         """The same of the receiver that reads the text itself, without gradient."""
 
     @property
+    def choice_scores(self) -> Float[Tensor, "b c"]:
+        """Summed log-likelihood of each whole choice given the message, in nats.
+
+        Up to one number for all choices of a row; -inf where a row has fewer choices.
+        """
+
+    @property
+    def sender_choice_scores(self) -> Float[Tensor, "b c"]:
+        """The same of the sender that reads the item itself, without gradient."""
+
+    @property
     def text_embeddings(self) -> Float[Tensor, "b dr"]:
         """Mean of the receiver's embeddings over the tokens of each text, without gradient."""
 
@@ -79,6 +90,9 @@ class Objective(nn.Module, ABC):
     about: ClassVar[str]
     source: ClassVar[str]
     needs_pairs: ClassVar[bool] = False  # whether it compares examples: two or more in a batch
+    needs_choices: ClassVar[bool] = False  # whether it has no meaning for a written answer
+    asks_sender: ClassVar[bool] = False  # whether it compares with what the sender answers
+    asks_for_the_answer: ClassVar[bool] = False  # whether it trains what the receiver answers
     in_embeddings: ClassVar[bool] = False  # whether it measures soft tokens by real embeddings
 
     def __init__(self, space: Space) -> None:

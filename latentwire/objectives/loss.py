@@ -33,7 +33,7 @@ class Loss(nn.Module):
     @property
     def asks_for_the_answer(self) -> bool:
         """Whether a term trains the receiver's answer; then answering well is what is chosen by."""
-        return bool({"answer", "kd"} & self.weights.keys())
+        return any(each.asks_for_the_answer for each in self.objectives.values())
 
     def channel(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
         """What the receiver reads in training in place of the soft tokens."""

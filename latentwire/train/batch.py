@@ -9,12 +9,14 @@ from functools import cached_property
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from latentwire.asking import Asker
+from latentwire.asking import Asker, Request
 from latentwire.data import Example, Task
 from latentwire.losses import NO_TARGET
 from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt, Receiver
 from latentwire.models.recompute import recomputed_blocks
+from latentwire.train.sender_answers import SenderAnswers
 
 _MAX_REAL_EMBEDDINGS = 1024  # enough for two moments and an adversary; all would fill the memory
 _REPEAT = f"{MESSAGE_MARK}\nRepeat the text above word for word:"
@@ -29,12 +31,14 @@ class Reading:
         receiver: The frozen receiver.
         asker: Renders what stands around the soft tokens.
         recompute: Whether activations of the receiver are made again in the backward pass.
+        sender_answers: What the sender answers when it reads the items itself.
     """
 
     task: Task
     receiver: Receiver
     asker: Asker
     recompute: bool = False
+    sender_answers: SenderAnswers | None = None
 
     def with_prompt(self, template: str) -> Reading:
         """The same with other words around the soft tokens."""
@@ -83,6 +87,23 @@ class TaskBatch:
             return self._receiver.answer_logits(prompts, self._answers, None)[0]
 
     @cached_property
+    def choice_scores(self) -> Float[Tensor, "b c"]:
+        choices = [request.answers for request in self._requests]
+        # The pass of the right answers ends where single tokens are scored. Processes that hold the
+        # receiver together must make as many passes as the others, whatever their choices are.
+        if not self._lm.is_sharded and all(len(ids) == 1 for row in choices for ids in row):
+            return self._receiver.first_scores(self._answered[0][:, -1], choices)
+        with recomputed_blocks(self._lm, self._reading.recompute):
+            return self._receiver.compare_choices(self._prompts, choices, self._sent)
+
+    @cached_property
+    def sender_choice_scores(self) -> Float[Tensor, "b c"]:
+        answers = self._reading.sender_answers
+        assert answers is not None
+        rows = answers.scores(self._examples)
+        return pad_sequence(rows, batch_first=True, padding_value=-torch.inf).to(self.soft.device)
+
+    @cached_property
     def text_embeddings(self) -> Float[Tensor, "b dr"]:
         rows = [self._lm.embed(torch.tensor(ids)).detach().float().mean(0) for ids in self._texts]
         return torch.stack(rows)
@@ -114,8 +135,12 @@ class TaskBatch:
         return [self._lm.token_ids(text) for text in texts]
 
     @cached_property
+    def _requests(self) -> list[Request]:
+        return [self._asker.hand(example)[0] for example in self._examples]
+
+    @cached_property
     def _prompts(self) -> list[Prompt]:
-        return [self._whole(self._asker.hand(e)[0].prompt) for e in self._examples]
+        return [self._whole(request.prompt) for request in self._requests]
 
     @cached_property
     def _answers(self) -> list[Sequence[int]]:

@@ -51,14 +51,14 @@ class Trained:
     """The objects whose contents a checkpoint holds.
 
     Args:
-        bridge: The bridge.
+        module: What is trained: a bridge, or a baseline's weights.
         parts: Trained parts and buffers of the objectives.
         optimiser: Of both.
-        average: Moving average of the bridge's weights, if there is one.
-        device: Where the bridge is: the random state of that device counts too.
+        average: Moving average of the module's weights, if there is one.
+        device: Where the module is: the random state of that device counts too.
     """
 
-    bridge: nn.Module
+    module: nn.Module
     parts: nn.Module
     optimiser: torch.optim.Optimizer
     average: WeightAverage | None
@@ -79,7 +79,7 @@ def save_checkpoint(
     }
     if processes.is_first:
         with replacing_dir(run.checkpoint(state.step)) as folder:
-            save_file(_detached(trained.bridge.state_dict()), folder / _WEIGHTS)
+            save_file(_detached(trained.module.state_dict()), folder / _WEIGHTS)
             save_file({**_flatten(trained.optimiser), **random}, folder / _OPTIMISER)
             if parts := trained.parts.state_dict():
                 save_file(_detached(parts), folder / _PARTS)
@@ -117,7 +117,7 @@ def load_checkpoint(run: RunFolder, trained: Trained, processes: Processes) -> T
         except (OSError, ValueError, KeyError, SafetensorError):
             continue
         state.best_weights = best
-        trained.bridge.load_state_dict(weights)
+        trained.module.load_state_dict(weights)
         trained.parts.load_state_dict(parts)
         if trained.average is not None:
             trained.average.load(average)

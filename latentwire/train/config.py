@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
     field_validator,
 )
 
+from latentwire.data import Task
 from latentwire.errors import ConfigError
 from latentwire.objectives import OBJECTIVES, Term, parse_loss
 
@@ -39,6 +41,8 @@ class TrainConfig(BaseModel):
             GPU, else float32; weights are float32 always.
         recompute: Gradient checkpointing of the receiver: less memory, more time.
         compile: Run the bridge through torch.compile.
+        shard_receiver: Several processes hold the receiver's blocks together (FSDP): for one that
+            does not fit one device. All of them then validate all examples.
         seed: Of the bridge, the order of examples and every sample.
         train_limit: Use only so many training examples, a seeded sample; None uses all.
         val_limit: The same for validation.
@@ -64,10 +68,11 @@ class TrainConfig(BaseModel):
     precision: Literal["auto", "float32"] = "auto"
     recompute: bool = False
     compile: bool = False
+    shard_receiver: bool = False
     seed: int = Field(default=0, ge=0)
     train_limit: int | None = Field(default=None, ge=1)
     val_limit: int | None = Field(default=None, ge=1)
-    eval_every: int = Field(default=50, ge=1)
+    eval_every: int = Field(default=25, ge=1)
     save_every: int = Field(default=50, ge=1)
     keep: int = Field(default=2, ge=1)
 
@@ -83,6 +88,28 @@ class TrainConfig(BaseModel):
     def terms(self) -> tuple[Term, ...]:
         """The objectives of `loss`."""
         return parse_loss(self.loss)
+
+    def check(self, tasks: Sequence[Task], n_processes: int) -> None:
+        """Whether these settings have a meaning for some tasks and so many processes.
+
+        Raises: ConfigError: It lists every setting that has none.
+        """
+        wrong = []
+        choosing = [t.name for t in self.terms if OBJECTIVES.get(t.name).needs_choices]
+        if choosing and (written := [t.name for t in tasks if t.kind == "generation"]):
+            fitting = [n for n in OBJECTIVES.names() if not OBJECTIVES.get(n).needs_choices]
+            wrong.append(
+                f"train.loss: {', '.join(choosing)} compares distributions over an item's choices; "
+                f"answers of {', '.join(written)} are written and have none. Leave it out, or use "
+                f"one of {', '.join(fitting)}"
+            )
+        if self.shard_receiver and n_processes < 2:
+            wrong.append(
+                "train.shard_receiver: the receiver is spread over several processes, and this is "
+                "one alone. Start them with torchrun --nproc-per-node N, or leave it out"
+            )
+        if wrong:
+            raise ConfigError("; ".join(wrong) + ".")
 
     @classmethod
     def of(cls, **values: Any) -> TrainConfig:

@@ -1,19 +1,48 @@
-"""From examples to a loss: the pass that training and validation share."""
+"""What is trained: from examples to a loss in training, to answers in validation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from latentwire.answering import Response, respond
+from latentwire.losses import token_mean
 from latentwire.models.states import StateCache
 from latentwire.objectives import Loss
 from latentwire.train.batch import TaskBatch
 from latentwire.train.config import TrainConfig
 from latentwire.train.tasks import Part, TaskData
 from latentwire.wire import Wire
+
+
+class Learner(Protocol):
+    """What the training loop and the validation ask of whatever is trained."""
+
+    loss: Loss
+
+    @property
+    def module(self) -> nn.Module:
+        """Its weights are trained; everything else is frozen."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+
+    def __call__(
+        self, data: TaskData, part: Part, index: Sequence[int]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted loss of some examples, and every term before it is weighted."""
+
+    def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
+        """Answers to some val examples, as in use: their choices are scored."""
+
+    def answer_nll(self, data: TaskData, index: Sequence[int]) -> Float[Tensor, ""]:
+        """Mean negative log-likelihood of the right answers to some val examples, nats a token."""
 
 
 class Forward:
@@ -34,6 +63,28 @@ class Forward:
         half = lm.device.type == "cuda" and lm.dtype is torch.bfloat16
         self._half = half and config.precision == "auto"
 
+    @property
+    def module(self) -> nn.Module:
+        """The bridge."""
+        return self.wire.bridge
+
+    @property
+    def device(self) -> torch.device:
+        """Where the bridge is."""
+        return self.wire.receiver.lm.device
+
+    def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
+        """What the receiver answers to some val examples behind the data's own prompt."""
+        val, asker = data.val, data.reading.asker
+        soft = self.wire.soft_tokens(self.cache.states_of([val.keys[i] for i in index]))
+        requests = [asker.hand(val.examples[i]) for i in index]
+        return respond(self.wire.receiver, data.task, requests, soft, ranking_only=True)
+
+    def answer_nll(self, data: TaskData, index: Sequence[int]) -> Float[Tensor, ""]:
+        """Mean negative log-likelihood of the right answers to some val examples, nats a token."""
+        batch = self.batch(data, data.val, index)
+        return token_mean(batch.answer_nll, batch.targets)
+
     def __call__(
         self, data: TaskData, part: Part, index: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -51,7 +102,7 @@ class Forward:
 
     def batch(self, data: TaskData, part: Part, index: Sequence[int]) -> TaskBatch:
         """Some examples as objectives see them."""
-        device = self.wire.receiver.lm.device
+        device = self.device
         states = self.cache.states_of([part.keys[i] for i in index])
         with self._precision():
             soft = self._bridge(states.states.to(device), states.mask.to(device))

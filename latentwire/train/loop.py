@@ -14,14 +14,16 @@ import torch
 from latentwire.bridge.saving import bridge_fingerprint
 from latentwire.data import Task
 from latentwire.errors import ConfigError, UsageError
+from latentwire.models.sharding import shard_blocks
 from latentwire.models.states import StateCache
 from latentwire.objectives import OBJECTIVES, Loss, Space
 from latentwire.progress import Progress, default_progress
 from latentwire.run_folder import RunFolder, describe_environment
 from latentwire.train.config import TrainConfig
+from latentwire.train.filling import fill_answers, fill_states
 from latentwire.train.forward import Forward
 from latentwire.train.processes import Processes
-from latentwire.train.stopping import StopRequest, stop_requests, stopped
+from latentwire.train.stopping import stop_requests
 from latentwire.train.tasks import first_words, read_tasks
 from latentwire.train.trainer import Trainer
 from latentwire.train.warm_start import AUTO, FRESH, RIDGE, start_at_ridge, trained_bridge
@@ -66,7 +68,8 @@ def train_bridge(
     Both models stay frozen. The sender runs once per text; its states are read from disk then.
     Ctrl-C, SIGTERM or SIGUSR1 saves and ends; `resume=True` goes on with the same final weights
     as if nothing had happened. Processes that `accelerate launch` or `torchrun` started share
-    every batch: `batch_size` is that of each.
+    every batch: `batch_size` is that of each. With `shard_receiver` they hold the receiver's blocks
+    together, afterwards too: all of them must then run it, pass by pass.
 
     Args:
         wire: Built with `Wire.build`.
@@ -79,8 +82,8 @@ def train_bridge(
         progress: A bar on a terminal, lines in a log by default.
         settings: Fields of TrainConfig.
     Raises:
-        ConfigError: If a setting is unknown or out of range, `init` does not fit, or an objective
-            does not suit what the bridge writes.
+        ConfigError: If a setting is unknown or out of range, `init` does not fit, an objective
+            does not suit the task or what the bridge writes, or there is nothing to shard over.
         UsageError: If `out_dir` holds another run.
         NonFiniteError: If the loss or a gradient stops being a number.
         InterruptedRunError: If it was asked to stop; the message says how to resume. It is a
@@ -91,6 +94,9 @@ def train_bridge(
     tasks = [task] if isinstance(task, Task) else list(task)
     processes = Processes.join()
     progress = (progress or default_progress()) if processes.is_first else Progress()
+    config.check(tasks, processes.world)
+    if config.shard_receiver:
+        _refuse_one_model(wire)
     space = _space(wire, config)
     ridge = config.init == RIDGE or (config.init == AUTO and wire.bridge.has_mean_path)
     named = config.init not in (AUTO, FRESH, RIDGE)
@@ -100,13 +106,19 @@ def train_bridge(
     if source is not None:
         setting["init"] = bridge_fingerprint(source)
     _claim(run, setting, processes, resume=resume, overwrite=overwrite)
-    device = wire.receiver.lm.device
+    device = processes.device if config.shard_receiver else wire.receiver.lm.device
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), stop_requests() as stop:
         data, texts, some = read_tasks(wire, tasks, config)
         cache = StateCache(wire.sender, wire.spec.layers)
-        _fill(cache, texts, processes, progress, stop, run)
+        fill_states(cache, texts, processes, progress, stop, run)
         del texts
+        if any(OBJECTIVES.get(term.name).asks_sender for term in config.terms):
+            fill_answers(data, config, processes, progress, stop, run)
+        if config.shard_receiver:
+            shard_blocks(wire.receiver.lm, device)
+            wire.bridge.to(device)
+        processes.in_step = wire.receiver.lm.is_sharded
         # Processes draw different noise; the first one draws as a single process does.
         torch.manual_seed(config.seed + 1_000_003 * processes.rank)
         wire.calibrate(cache.states(some), first_words(tasks), config.seed, texts=some)
@@ -167,29 +179,12 @@ def _claim(
         raise refused or UsageError(f"The first process could not use {run.path}; see its message.")
 
 
-def _fill(
-    cache: StateCache,
-    texts: Sequence[str],
-    processes: Processes,
-    progress: Progress,
-    stop: StopRequest,
-    run: RunFolder,
-) -> None:
-    """Compute the sender states that are not stored yet, each process its share.
-
-    Raises: InterruptedRunError: If one was asked to stop; what was computed is stored.
-    """
-    cache.ensure(texts[processes.rank :: processes.world], progress=progress, stop=stop)
-    kind = int(processes.largest(stop.kind))
-    if processes.world > 1 and not kind:
-        cache.refresh()
-        cache.ensure(texts, progress=progress, stop=stop)  # only where caches are not shared
-        kind = int(processes.largest(stop.kind))
-    if kind:
-        raise stopped(
-            kind,
-            "Stopped while sender states were computed; they are kept. Go on with the same command "
-            f"and --resume (run folder {run.path}).",
+def _refuse_one_model(wire: Wire) -> None:
+    """Raise ConfigError if the receiver cannot be sharded, since the sender must stay whole."""
+    if wire.sender.lm.model is wire.receiver.lm.model:
+        raise ConfigError(
+            f"train.shard_receiver: sender and receiver are one loaded '{wire.receiver.lm.name}'; "
+            "the sender must stay whole. Load the model a second time and give that as receiver."
         )
 
 

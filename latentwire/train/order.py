@@ -56,6 +56,14 @@ class BatchPlan:
             mine = self._tasks == task
             self._turns[mine] = np.arange(mine.sum())
 
+    def drawn(self) -> list[list[int]]:
+        """The examples of each task that any batch holds, in their order."""
+        found: list[set[int]] = [set() for _ in self._sizes]
+        for number in range(len(self._tasks)):
+            task, index = self.batch(number)
+            found[task].update(index)
+        return [sorted(each) for each in found]
+
     def batch(self, number: int) -> tuple[int, list[int]]:
         """The task of a batch, and the examples in it."""
         task, turn = int(self._tasks[number]), int(self._turns[number])

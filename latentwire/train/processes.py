@@ -5,7 +5,8 @@ a code of their own; where the code 75 of a stopped run matters, let the schedul
 processes itself (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT are what is needed).
 
 Each process holds both frozen models and the whole bridge, takes its slice of every batch, and
-the bridge's gradients are averaged before each optimiser step. Only the first one writes.
+the bridge's gradients are averaged before each optimiser step. Only the first one writes. With
+`shard_receiver` each holds a part of the receiver's blocks: they then run all its passes together.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Processes:
 
     def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None) -> None:
         self.rank, self.world = rank, world
-        self._device = device or torch.device("cpu")
+        self.device = device or torch.device("cpu")
+        self.in_step = False  # whether all make the same passes, as a sharded model needs it
 
     @classmethod
     def join(cls) -> Processes:
@@ -81,6 +83,14 @@ class Processes:
         """The mean over processes of each value."""
         return [value / self.world for value in self.total(values)]
 
+    def part(self, n: int) -> range:
+        """Which of n items this process takes: its share, or all where processes are in step."""
+        return range(n) if self.in_step else range(self.rank, n, self.world)
+
+    def sum_of_parts(self, values: Sequence[float]) -> list[float]:
+        """Sums over all items from each process's sums over its `part`."""
+        return self.mean(values) if self.in_step else self.total(values)
+
     @torch.no_grad()
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every parameter the mean of all processes' gradients, in one exchange.
@@ -93,7 +103,7 @@ class Processes:
         trained = [p for p in parameters if p.requires_grad]
         flat = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
         here = torch.tensor([p.grad is not None for p in trained], device=flat[0].device)
-        packed = torch.cat([*flat, here.to(flat[0].dtype)]).to(self._device)
+        packed = torch.cat([*flat, here.to(flat[0].dtype)]).to(self.device)
         dist.all_reduce(packed)
         packed = packed.to(flat[0].device)
         anywhere = packed[-len(trained) :] > 0
@@ -109,7 +119,7 @@ class Processes:
         if self.world == 1:
             return
         for tensor in tensors:
-            travelling = tensor.detach().to(self._device).contiguous()
+            travelling = tensor.detach().to(self.device).contiguous()
             dist.broadcast(travelling, 0)
             tensor.copy_(travelling)
 
@@ -117,12 +127,12 @@ class Processes:
         """Everyone's tensor (equal shapes), in the order of processes, on the CPU."""
         if self.world == 1:
             return [tensor.cpu()]
-        travelling = tensor.to(self._device)
+        travelling = tensor.to(self.device)
         found = [torch.empty_like(travelling) for _ in range(self.world)]
         dist.all_gather(found, travelling)
         return [each.cpu() for each in found]
 
     def _reduced(self, values: Sequence[float], how: dist.ReduceOp.RedOpType) -> list[float]:
-        tensor = torch.tensor(list(values), dtype=torch.float64, device=self._device)
+        tensor = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor, how)
         return list(tensor.tolist())

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from latentwire.asking import take
+from latentwire.asking import Asker, take
 from latentwire.data import Example, Task
 from latentwire.data.spec import SplitName
 from latentwire.errors import UsageError
+from latentwire.models import Receiver
 from latentwire.models.states import state_key
 from latentwire.train.batch import Reading
 from latentwire.train.config import TrainConfig
+from latentwire.train.order import BatchPlan
+from latentwire.train.sender_answers import SenderAnswers
 from latentwire.wire import Wire
 
 _CALIBRATION_TEXTS = 256
@@ -72,16 +75,35 @@ def read_tasks(
     for task in tasks:
         train, train_texts = _part(wire, task, "train", config.train_limit, config.seed)
         val, val_texts = _part(wire, task, "val", config.val_limit, config.seed)
-        reading = Reading(task, wire.receiver, wire.asker(task), config.recompute)
+        asker = wire.asker(task)
+        reading = Reading(task, wire.receiver, asker, config.recompute, _sender_answers(wire, task))
         data.append(TaskData(reading, train, val))
         texts += [*train_texts, *val_texts]
         some += train_texts[: _CALIBRATION_TEXTS // len(tasks)]
     return data, texts, some
 
 
+def plan_batches(data: Sequence[TaskData], config: TrainConfig, n_processes: int) -> BatchPlan:
+    """Which examples every batch of a training holds."""
+    return BatchPlan(
+        [len(each.train.examples) for each in data],
+        config.batch_size * n_processes,
+        config.steps * config.grad_accum,
+        config.seed,
+        config.mixing,
+    )
+
+
 def first_words(tasks: Sequence[Task]) -> tuple[str, ...]:
     """Label words of all tasks, each once: soft tokens start from their embeddings."""
     return tuple(dict.fromkeys(label for task in tasks for label in task.labels))
+
+
+def _sender_answers(wire: Wire, task: Task) -> SenderAnswers:
+    """The sender as one that answers: in every setting it reads all of the item."""
+    lm, spec = wire.sender.lm, wire.spec
+    asker = Asker(task, lm, task.prompts[0], spec.max_tokens, spec.setting)
+    return SenderAnswers(Receiver(lm), asker)
 
 
 def _part(

@@ -1,4 +1,4 @@
-"""The training loop: frozen sender (from cache), trained bridge, frozen receiver."""
+"""The training loop: of a bridge between frozen models, or of a baseline with the same budget."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from latentwire.train.checkpoint import (
     save_checkpoint,
 )
 from latentwire.train.config import TrainConfig
-from latentwire.train.forward import Forward
+from latentwire.train.forward import Learner
 from latentwire.train.metrics_log import MetricsLog
-from latentwire.train.order import BatchPlan, schedule
+from latentwire.train.order import schedule
 from latentwire.train.processes import Processes
 from latentwire.train.stopping import StopRequest, stopped
-from latentwire.train.tasks import TaskData
+from latentwire.train.tasks import TaskData, plan_batches
 from latentwire.train.validation import is_better, validate
 
 
@@ -35,7 +35,7 @@ class Trainer:
     """One training; its methods share the models, the settings and the folder.
 
     Args:
-        forward: The pass from examples to a loss.
+        forward: What is trained.
         data: The tasks.
         config: Settings.
         run: Where checkpoints and metrics go.
@@ -46,7 +46,7 @@ class Trainer:
 
     def __init__(
         self,
-        forward: Forward,
+        forward: Learner,
         data: Sequence[TaskData],
         config: TrainConfig,
         run: RunFolder,
@@ -56,30 +56,24 @@ class Trainer:
     ) -> None:
         self.forward, self.data, self.config, self.run = forward, data, config, run
         self.processes, self.stop, self.progress = processes, stop, progress
-        self.bridge, self.loss = forward.wire.bridge, forward.loss
+        self.module, self.loss = forward.module, forward.loss
         groups = [
-            *_decay_groups(self.bridge, config.weight_decay),
+            *_decay_groups(self.module, config.weight_decay),
             *_decay_groups(self.loss, config.weight_decay),
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
-        self.average = WeightAverage(self.bridge, config.ema) if config.ema else None
+        self.average = WeightAverage(self.module, config.ema) if config.ema else None
         self.trained = Trained(
-            self.bridge,
+            self.module,
             self.loss,
             self.optimiser,
             self.average,
-            forward.wire.receiver.lm.device,
+            forward.device,
         )
-        self.plan = BatchPlan(
-            [len(each.train.examples) for each in data],
-            config.batch_size * processes.world,
-            config.steps * config.grad_accum,
-            config.seed,
-            config.mixing,
-        )
+        self.plan = plan_batches(data, config, processes.world)
 
     def fit(self, resume: bool) -> TrainState:
-        """Train to the end and leave the best weights in the bridge.
+        """Train to the end and leave the best weights in the module.
 
         Raises: InterruptedRunError: If it was asked to stop; the checkpoint is written.
         """
@@ -113,14 +107,14 @@ class Trainer:
                 state.step += 1
                 bar.advance(1, note)
         assert state.best is not None and state.best_weights is not None
-        self.bridge.load_state_dict(state.best_weights)
-        self.bridge.eval()
+        self.module.load_state_dict(state.best_weights)
+        self.module.eval()
         return state
 
     def _step(self, step: int) -> dict[str, Any]:
         """One optimiser step; what it did."""
         config, processes = self.config, self.processes
-        self.bridge.train()
+        self.module.train()
         self.loss.train()
         lr = config.lr * schedule(step, config.steps, config.warmup_steps)
         for group in self.optimiser.param_groups:
@@ -135,10 +129,10 @@ class Trainer:
             torch.autograd.backward(loss / config.grad_accum)
             for name, value in {"loss": loss.detach(), **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.float() / config.grad_accum
-        processes.average_gradients([*self.bridge.parameters(), *self.loss.parameters()])
-        norm = nn.utils.clip_grad_norm_(self.bridge.parameters(), config.clip_norm)
+        processes.average_gradients([*self.module.parameters(), *self.loss.parameters()])
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), config.clip_norm)
         if parts := list(self.loss.parameters()):
-            # Apart from the bridge: a critic's large gradient must not shrink the bridge's step.
+            # Apart from the module: a critic's large gradient must not shrink its step.
             nn.utils.clip_grad_norm_(parts, config.clip_norm)
         found = torch.stack([norm.detach(), *sums.values()]).tolist()
         norm_value, total, *values = [found[0], *processes.mean(found[1:])]
@@ -149,15 +143,15 @@ class Trainer:
                 "--resume from the last checkpoint."
             )
         self.optimiser.step()
-        processes.share([*self.bridge.buffers(), *self.loss.buffers()])
+        processes.share([*self.module.buffers(), *self.loss.buffers()])
         if self.average is not None:
-            self.average.update(self.bridge, step + 1)
+            self.average.update(self.module, step + 1)
         terms_now = dict(zip([name for name in sums if name != "loss"], values))
         return {"loss": total, "lr": lr, "grad_norm": norm_value, "terms": terms_now}
 
     def _validate(self, state: TrainState, log: MetricsLog) -> str:
         """Validate and keep the weights if they are the best; a line about it, '' if stopped."""
-        with self.average.applied(self.bridge) if self.average else nullcontext():
+        with self.average.applied(self.module) if self.average else nullcontext():
             found = validate(self.forward, self.data, self.processes, self.stop)
             if found is None:
                 return ""
@@ -165,7 +159,7 @@ class Trainer:
             state.validated, state.stale = state.step, state.stale + 1
             if state.best is None or is_better(found, state.best):
                 state.best, state.stale = {"step": state.step, **found}, 0
-                state.best_weights = copy_weights(self.bridge)
+                state.best_weights = copy_weights(self.module)
         return "  ".join(f"val {key} {value:.3f}" for key, value in found.items())
 
     def _must_validate(self, state: TrainState) -> bool:

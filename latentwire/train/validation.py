@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from latentwire.answering import respond
-from latentwire.losses import token_mean
 from latentwire.metrics import choose
-from latentwire.train.forward import Forward
+from latentwire.train.forward import Learner
 from latentwire.train.processes import Processes
 from latentwire.train.tasks import TaskData
 
@@ -18,7 +16,7 @@ _VAL_BATCH = 32
 
 @torch.no_grad()
 def validate(
-    forward: Forward, data: Sequence[TaskData], processes: Processes, stop: Callable[[], bool]
+    forward: Learner, data: Sequence[TaskData], processes: Processes, stop: Callable[[], bool]
 ) -> dict[str, float] | None:
     """Mean loss in nats (among the choices, where there are choices) and accuracy.
 
@@ -26,13 +24,13 @@ def validate(
     objective trains the answer, `objective` is the loss that is trained, and decides.
 
     Args:
-        forward: With a bridge in any mode; it is in evaluation mode afterwards.
+        forward: Its module may be in any mode; it is in evaluation mode afterwards.
         data: The tasks.
         processes: Share the examples.
         stop: Asked between batches; True ends the validation, which then has no result. Several
             processes cannot stop in the middle, since each would wait for the others.
     """
-    forward.wire.bridge.eval()
+    forward.module.eval()
     forward.loss.eval()
     found = []
     for each in data:
@@ -40,7 +38,7 @@ def validate(
         if sums is None:
             return None
         n = len(each.val.examples)
-        means = dict(zip(sums, (total / n for total in processes.total(list(sums.values())))))
+        means = dict(zip(sums, (s / n for s in processes.sum_of_parts(list(sums.values())))))
         found.append(means)
     if len(found) == 1:
         return found[0]
@@ -63,14 +61,14 @@ def is_better(found: dict[str, float], best: dict[str, float]) -> bool:
 
 
 def _sums(
-    forward: Forward, data: TaskData, processes: Processes, stop: Callable[[], bool]
+    forward: Learner, data: TaskData, processes: Processes, stop: Callable[[], bool]
 ) -> dict[str, float] | None:
     """Sums over this process's share of the val examples; None if it was stopped."""
-    wire, part = forward.wire, data.val
+    part = data.val
     has_choices = bool(part.examples[0].choices)
     sums = {"accuracy": 0.0} if has_choices else {}
     sums["loss"] = 0.0
-    mine = range(processes.rank, len(part.examples), processes.world)
+    mine = processes.part(len(part.examples))
     for start in range(0, len(mine), _VAL_BATCH):
         if stop():
             return None
@@ -79,15 +77,10 @@ def _sums(
             value = float(forward(data, part, index)[0]) * len(index)
             sums["objective"] = sums.get("objective", 0.0) + value
         if not has_choices:
-            batch = forward.batch(data, part, index)
-            sums["loss"] += float(token_mean(batch.answer_nll, batch.targets)) * len(index)
+            sums["loss"] += float(forward.answer_nll(data, index)) * len(index)
             continue
-        examples = [part.examples[i] for i in index]
-        soft = wire.soft_tokens(forward.cache.states_of([part.keys[i] for i in index]))
-        # Behind the data's own prompt, which may be on trial: the wire's is the one it chose last.
-        requests = [data.reading.asker.hand(example) for example in examples]
-        responses = respond(wire.receiver, data.task, requests, soft, ranking_only=True)
-        for example, response in zip(examples, responses):
+        for i, response in zip(index, forward.respond(data, index)):
+            example = part.examples[i]
             sums["loss"] -= float(torch.tensor(response.scores).log_softmax(-1)[example.target])
             sums["accuracy"] += choose(data.task, example, response)[0] == example.target
     if not forward.loss.asks_for_the_answer:

@@ -95,6 +95,12 @@ def test_several_seeds_of_a_preset(
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--preset", "mime"], 2, "mean 'mine'"),
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--seeds", "0,b"], 2, "whole numbers"),
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--set", "widht=3"], 2, "no option"),
+        (
+            "train --task squad --out x --loss kd_sender --shard-receiver".split(),
+            2,
+            "compares distributions over an item's choices; answers of squad are written",
+        ),
+        (["train", "--task", "sst2", "--out", "x", "--shard-receiver"], 2, "nproc-per-node"),
         (["eval", "--run", "nowhere"], 1, "No bridge in"),
         (["eval", "--task", "colours.yaml", "--method", "zerosot_sender"], 2, "zeroshot_sender"),
         (["eval"], 2, "Give --run"),

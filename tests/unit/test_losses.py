@@ -9,6 +9,7 @@ import torch
 
 from latentwire.losses import (
     answer_loss,
+    choice_distillation_loss,
     distillation_loss,
     diversity_loss,
     donsker_varadhan,
@@ -39,6 +40,24 @@ def test_diversity_loss_moves_tokens_apart() -> None:
     before = diversity_loss(soft)
     (gradient,) = torch.autograd.grad(before, soft)
     assert diversity_loss(soft - 0.1 * gradient) < before
+
+
+def test_distillation_over_choices_by_hand() -> None:
+    # The second item has two choices only; there the student agrees, up to a constant.
+    low = -math.inf
+    teacher = torch.tensor([[math.log(3.0), 0.0, 0.0], [1.0, 0.0, low]])
+    student = torch.tensor([[0.0, 0.0, 0.0], [6.0, 5.0, low]], requires_grad=True)
+    loss = choice_distillation_loss(student, teacher)
+    expected = 0.6 * math.log(1.8) + 0.4 * math.log(0.6)
+    assert loss.item() == pytest.approx(expected / 2, abs=1e-6)
+    (gradient,) = torch.autograd.grad(loss, student)
+    by_hand = torch.tensor([[1 / 3 - 0.6, 1 / 3 - 0.2, 1 / 3 - 0.2], [0.0, 0.0, 0.0]]) / 2
+    assert torch.allclose(gradient, by_hand, atol=1e-6)
+    # At temperature 2 scores are halved; the factor 4 keeps the gradients' size.
+    halved = choice_distillation_loss(student / 2, teacher / 2).item()
+    assert choice_distillation_loss(student, teacher, 2.0).item() == pytest.approx(
+        4 * halved, abs=1e-6
+    )
 
 
 def test_distillation_by_hand() -> None:

@@ -16,6 +16,7 @@ class Answer(Objective):
     kind = "answer"
     about = "cross-entropy of the right answer"
     source = "the receiver's own training objective"
+    asks_for_the_answer = True
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         return token_mean(batch.answer_nll, batch.targets)

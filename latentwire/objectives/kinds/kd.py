@@ -22,6 +22,7 @@ class Distillation(Objective):
     kind = "kd"
     about = "KL divergence to the receiver that reads the text"
     source = "Hinton et al. 2015, arXiv:1503.02531"
+    asks_for_the_answer = True
 
     def __init__(self, space: Space, *, temperature: float = 1.0) -> None:
         super().__init__(space)

@@ -1,0 +1,120 @@
+"""What the sender itself would answer: its scores of the choices, computed once per example."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from latentwire.answering import respond
+from latentwire.asking import Asker
+from latentwire.data import Example
+from latentwire.files import cache_dir, fingerprint
+from latentwire.models import Receiver
+from latentwire.progress import Progress
+
+_FORMAT = 1
+_AT_ONCE = 32  # examples between two questions whether to stop
+
+
+class SenderAnswers:
+    """Scores that the sender gives the choices of examples which it reads itself.
+
+    Each example is scored once. Scores stay in memory, some bytes each, and on disk beside the
+    sender's states: a resumed training has the same bits, another seed need not run the sender.
+
+    Args:
+        scorer: The sender as a scorer of text.
+        asker: Renders examples for it.
+        root: Folder of all stored scores; the default is in LatentWire's cache folder.
+    """
+
+    def __init__(self, scorer: Receiver, asker: Asker, root: Path | None = None) -> None:
+        self._scorer, self._asker, self._root = scorer, asker, root
+        self._known: dict[int, Tensor] = {}
+
+    def scores(self, examples: Sequence[Example]) -> list[Float[Tensor, " c"]]:
+        """For each example the summed log-likelihood of every choice, in nats, on the CPU.
+
+        Up to one number for all choices of an example.
+        """
+        self.ensure(examples, range(len(examples)))
+        return [self._known[hash(example)] for example in examples]
+
+    def ensure(
+        self,
+        examples: Sequence[Example],
+        index: Sequence[int],
+        *,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Score the examples with these numbers that were not scored yet.
+
+        What is scored stays when the work is interrupted.
+
+        Args:
+            examples: Read one by one.
+            index: Which of them.
+            progress: Told of each batch.
+            stop: Asked after each batch; True ends early.
+        Returns: How many were scored; those found on disk do not count.
+        """
+        missing = [i for i in index if hash(examples[i]) not in self._known]
+        if not missing:
+            return 0
+        stored, n_scored = self._stored(), 0
+        with (progress or Progress()).task("sender answers", len(missing)) as bar:
+            for start in range(0, len(missing), _AT_ONCE):
+                some = [examples[i] for i in missing[start : start + _AT_ONCE]]
+                n_scored += self._take(some, stored)
+                bar.advance(len(some))
+                if stop():
+                    break
+        return n_scored
+
+    def _take(self, examples: Sequence[Example], stored: dict[str, list[float]]) -> int:
+        """Find or compute the scores of a few examples; how many were computed."""
+        asked = [self._asker.read(example) for example in examples]
+        keys = [fingerprint([(r.prompt.before, r.answers) for r in each]) for each in asked]
+        fresh = {key: each for key, each in zip(keys, asked) if key not in stored}
+        responses = respond(self._scorer, self._asker.task, list(fresh.values()), ranking_only=True)
+        computed = {key: list(response.scores) for key, response in zip(fresh, responses)}
+        self._append(computed)
+        stored.update(computed)
+        for example, key in zip(examples, keys):
+            self._known[hash(example)] = torch.tensor(stored[key])
+        return len(fresh)
+
+    @cached_property
+    def _folder(self) -> Path:
+        lm = self._scorer.lm
+        name = fingerprint(_FORMAT, lm.fingerprint, str(lm.dtype), self._asker.task.name)
+        return (self._root or cache_dir() / "answers") / name
+
+    @cached_property
+    def _own_file(self) -> Path:
+        return self._folder / f"{uuid.uuid4().hex}.jsonl"
+
+    def _stored(self) -> dict[str, list[float]]:
+        """All that any process has stored."""
+        found: dict[str, list[float]] = {}
+        for path in sorted(self._folder.glob("*.jsonl")):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    found.update(json.loads(line))
+                except ValueError:
+                    continue  # a line that a kill cut in two
+        return found
+
+    def _append(self, scores: dict[str, list[float]]) -> None:
+        if scores:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._own_file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(scores) + "\n")
