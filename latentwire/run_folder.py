@@ -36,6 +36,18 @@ class RunFolder:
         """File with one line per example that `method` answered."""
         return self.path / f"predictions.{method}.jsonl"
 
+    def partial(self, method: str) -> Path:
+        """What `method` has answered so far, while it is at it."""
+        return self.path / f"partial.{method}.jsonl"
+
+    def record(self, method: str) -> Path:
+        """What made the predictions of `method`: settings, choices on val, time, versions."""
+        return self.path / f"record.{method}.json"
+
+    def work(self, method: str) -> Path:
+        """Folder where `method` keeps what it trains."""
+        return self.path / "work" / method
+
     def checkpoint(self, step: int) -> Path:
         """Folder of the checkpoint after `step` steps."""
         return self.checkpoints / f"step-{step:07d}"

@@ -13,6 +13,7 @@ import typer
 
 from latentwire.errors import LatentWireError, UsageError
 from latentwire.progress import default_progress
+from telepathy.baselines_command import baselines
 from telepathy.options import (
     DeviceOption,
     DtypeOption,
@@ -51,6 +52,7 @@ def demo(
 
 
 app.command()(train)
+app.command()(baselines)
 
 
 @app.command("eval")

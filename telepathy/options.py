@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from latentwire.errors import UsageError
+
 PairOption = Annotated[
     str | None, typer.Option("--pair", help="Preset: embedded (default), paper, fake.")
 ]
@@ -33,3 +35,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on std
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="A seeded random sample, not all.")
 ]
+
+
+def seeds_of(text: str) -> list[int]:
+    """`0,1,2` -> [0, 1, 2]. Raises: UsageError: If these are no whole numbers."""
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds wants whole numbers joined by commas, not '{text}'.") from None

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_MIN_WIDTH = 120
+_MIN_WIDTH = 150
 METRIC_NAMES = {
     "acc": "accuracy",
     "acc_norm": "acc_norm",
@@ -36,10 +36,13 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """Method, score with interval, ms per example, speed-up over the text relay, bytes."""
+    """Method, score with interval, how much the first method is ahead, time and bytes.
+
+    Columns that no row has something for are left out.
+    """
     pair, metric, asked = results["pair"], results["metric"], results["asked"]
-    others = _other_metrics(results)
-    unparsed = any(row["unparsed"] for row in results["methods"].values())
+    others, rows = _other_metrics(results), results["methods"]
+    against = {c["b"]: c for c in results["comparisons"]}
     chance = f", chance {100 * results['chance']:.1f} %" if results["chance"] else ""
     table = Table(
         title=(
@@ -49,34 +52,61 @@ def results_table(results: dict[str, Any]) -> Table:
         ),
         title_justify="left",
     )
-    for column in ("method", "what it is"):
-        table.add_column(column, no_wrap=True)
-    columns = [f"{METRIC_NAMES[metric]} %", "95 % interval"]
-    columns += [f"{METRIC_NAMES[other]} %" for other in others]
-    columns += ["n", *(["unparsed"] if unparsed else []), "ms", "vs relay", "bytes"]
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    relay_ms = _ms(results["methods"].get("text_relay", {}))
-    for name, row in results["methods"].items():
-        score, ms = _score(row, results), _ms(row)
-        table.add_row(
-            name,
-            row["about"],
-            f"{100 * score['value']:.1f}",
-            f"{100 * score['ci_low']:.1f} - {100 * score['ci_high']:.1f}",
-            *(f"{100 * row['metrics'][other]['value']:.1f}" for other in others),
-            f"{score['n']}",
-            *([f"{row['unparsed']}"] if unparsed else []),
-            "" if ms is None else f"{ms:.0f}",
-            "" if ms is None or relay_ms is None else f"{relay_ms / ms:.1f}x",
-            "" if row["bytes"] is None else f"{row['bytes']:,.0f}",
-        )
+    scores = {name: _score(row, results) for name, row in rows.items()}
+    relay_ms = _ms(rows.get("text_relay", {}))
+    columns: dict[str, list[str]] = {
+        "method": list(rows),
+        "what it is": [row["about"] for row in rows.values()],
+        f"{METRIC_NAMES[metric]} %": [f"{100 * s['value']:.1f}" for s in scores.values()],
+        "95 % interval": [
+            f"{100 * s['ci_low']:.1f} - {100 * s['ci_high']:.1f}" for s in scores.values()
+        ],
+    }
+    for other in others:
+        columns[f"{METRIC_NAMES[other]} %"] = [
+            f"{100 * row['metrics'][other]['value']:.1f}" for row in rows.values()
+        ]
+    columns["n"] = [f"{s['n']}" for s in scores.values()]
+    if any(s["n_seeds"] > 1 for s in scores.values()):
+        columns["seeds"] = [f"{s['n_seeds']}" for s in scores.values()]
+    if any(row["unparsed"] for row in rows.values()):
+        columns["unparsed"] = [f"{row['unparsed']}" for row in rows.values()]
+    columns[f"{next(iter(rows))} ahead"] = [
+        points(against[name]) if name in against else "" for name in rows
+    ]
+    columns["p"] = [
+        p_value(against[name]["p_adjusted"]) if name in against else "" for name in rows
+    ]
+    columns["ms"] = ["" if (ms := _ms(row)) is None else f"{ms:.0f}" for row in rows.values()]
+    columns["vs relay"] = [
+        "" if (ms := _ms(row)) is None or relay_ms is None else f"{relay_ms / ms:.1f}x"
+        for row in rows.values()
+    ]
+    columns["bytes"] = [
+        "" if row["bytes"] is None else f"{row['bytes']:,.0f}" for row in rows.values()
+    ]
+    kept = {title: cells for title, cells in columns.items() if any(cells)}
+    for title in kept:
+        left = title in ("method", "what it is")
+        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+    for cells in zip(*kept.values()):
+        table.add_row(*cells)
     return table
 
 
+def points(comparison: dict[str, Any]) -> str:
+    """A difference with its interval, in points."""
+    low, high = 100 * comparison["ci_low"], 100 * comparison["ci_high"]
+    return f"{100 * comparison['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
 def meaning(results: dict[str, Any]) -> list[str]:
-    """Two sentences on what the bridge's numbers mean, computed, also when they are bad."""
-    return [_channel_sentence(results), _rivals_sentence(results)]
+    """What the bridge's numbers mean, computed, also when they are bad."""
+    sentences = [verdict["sentence"] for verdict in results["verdicts"]]
+    rivals = sentences or [
+        "No baseline was run beside it, so it is not known whether cheaper means do as well."
+    ]
+    return [_channel_sentence(results), *rivals]
 
 
 def _channel_sentence(results: dict[str, Any]) -> str:
@@ -110,33 +140,6 @@ def _channel_sentence(results: dict[str, Any]) -> str:
     return text + "."
 
 
-def _rivals_sentence(results: dict[str, Any]) -> str:
-    """How the bridge stands against each baseline, by the paired test."""
-    groups: dict[str, list[str]] = {"better": [], "level": [], "worse": []}
-    for comparison in results["comparisons"]:
-        name = comparison["b"]
-        if comparison["a"] != "bridge" or name in ("zero", "random", "shuffled"):
-            continue
-        points = 100 * comparison["difference"]
-        told = f"{name} ({points:+.1f} points, p {_p(comparison['p_value'])})"
-        if comparison["p_value"] >= 0.05:
-            groups["level"].append(told)
-        else:
-            groups["better" if points > 0 else "worse"].append(told)
-    parts = []
-    if groups["better"]:
-        parts.append(f"beats {_listed(groups['better'])}")
-    if groups["level"]:
-        parts.append(f"cannot be told apart from {_listed(groups['level'])}")
-    if groups["worse"]:
-        parts.append(f"loses to {_listed(groups['worse'])}")
-    if not parts:
-        return "No baseline was run beside it, so it is not known whether cheaper means do as well."
-    exact = all(c["test"] == "mcnemar" for c in results["comparisons"])
-    test = "exact McNemar" if exact else "paired permutation test"
-    return f"On the same examples the bridge {'; it '.join(parts)} ({test})."
-
-
 def _score(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     """The primary score of a method."""
     return dict(row["metrics"][results["metric"]])
@@ -164,9 +167,6 @@ def _percent(score: dict[str, Any]) -> str:
     return f"{_share(score)} ({low:.1f} - {high:.1f})"
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _listed(items: list[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+def p_value(value: float) -> str:
+    """A p-value as tables show it."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

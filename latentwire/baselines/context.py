@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,9 +24,8 @@ from latentwire.progress import Progress
 from latentwire.train import TrainConfig
 from latentwire.wire import Wire
 
-METHODS: Catalogue[Callable[[Context], Method]] = Catalogue(
-    "method", "latentwire.baselines.methods"
-)
+V = TypeVar("V")
+METHODS: Catalogue[type[Method]] = Catalogue("method", "latentwire.baselines.methods")
 
 
 @dataclass
@@ -51,6 +50,13 @@ class Context:
         work: Folder where methods keep what they trained, so that stopped work goes on; a method
             that trains and finds None keeps nothing.
         other_run: Run folder of a bridge for the same pair and another task.
+        compressed_bytes: Most bytes of a compressed text.
+        soft_tokens: Length of a message, for methods that learn one of their own.
+        budget: Settings of every method that trains, where there is no wire to take them from.
+        lora_rank: Rank of the adapters of a fine-tuned receiver.
+        rates: Learning rates of methods by name, where they are not to be the method's own.
+        answered: Answers that need not be made again, by method and example: see `remember`.
+        relayed: Relay texts that need not be written again, by template and length, then example.
     """
 
     task: Task
@@ -69,9 +75,21 @@ class Context:
     shots: int = 4
     work: Path | None = None
     other_run: Path | None = None
+    compressed_bytes: int = 128
+    soft_tokens: int = 8
+    budget: TrainConfig | None = None
+    lora_rank: int = 8
+    rates: dict[str, float] = field(default_factory=dict)
+    # Whole examples are the keys: ids may repeat from split to split.
+    answered: dict[str, dict[Example, Prediction]] = field(default_factory=dict, repr=False)
+    relayed: dict[tuple[str, int], dict[Example, str]] = field(default_factory=dict, repr=False)
+    _methods: dict[str, Method] = field(default_factory=dict, init=False, repr=False)
+    _prepared: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.setting = self.task.setting(self.setting)
+        if self.wire is not None:
+            self.soft_tokens = self.wire.spec.soft_tokens
 
     @cached_property
     def cache(self) -> StateCache:
@@ -86,6 +104,8 @@ class Context:
     @cached_property
     def training(self) -> TrainConfig:
         """The budget of every method that trains: the settings that the bridge was trained with."""
+        if self.wire is None and self.budget is not None:
+            return self.budget
         known = self.wire.training if self.wire else {}
         given = {"train_limit": self.train_limit, "seed": self.seed} | known
         return TrainConfig.of(**{k: v for k, v in given.items() if k != "tasks"})
@@ -94,19 +114,76 @@ class Context:
         """The training examples that the bridge had, for every method that learns."""
         return take(self.task, "train", self.training.train_limit, self.training.seed)
 
+    def built(self, name: str) -> Method:
+        """A method as it was made, shared by all who ask.
+
+        Raises: UnknownNameError; UsageError: If the method has no meaning here.
+        """
+        if name not in self._methods:
+            # Every method of the catalogue is made from the context alone.
+            self._methods[name] = METHODS.get(name)(self)  # type: ignore[call-arg]
+        return self._methods[name]
+
+    def prepared(self, name: str, progress: Progress) -> Method:
+        """The same when it has made its choices, once.
+
+        Raises: UnknownNameError; UsageError: If the method has no meaning here.
+        """
+        method = self.built(name)
+        if name not in self._prepared:
+            method.prepare(progress)
+            self._prepared.add(name)
+        return method
+
+    def predictions(
+        self, name: str, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
+    ) -> list[Prediction]:
+        """Another method's answers, in the order of the examples; a model answers each once.
+
+        Args:
+            name: A method whose answer to one example does not depend on the others.
+            examples: What is asked.
+            progress: Told of each batch.
+            fresh: Answer again and remember nothing; see `Method.predict`.
+        """
+        if fresh:
+            return self.prepared(name, progress).predict(examples, progress, fresh=True)
+        return remembered(
+            self.answered.setdefault(name, {}),
+            examples,
+            lambda new: self.prepared(name, progress).predict(new, progress),
+        )
+
+    def remember(
+        self, name: str, examples: Sequence[Example], predictions: Sequence[Prediction]
+    ) -> None:
+        """Take in what a method has answered elsewhere, so that methods that build on it find it.
+
+        Args:
+            name: The method.
+            examples: What it was asked.
+            predictions: Its answers, in their order.
+        Raises: UsageError: If they are not answers to these examples.
+        """
+        if [e.id for e in examples] != [p.id for p in predictions]:
+            raise UsageError(f"These answers of '{name}' are not to these examples, in this order.")
+        self.answered.setdefault(name, {}).update(zip(examples, predictions))
+
     def need_wire(self, method: str) -> Wire:
         """The wire. Raises: UsageError: If there is none."""
         if self.wire is None:
             raise UsageError(f"Method '{method}' needs a trained bridge: give --run.")
         return self.wire
 
-    def sender_texts(self, examples: Sequence[Example]) -> list[str]:
-        """What the sender reads when its states are taken."""
+    def sender_texts(
+        self, examples: Sequence[Example], sender_prompt: str | None = None
+    ) -> list[str]:
+        """What the sender reads when its states are taken; another form of it if one is given."""
         texts, _ = sender_texts(
             self.task,
             self.sender.lm,
             examples,
-            self.sender_prompt,
+            sender_prompt or self.sender_prompt,
             self.max_tokens,
             self.setting,
         )
@@ -158,3 +235,13 @@ class Context:
     def prompt_val(self) -> list[Example]:
         """The val examples on which prompts are chosen."""
         return self.task.sample("val", self.prompt_val_limit, self.seed)
+
+
+def remembered(
+    known: dict[Example, V], examples: Sequence[Example], make: Callable[[list[Example]], list[V]]
+) -> list[V]:
+    """What is known of each example; what is missing is made in one call, and remembered."""
+    missing = [example for example in dict.fromkeys(examples) if example not in known]
+    if missing:
+        known.update(zip(missing, make(missing)))
+    return [known[example] for example in examples]

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from latentwire.asking import take
-from latentwire.baselines.context import METHODS, Context
+from latentwire.baselines.context import Context
+from latentwire.baselines.notes import asked, notes_of
 from latentwire.data import Example, Task
 from latentwire.data.spec import Setting, SplitName
 from latentwire.errors import UsageError
 from latentwire.eval.method import Method, Prediction
-from latentwire.eval.runner import Results, compare_all, run_method, summarise
+from latentwire.eval.runner import (
+    Results,
+    check_all,
+    compare_all,
+    judge,
+    run_method,
+    summarise,
+)
 from latentwire.eval.timing import Timing, time_methods
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.pair import default_layer
@@ -66,22 +73,25 @@ def evaluate(
     context = _context(wire, task, seed, setting, sender_prompt)
     context.prompt_val_limit = prompt_val_limit
     names = list(methods or _default_methods(context, controls))
-    built = [METHODS.get(name)(context) for name in names]
+    built = [context.built(name) for name in names]
     examples = take(task, split, limit, seed)
     if not examples:
         raise UsageError(f"Task '{task.name}' has no {split} examples.")
     run = RunFolder(out_dir) if out_dir is not None else None
-    notes = _notes(context, examples, split, limit)
+    notes = notes_of(context, examples, split, limit)
     predictions: dict[str, list[Prediction]] = {}
     for method in built:
+        context.prepared(method.name, progress)
         chosen = examples
-        if method.name == "text_relay" and relay_limit is not None and relay_limit < len(examples):
+        if method.writes and relay_limit is not None and relay_limit < len(examples):
             chosen = _sample(examples, relay_limit, seed)
             notes.append(
-                f"text_relay answered a seeded random sample of {relay_limit} of the "
+                f"{method.name} answered a seeded random sample of {relay_limit} of the "
                 f"{len(examples)} {split} examples"
             )
         predictions[method.name] = run_method(method, chosen, progress, run)
+    runs = {name: [answers] for name, answers in predictions.items()}
+    comparisons = compare_all(runs)
     timings = _time(built, task, timed, seed, progress)
     results = Results(
         task=task.name,
@@ -89,10 +99,15 @@ def evaluate(
         n=len(examples),
         metric=task.metric,
         chance=task.chance,
-        asked=_asked(context),
+        asked=asked(context),
         pair={"sender": context.sender.lm.name, "receiver": context.receiver.lm.name},
-        methods={m.name: summarise(m, predictions[m.name], timings.get(m.name)) for m in built},
-        comparisons=compare_all(predictions),
+        methods={
+            m.name: summarise(m.about, runs[m.name], m.settings(), timings.get(m.name))
+            for m in built
+        },
+        comparisons=comparisons,
+        verdicts=judge(comparisons, names[0]),
+        checks=check_all(runs),
         notes=notes,
         run=str(run.path) if run else None,
         environment=describe_environment(),
@@ -161,58 +176,3 @@ def _time(
         return {}
     # Val texts of the usual length; the first round warms up and is not counted.
     return time_methods(racing, task.sample("val", timed + 1, seed), progress=progress)
-
-
-def _asked(context: Context) -> dict[str, Any]:
-    """How the task was asked, in words of the command line."""
-    return {
-        "setting": context.setting,
-        "sender_prompt": context.sender_prompt,
-        "max_tokens": context.max_tokens or context.task.max_context_tokens,
-        "chat": {"sender": context.sender.lm.is_chat, "receiver": context.receiver.lm.is_chat},
-    }
-
-
-def _notes(
-    context: Context, examples: Sequence[Example], split: str, limit: int | None
-) -> list[str]:
-    task, asked = context.task, _asked(context)
-    turns = {True: "a chat turn", False: "plain text"}
-    notes = [
-        *task.notes(),
-        f"setting {asked['setting']}; the sender's states are taken on the "
-        f"{asked['sender_prompt']} text; prompts are {turns[asked['chat']['sender']]} for the "
-        f"sender, {turns[asked['chat']['receiver']]} for the receiver",
-    ]
-    for role, lm in (("sender", context.sender.lm), ("receiver", context.receiver.lm)):
-        asker = context.asker(lm, "{context}")
-        if n_cut := sum(asker.cut(example)[1] for example in examples):
-            notes.append(
-                f"{n_cut} of {len(examples)} texts were cut to {asker.max_tokens} tokens of the "
-                f"{role}; questions and choices never are"
-            )
-    notes += _collision_notes(context, examples)
-    if limit is not None:
-        notes.append(f"a seeded random sample of {len(examples)} {split} examples")
-    return notes
-
-
-def _collision_notes(context: Context, examples: Sequence[Example]) -> list[str]:
-    """How often the first token cannot tell choices apart, and how often nothing can."""
-    if context.task.kind == "generation":
-        return []
-    asker = context.asker(context.receiver.lm, context.task.prompts[0])
-    first = same = 0
-    for example in examples:
-        answers = asker.hand(example)[0].answers
-        first += len({ids[0] for ids in answers}) < len(answers)
-        same += len(set(answers)) < len(answers)
-    found = []
-    if first:
-        found.append(
-            f"in {first} of {len(examples)} examples choices share their first token for the "
-            "receiver: whole choices are scored, always"
-        )
-    if same:
-        found.append(f"in {same} of {len(examples)} examples two choices are the same words")
-    return found

@@ -67,6 +67,16 @@ class Prediction:
         """The task's primary metric on this example, 0..1."""
         return next(iter(self.values.values()))
 
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Prediction:
+        """A line of predictions.jsonl, read again."""
+        known = dict(row)
+        if isinstance(known["target"], list):
+            known["target"] = tuple(known["target"])
+        if (scores := known.get("scores")) is not None:
+            known["scores"] = tuple(scores)
+        return cls(**{"correct": None, **known})
+
     def to_json(self) -> dict[str, Any]:
         """One line of predictions.jsonl."""
         optional = {"scores", "n_bytes", "text", "correct"}
@@ -80,11 +90,23 @@ class Method(ABC):
         name: One name everywhere: command line, files, tables.
         about: What it is, for tables.
         timed: Whether it is a way to answer, whose time means something; controls are not.
+        seeded: Whether its answers depend on the seed of a training, a sample or a noise: it is
+            then run once for each seed.
+        needs_wire: Whether it needs a trained bridge.
+        writes: Whether a model writes text for it, which is slow.
+        independent: Whether the answer to one example is the same whatever else is asked; what is
+            answered in parts is then what is answered at once.
+        version: To be raised when its answers change, so that stored ones are not taken for new.
     """
 
     name: ClassVar[str]
     about: ClassVar[str]
     timed: ClassVar[bool] = True
+    seeded: ClassVar[bool] = False
+    needs_wire: ClassVar[bool] = False
+    writes: ClassVar[bool] = False
+    independent: ClassVar[bool] = True
+    version: ClassVar[int] = 1
 
     def prepare(self, progress: Progress) -> None:  # noqa: B027 - most methods choose nothing
         """Make every choice (a prompt, a regularisation), on train and val only."""

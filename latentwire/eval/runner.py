@@ -1,19 +1,43 @@
-"""Run methods on the same examples; keep each answer, score them, compare them."""
+"""What methods answered to the same examples: scored, compared, judged."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
-from latentwire.eval.statistics import Comparison, Score, accuracy, compare, mean_score
+from latentwire.eval.statistics import (
+    Comparison,
+    Score,
+    accuracy,
+    compare,
+    holm,
+    mean_score,
+    pooled_accuracy,
+)
 from latentwire.eval.timing import Timing
+from latentwire.eval.verdict import Verdict, verdicts
 from latentwire.files import write_json, write_jsonl
 from latentwire.metrics import RIGHT_OR_WRONG
 from latentwire.progress import Progress
 from latentwire.run_folder import RunFolder
+
+Runs = Sequence[Sequence[Prediction]]
+"""What one method answered: the same examples, once for each seed."""
+
+CHECKS = (
+    ("fewshot_sender", "zeroshot_sender"),
+    ("fewshot_receiver", "zeroshot_receiver"),
+    ("prompt_tuning", "zeroshot_receiver"),
+    ("lora", "zeroshot_receiver"),
+    ("dora", "zeroshot_receiver"),
+    ("text_relay", "zeroshot_sender"),
+)
+"""What has learned or is shown more, beside what it should beat: no strawman among baselines."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +93,9 @@ class Results:
         asked: How the task was asked: setting, sender prompt, whether the models got chat turns.
         pair: Names of sender and receiver.
         methods: Rows by method name, in the order they ran.
-        comparisons: Paired tests of the first method against each other one.
+        comparisons: Paired tests of the first method against each other one, corrected together.
+        verdicts: What follows from them, where the first method is the bridge.
+        checks: Paired tests of baselines against what they should beat, corrected together.
         notes: What a reader must know: samples, truncation, sources.
         run: The run's folder, if one was written.
         environment: Versions, commit, machine.
@@ -84,6 +110,8 @@ class Results:
     pair: dict[str, str]
     methods: dict[str, MethodResult]
     comparisons: list[Comparison]
+    verdicts: list[Verdict] = field(default_factory=list)
+    checks: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     run: str | None = None
     environment: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +128,8 @@ class Results:
             "pair": self.pair,
             "methods": {name: row.to_json() for name, row in self.methods.items()},
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "checks": [comparison.to_json() for comparison in self.checks],
             "notes": self.notes,
             "run": self.run,
             "environment": self.environment,
@@ -113,8 +143,7 @@ class Results:
 def run_method(
     method: Method, examples: Sequence[Example], progress: Progress, run: RunFolder | None = None
 ) -> list[Prediction]:
-    """Prepare a method, let it answer, and keep one line per example if there is a run folder."""
-    method.prepare(progress)
+    """Let a prepared method answer, and keep one line per example if there is a run folder."""
     predictions = method.predict(examples, progress)
     if run is not None:
         write_jsonl(run.predictions(method.name), [p.to_json() for p in predictions])
@@ -122,28 +151,65 @@ def run_method(
 
 
 def summarise(
-    method: Method, predictions: Sequence[Prediction], timing: Timing | None
+    about: str, runs: Runs, settings: dict[str, Any], timing: Timing | None = None
 ) -> MethodResult:
-    """Score one method's predictions."""
-    sent = [p.n_bytes for p in predictions if p.n_bytes is not None]
-    metrics = {}
-    for name in predictions[0].values:
-        values = [p.values[name] for p in predictions]
-        right_or_wrong = name in RIGHT_OR_WRONG
-        metrics[name] = accuracy([v == 1 for v in values]) if right_or_wrong else mean_score(values)
+    """Score what one method answered, over all its seeds.
+
+    Args:
+        about: What the method is.
+        runs: Its answers to the same examples, once for each seed.
+        settings: What it chose on val.
+        timing: Milliseconds per example, if it was timed.
+    """
+    said = [p for predictions in runs for p in predictions]
+    sent = [p.n_bytes for p in said if p.n_bytes is not None]
     return MethodResult(
-        about=method.about,
-        metrics=metrics,
-        unparsed=sum(not p.parsed for p in predictions),
+        about=about,
+        metrics={name: _score(name, runs) for name in said[0].values},
+        unparsed=sum(not p.parsed for p in said),
         n_bytes=sum(sent) / len(sent) if sent else None,
-        settings=method.settings(),
+        settings=settings,
         ms_per_example=timing,
     )
 
 
-def compare_all(predictions: dict[str, list[Prediction]]) -> list[Comparison]:
-    """Paired tests of the first method against every other one."""
-    values = {name: {p.id: p.value for p in answered} for name, answered in predictions.items()}
-    first, *others = values
-    found = [compare(first, other, values[first], values[other]) for other in others]
-    return [comparison for comparison in found if comparison is not None]
+def _score(metric: str, runs: Runs) -> Score:
+    values = np.array([[p.values[metric] for p in predictions] for predictions in runs])
+    if metric not in RIGHT_OR_WRONG:
+        return mean_score(values.mean(0).tolist())
+    return accuracy((values[0] == 1).tolist()) if len(values) == 1 else pooled_accuracy(values)
+
+
+def compare_all(answered: Mapping[str, Runs]) -> list[Comparison]:
+    """Paired tests of the first method against every other one, with Holm's correction.
+
+    A method that answered with several seeds is taken by its mean for each question.
+    """
+    first, *others = answered
+    return _compare_pairs(answered, [(first, other) for other in others])
+
+
+def check_all(answered: Mapping[str, Runs]) -> list[Comparison]:
+    """The pairs of CHECKS whose methods both answered, with Holm's correction."""
+    return _compare_pairs(answered, [p for p in CHECKS if p[0] in answered and p[1] in answered])
+
+
+def judge(comparisons: Sequence[Comparison], first: str) -> list[Verdict]:
+    """What the comparisons say about a bridge; nothing where the first method is not one."""
+    return verdicts(comparisons) if first == "bridge" else []
+
+
+def _compare_pairs(
+    answered: Mapping[str, Runs], pairs: Sequence[tuple[str, str]]
+) -> list[Comparison]:
+    values = {name: _by_question(answered[name]) for pair in pairs for name in pair}
+    found = [compare(a, b, values[a], values[b]) for a, b in pairs]
+    return holm([comparison for comparison in found if comparison is not None])
+
+
+def _by_question(runs: Runs) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for predictions in runs:
+        for p in predictions:
+            values.setdefault(p.id, []).append(p.value)
+    return {question: sum(each) / len(each) for question, each in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,9 @@ from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
 from latentwire.message import Message
 from latentwire.models import SenderStates
+from latentwire.models.states import StateCache
 from latentwire.progress import Progress
+from latentwire.wire import Wire
 
 _BATCH = 32
 
@@ -24,30 +27,30 @@ class BridgeMethod(Method):
 
     name = "bridge"
     about = "soft tokens from the sender"
+    needs_wire = True
+    seeded = True
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.wire = context.need_wire(self.name)
 
+    @property
+    def writer(self) -> Wire:
+        """Whose bridge writes the messages: one control takes another's."""
+        return self.wire
+
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        texts = self.context.sender_texts(examples)
-        if not fresh:
-            self.context.cache.ensure(texts, progress=progress)
-        messages: list[bytes] = []
-        for start in range(0, len(texts), _BATCH):
-            soft = self.wire.soft_tokens(self._states(texts[start : start + _BATCH], fresh))
-            messages += [m.to_bytes() for m in self.wire.pack(soft)]
-        soft = torch.stack([Message.from_bytes(data).soft for data in messages])
+        messages = self.write(examples, progress, fresh=fresh)
         asker = self.wire.asker(self.context.task)
         return self.context.answer(
-            self.wire.receiver,
+            self.writer.receiver,
             examples,
             [asker.hand(example) for example in examples],
             progress,
             self.name,
-            soft=self.tamper(soft.to(self.wire.receiver.lm.device)),
+            soft=self.tamper(self.unpack(messages)),
             ranking_only=fresh,
             sent=[{"n_bytes": len(data)} for data in messages],
         )
@@ -56,7 +59,36 @@ class BridgeMethod(Method):
         """What a control does to all messages; the bridge itself leaves them as they are."""
         return soft
 
+    def write(
+        self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
+    ) -> list[bytes]:
+        """The message of each example, as it travels."""
+        texts = self.texts(examples)
+        if not fresh:
+            self._cache.ensure(texts, progress=progress)
+        messages: list[bytes] = []
+        for start in range(0, len(texts), _BATCH):
+            soft = self.writer.soft_tokens(self._states(texts[start : start + _BATCH], fresh))
+            messages += [m.to_bytes() for m in self.writer.pack(soft)]
+        return messages
+
+    def texts(self, examples: Sequence[Example]) -> list[str]:
+        """What the sender reads for each example."""
+        return self.context.sender_texts(examples, self.writer.spec.sender_prompt)
+
+    def unpack(self, messages: Sequence[bytes]) -> Float[Tensor, "b k dr"]:
+        """Soft tokens from messages, on the receiver's device."""
+        soft = torch.stack([Message.from_bytes(data).soft for data in messages])
+        return soft.to(self.wire.receiver.lm.device)
+
+    @cached_property
+    def _cache(self) -> StateCache:
+        layers = self.writer.spec.layers
+        if layers == self.context.layers:
+            return self.context.cache
+        return StateCache(self.context.sender, layers)
+
     def _states(self, texts: Sequence[str], fresh: bool) -> SenderStates:
         if fresh:
-            return self.wire.sender.encode(texts, self.wire.spec.layers)
-        return self.context.cache.states(texts)
+            return self.writer.sender.encode(texts, self.writer.spec.layers)
+        return self._cache.states(texts)

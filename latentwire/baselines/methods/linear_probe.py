@@ -28,6 +28,7 @@ class LinearProbe(Method):
 
     name = "linear_probe"
     about = "classifier on the sender's states"
+    seeded = True
 
     def __init__(self, context: Context) -> None:
         if not context.task.labels:

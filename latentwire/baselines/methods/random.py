@@ -17,6 +17,7 @@ class Random(BridgeMethod):
     name = "random"
     about = "control: noise of the same norm"
     timed = False
+    independent = False  # the noise is drawn for all at once
 
     def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
         generator = torch.Generator().manual_seed(self.context.seed)

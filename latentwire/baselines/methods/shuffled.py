@@ -17,6 +17,7 @@ class Shuffled(BridgeMethod):
     name = "shuffled"
     about = "control: another example's message"
     timed = False
+    independent = False  # whose message it gets depends on who is there
 
     def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
         generator = torch.Generator().manual_seed(self.context.seed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from latentwire.baselines.context import METHODS, Context
+from latentwire.baselines.context import METHODS, Context, remembered
+from latentwire.baselines.handed import Way, handed_ways, read_handed
 from latentwire.baselines.prompts import best_prompt, mean_value
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
@@ -18,48 +19,77 @@ class TextRelay(Method):
     """A fair relay.
 
     The sender is asked for what the receiver needs, in the words that did best on val; it decodes
-    greedily with a KV cache and stops at its end-of-sequence token; the receiver's prompt lists
-    the labels and is the one that did best on val behind these relays.
+    greedily with a KV cache and stops at its end-of-sequence token; the receiver's prompt is the
+    one that did best on val behind these relays, prompts that list the labels among them.
     """
 
     name = "text_relay"
     about = "sender writes, receiver reads that"
+    writes = True
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        assert context.setting is not None
-        self.prompts = context.task.handed_prompts(context.setting)
-        self.pair = (context.task.relay_prompts[0], self.prompts[0])
-        self.on_val: dict[tuple[str, str], float] = {}
+        self.relay_prompts = self.candidates()
+        self.relay_prompt, self.way = self.relay_prompts[0], handed_ways(context)[0]
+        self.on_val: dict[tuple[str, Way], float] = {}
+
+    def candidates(self) -> tuple[str, ...]:
+        """What the sender may be asked: the task's own words."""
+        return self.context.task.relay_prompts
 
     def prepare(self, progress: Progress) -> None:
         val = self.context.prompt_val()
         self.on_val = {}
-        for relay in self.context.task.relay_prompts:
+        for relay in self.relay_prompts:
             written = self._write(relay, val, progress)
-            for prompt in self.prompts:
-                found = self._read(prompt, val, written, progress)
-                self.on_val[relay, prompt] = mean_value(found)
-        self.pair = best_prompt(self.on_val)
+            for way in handed_ways(self.context):
+                found = self.read(val, written, progress, way=way)
+                self.on_val[relay, way] = mean_value(found)
+        self.relay_prompt, self.way = best_prompt(self.on_val)
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        written = self._write(self.pair[0], examples, progress)
-        return self._read(self.pair[1], examples, written, progress, fresh)
+        written = self.write(examples, progress, fresh=fresh)
+        return self.read(examples, written, progress, fresh=fresh)
 
     def settings(self) -> dict[str, Any]:
         return {
-            "relay_prompt": self.pair[0],
-            "prompt": self.pair[1],
+            "relay_prompt": self.relay_prompt,
+            "prompt": self.way.prompt,
             "relay_tokens": self.context.relay_tokens,
             "val_score": [
-                {"relay_prompt": relay, "prompt": prompt, "score": value}
-                for (relay, prompt), value in self.on_val.items()
+                {"relay_prompt": relay, "prompt": way.prompt, "score": value}
+                for (relay, way), value in self.on_val.items()
             ],
         }
 
+    def write(
+        self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
+    ) -> list[str]:
+        """What the sender writes about each example; each text is written once per context."""
+        if fresh:
+            return self._decode(self.relay_prompt, examples, progress)
+        return self._write(self.relay_prompt, examples, progress)
+
+    def read(
+        self,
+        examples: Sequence[Example],
+        texts: Sequence[str],
+        progress: Progress,
+        *,
+        way: Way | None = None,
+        fresh: bool = False,
+    ) -> list[Prediction]:
+        """The receiver's answers behind these texts, in the chosen way by default."""
+        way, title = way or self.way, "relay is read"
+        return read_handed(self.context, way, examples, texts, progress, title, fresh=fresh)
+
     def _write(self, template: str, examples: Sequence[Example], progress: Progress) -> list[str]:
+        known = self.context.relayed.setdefault((template, self.context.relay_tokens), {})
+        return remembered(known, examples, lambda new: self._decode(template, new, progress))
+
+    def _decode(self, template: str, examples: Sequence[Example], progress: Progress) -> list[str]:
         reader = self.context.sender_as_reader
         asker = self.context.asker(reader.lm, template)
         prompts = [asker.read(example)[0].prompt for example in examples]
@@ -73,23 +103,3 @@ class TextRelay(Method):
                     written[i] = text
                 bar.advance(len(index))
         return written
-
-    def _read(
-        self,
-        template: str,
-        examples: Sequence[Example],
-        written: Sequence[str],
-        progress: Progress,
-        fresh: bool = False,
-    ) -> list[Prediction]:
-        reader = self.context.receiver
-        asker = self.context.asker(reader.lm, template)
-        return self.context.answer(
-            reader,
-            examples,
-            [asker.hand(e, text) for e, text in zip(examples, written)],
-            progress,
-            "relay is read",
-            ranking_only=fresh,
-            sent=[{"n_bytes": len(text.encode()), "text": text} for text in written],
-        )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from latentwire.asking import Asker
 from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.prompts import best_prompt, mean_value
 from latentwire.data import Example
+from latentwire.data.templates import places
 from latentwire.eval.method import Method, Prediction
 from latentwire.models import Receiver
 from latentwire.progress import Progress
@@ -21,11 +23,19 @@ class ZeroShot(Method):
         self.template = context.task.prompts[0]
         self.on_val: dict[str, float] = {}
 
+    def candidates(self) -> Sequence[str]:
+        """The prompts that are tried on val."""
+        return self.context.task.reader_prompts
+
+    def asker(self, template: str) -> Asker:
+        """Renders a prompt for the model."""
+        return self.context.asker(self.reader.lm, template)
+
     def prepare(self, progress: Progress) -> None:
         val = self.context.prompt_val()
         self.on_val = {
             template: mean_value(self._answer(template, val, progress))
-            for template in self.context.task.reader_prompts
+            for template in self.candidates()
         }
         self.template = best_prompt(self.on_val)
 
@@ -37,6 +47,12 @@ class ZeroShot(Method):
     def settings(self) -> dict[str, Any]:
         return {"prompt": self.template, "val_score_by_prompt": self.on_val}
 
+    def sizes(self, example: Example) -> tuple[int, ...]:
+        """Bytes of the words behind each score of a prediction."""
+        if "filled" in places(self.template):
+            return (len(example.continuation.encode()),) * len(example.choices)
+        return tuple(len(answer.encode()) for answer in self.context.task.answers(example))
+
     def _answer(
         self,
         template: str,
@@ -44,7 +60,7 @@ class ZeroShot(Method):
         progress: Progress,
         fresh: bool = False,
     ) -> list[Prediction]:
-        asker = self.context.asker(self.reader.lm, template)
+        asker = self.asker(template)
         requests = [asker.read(example) for example in examples]
         return self.context.answer(
             self.reader, examples, requests, progress, self.name, ranking_only=fresh

@@ -1,0 +1,92 @@
+"""A model is shown solved examples, reads the text and answers; no training. Both models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from latentwire.asking import Asker
+from latentwire.baselines.context import METHODS, Context
+from latentwire.baselines.demonstrations import (
+    ShowingAsker,
+    draw_rounds,
+    longest_examples,
+    n_fitting,
+)
+from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.data import Example
+from latentwire.data.templates import places
+from latentwire.errors import UsageError
+from latentwire.models import Receiver
+from latentwire.progress import Progress
+
+
+class FewShot(ZeroShot):
+    """Answers behind demonstrations, in the prompt that does best on val.
+
+    Every prompt shows as many examples of each label as fit, `shots` at most.
+
+    Source: Brown et al. 2020, Language Models are Few-Shot Learners, arXiv:2005.14165.
+    """
+
+    seeded = True
+
+    def __init__(self, context: Context, reader: Receiver) -> None:
+        super().__init__(context, reader)
+        if context.shots < 1:
+            raise UsageError(f"shots must be 1 or more, not {context.shots}.")
+        self.shown: dict[str, list[Example]] = {}
+        self.shots: dict[str, int] = {}
+
+    def candidates(self) -> Sequence[str]:
+        return list(self.shots)
+
+    def asker(self, template: str) -> Asker:
+        return ShowingAsker(self.context, self.reader.lm, template, self.shown[template])
+
+    def prepare(self, progress: Progress) -> None:
+        context, lm = self.context, self.reader.lm
+        train = context.train_examples()
+        rounds, longest = draw_rounds(context, train), longest_examples(context, train)
+        # A prompt with {filled} asks about each choice in turn: it has no one answer to show.
+        templates = [t for t in context.task.reader_prompts if "filled" not in places(t)]
+        fitting = {t: n_fitting(context, lm, t, rounds, longest) for t in templates}
+        self.shots = {template: n for template, n in fitting.items() if n}
+        if not self.shots:
+            raise UsageError(
+                f"{self.name}: '{lm.name}' reads {lm.max_tokens} tokens; no prompt of "
+                f"'{context.task.name}' leaves room for one example of each label. Shorten the "
+                "texts (max_tokens)."
+            )
+        self.shown = {t: [e for each in rounds[:n] for e in each] for t, n in self.shots.items()}
+        super().prepare(progress)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            **super().settings(),
+            "shots": self.shots.get(self.template),
+            "shown": [example.id for example in self.shown.get(self.template, ())],
+            "shots_by_prompt": self.shots,
+        }
+
+
+@METHODS.add("fewshot_receiver")
+class FewShotReceiver(FewShot):
+    """The receiver reads solved examples and the text."""
+
+    name = "fewshot_receiver"
+    about = "receiver reads solved examples and the text"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, context.receiver)
+
+
+@METHODS.add("fewshot_sender")
+class FewShotSender(FewShot):
+    """The sender reads solved examples and the text, and answers alone."""
+
+    name = "fewshot_sender"
+    about = "sender reads solved examples and the text"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, context.sender_as_reader)

@@ -1,0 +1,117 @@
+"""The receiver fine-tuned on the task: it reads the text itself, with low-rank updates."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from latentwire.baselines.context import METHODS, Context
+from latentwire.baselines.finetune import train_reader, whole_requests
+from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.data import Example
+from latentwire.errors import UsageError
+from latentwire.eval.method import Method, Prediction
+from latentwire.models.adapters import AdapterSpec, adapted
+from latentwire.progress import Progress
+from latentwire.run_folder import RunFolder
+from latentwire.train.checkpoint import copy_weights
+
+_RATE = 1e-3  # chosen on val (docs/LOG.md)
+
+
+@METHODS.add("lora")
+class Lora(Method):
+    """Adapters on every linear layer of the receiver's blocks, trained on the answer alone.
+
+    Examples, steps, batch, schedule, averaging and the choice of the step on val are the bridge's;
+    the prompt is the one that is best on val without training.
+    """
+
+    name = "lora"
+    about = "receiver fine-tuned (LoRA), reads the text"
+    seeded = True
+    dora: ClassVar[bool] = False
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.spec = AdapterSpec(context.lora_rank, 2 * context.lora_rank, self.dora, context.seed)
+        self.template = context.task.prompts[0]
+        self.weights: dict[str, Tensor] = {}
+        self.best: dict[str, float] = {}
+
+    def prepare(self, progress: Progress) -> None:
+        self.template = best_template(self.context, progress)
+        config = self.context.training.model_copy(
+            update={"lr": self.context.rates.get(self.name, _RATE), "loss": "answer"}
+        )
+        reader = self.context.receiver
+        asker = self.context.asker(reader.lm, self.template)
+        with kept_or_not(self.context.work) as folder, adapted(reader.lm, self.spec) as adapters:
+            state = train_reader(
+                reader, adapters, asker, config, RunFolder(folder), self.name, progress
+            )
+            assert state.best is not None
+            self.best, self.weights = state.best, copy_weights(adapters)
+
+    def predict(
+        self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
+    ) -> list[Prediction]:
+        reader = self.context.receiver
+        asker = self.context.asker(reader.lm, self.template)
+        with adapted(reader.lm, self.spec) as adapters:
+            adapters.load_state_dict(self.weights)
+            return self.context.answer(
+                reader,
+                examples,
+                whole_requests(asker, examples),
+                progress,
+                self.name,
+                ranking_only=fresh,
+            )
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "prompt": self.template,
+            "rank": self.spec.rank,
+            "lr": self.context.rates.get(self.name, _RATE),
+            "n_parameters": sum(w.numel() for w in self.weights.values()),
+            "val": self.best,
+        }
+
+
+@METHODS.add("dora")
+class Dora(Lora):
+    """The same with weights split into magnitude and direction."""
+
+    name = "dora"
+    about = "receiver fine-tuned (DoRA), reads the text"
+    dora = True
+
+
+def best_template(context: Context, progress: Progress) -> str:
+    """The receiver's zero-shot prompt that is best on val; one that holds the whole item.
+
+    Raises: UsageError: If the task has none.
+    """
+    zeroshot = context.prepared("zeroshot_receiver", progress)
+    assert isinstance(zeroshot, ZeroShot)
+    ranked = sorted(zeroshot.on_val, key=lambda t: -zeroshot.on_val[t])
+    for template in ranked:
+        if "{filled}" not in template:
+            return template
+    raise UsageError(f"Task '{context.task.name}' has no prompt that an answer could follow.")
+
+
+@contextmanager
+def kept_or_not(folder: Path | None) -> Iterator[Path]:
+    """The folder to train in; a temporary one where nothing is to be kept."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="latentwire-") as temporary:
+        yield Path(temporary)

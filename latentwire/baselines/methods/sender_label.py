@@ -1,0 +1,63 @@
+"""The sender's own best answer, sent as text: what a latent message has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from latentwire.baselines.context import METHODS, Context
+from latentwire.baselines.handed import HandedText, Way
+from latentwire.baselines.label import label_ways, said_label
+from latentwire.baselines.prompts import best_prompt, mean_value
+from latentwire.data import Example
+from latentwire.errors import UsageError
+from latentwire.progress import Progress
+
+
+@METHODS.add("sender_label")
+class SenderLabel(HandedText):
+    """The answer of the sender's best way to answer on val, in the receiver's best way to read it.
+
+    The sender answers zero-shot, few-shot or, where labels are fixed, by a probe on its states.
+    """
+
+    name = "sender_label"
+    about = "the sender's answer as text"
+    seeded = True  # as few-shot and probe are
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        probe = ("linear_probe",) if context.task.labels else ()
+        self.sources = ("zeroshot_sender", "fewshot_sender", *probe)
+        self.source = self.sources[0]
+        self.sources_on_val: dict[str, float] = {}
+        self.left_out: dict[str, str] = {}
+
+    def candidates(self) -> tuple[Way, ...]:
+        return label_ways(self.context)
+
+    def prepare(self, progress: Progress) -> None:
+        val = self.context.prompt_val()
+        self.sources_on_val, self.left_out = {}, {}
+        for source in self.sources:
+            try:
+                answers = self.context.predictions(source, val, progress)
+            except UsageError as error:  # few-shot prompts may be too long for the sender
+                self.left_out[source] = str(error)
+            else:
+                self.sources_on_val[source] = mean_value(answers)
+        self.source = best_prompt(self.sources_on_val)
+        super().prepare(progress)
+
+    def texts(self, examples: Sequence[Example], progress: Progress, fresh: bool) -> list[str]:
+        answers = self.context.predictions(self.source, examples, progress, fresh=fresh)
+        return [said_label(self.context.task, e, a) for e, a in zip(examples, answers)]
+
+    def settings(self) -> dict[str, Any]:
+        left_out = {"left_out": self.left_out} if self.left_out else {}
+        return {
+            "source": self.source,
+            "val_score_by_source": self.sources_on_val,
+            **left_out,
+            **super().settings(),
+        }

@@ -1,0 +1,64 @@
+"""What a reader of a table must know: how the task was asked, what was cut, what is a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from latentwire.baselines.context import Context
+from latentwire.data import Example
+
+
+def asked(context: Context) -> dict[str, Any]:
+    """How the task is asked, in words of the command line."""
+    return {
+        "setting": context.setting,
+        "sender_prompt": context.sender_prompt,
+        "max_tokens": context.max_tokens or context.task.max_context_tokens,
+        "chat": {"sender": context.sender.lm.is_chat, "receiver": context.receiver.lm.is_chat},
+    }
+
+
+def notes_of(
+    context: Context, examples: Sequence[Example], split: str, limit: int | None
+) -> list[str]:
+    task, how = context.task, asked(context)
+    turns = {True: "a chat turn", False: "plain text"}
+    notes = [
+        *task.notes(),
+        f"setting {how['setting']}; the sender's states are taken on the "
+        f"{how['sender_prompt']} text; prompts are {turns[how['chat']['sender']]} for the "
+        f"sender, {turns[how['chat']['receiver']]} for the receiver",
+    ]
+    for role, lm in (("sender", context.sender.lm), ("receiver", context.receiver.lm)):
+        asker = context.asker(lm, "{context}")
+        if n_cut := sum(asker.cut(example)[1] for example in examples):
+            notes.append(
+                f"{n_cut} of {len(examples)} texts were cut to {asker.max_tokens} tokens of the "
+                f"{role}; questions and choices never are"
+            )
+    notes += _collision_notes(context, examples)
+    if limit is not None:
+        notes.append(f"a seeded random sample of {len(examples)} {split} examples")
+    return notes
+
+
+def _collision_notes(context: Context, examples: Sequence[Example]) -> list[str]:
+    """How often the first token cannot tell choices apart, and how often nothing can."""
+    if context.task.kind == "generation":
+        return []
+    asker = context.asker(context.receiver.lm, context.task.prompts[0])
+    first = same = 0
+    for example in examples:
+        answers = asker.hand(example)[0].answers
+        first += len({ids[0] for ids in answers}) < len(answers)
+        same += len(set(answers)) < len(answers)
+    found = []
+    if first:
+        found.append(
+            f"in {first} of {len(examples)} examples choices share their first token for the "
+            "receiver: whole choices are scored, always"
+        )
+    if same:
+        found.append(f"in {same} of {len(examples)} examples two choices are the same words")
+    return found

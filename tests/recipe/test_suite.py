@@ -1,0 +1,236 @@
+"""The suite: everything once, stopped and gone on, nothing old taken for new; planted truths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import latentwire.eval.stored as stored
+from latentwire import Task, TrainConfig, Wire, load_task
+from latentwire.baselines import Plan, run_suite
+from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.errors import UnknownNameError, UsageError
+from latentwire.eval.method import Prediction
+from latentwire.eval.runner import Results
+from latentwire.models import LanguageModel, Receiver
+from latentwire.models.fake import fake_model
+from latentwire.progress import Progress
+
+SHORT = TrainConfig(steps=2, batch_size=4, eval_every=2, warmup_steps=1, init="fresh")
+QUICK = {"prompt_val_limit": 4, "relay_tokens": 4, "shots": 1}
+
+
+@pytest.fixture
+def lms(own_cache: Path) -> tuple[LanguageModel, LanguageModel]:
+    return fake_model("fake-llama"), fake_model("fake-gemma")
+
+
+def _run(
+    lms: tuple[LanguageModel, LanguageModel], task: Task, out: Path, *names: str, **plan: Any
+) -> Results:
+    given: dict[str, Any] = {"methods": names, "seeds": (0, 1), "training": SHORT, "budgets": QUICK}
+    given = {**given, "soft_tokens": 4, "layer": 2, **plan}
+    return run_suite(lms, task, out, Plan(**given), progress=Progress())
+
+
+def test_every_method_answers_every_example_once_for_each_seed(
+    lms: tuple[LanguageModel, LanguageModel], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    task = make_task(16)
+    found = _run(lms, task, tmp_path / "s", "bridge", "zero", "linear_probe", "zeroshot_receiver")
+    seeds = {name: row.metrics["acc"].n_seeds for name, row in found.methods.items()}
+    assert seeds == {"bridge": 2, "zero": 2, "linear_probe": 2, "zeroshot_receiver": 1}
+    ids = [example.id for example in task.split("test")]
+    for path in ("seed-0/predictions.bridge.jsonl", "predictions.zeroshot_receiver.jsonl"):
+        rows = [json.loads(line) for line in (tmp_path / "s" / path).read_text().splitlines()]
+        assert [row["id"] for row in rows] == ids
+    assert [c.b for c in found.comparisons] == ["zero", "linear_probe", "zeroshot_receiver"]
+    assert all(c.p_adjusted is not None for c in found.comparisons)
+    kept = json.loads((tmp_path / "s" / "results.json").read_text())
+    assert {v["rival"] for v in kept["verdicts"]} == {"zero", "linear_probe", "zeroshot_receiver"}
+
+
+def test_what_is_done_is_not_run_again(
+    lms: tuple[LanguageModel, LanguageModel],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, names = make_task(8), ("bridge", "zeroshot_receiver")
+    first = _run(lms, task, tmp_path / "s", *names)
+    asked: list[str] = []
+    plain = ZeroShot.predict
+
+    def predict(self: ZeroShot, *arguments: Any, **more: Any) -> list[Prediction]:
+        asked.append(self.name)
+        return plain(self, *arguments, **more)
+
+    monkeypatch.setattr(ZeroShot, "predict", predict)
+    again = _run(lms, task, tmp_path / "s", *names)
+    assert not asked and again.methods == first.methods
+    _run(lms, task, tmp_path / "s", *names, budgets={**QUICK, "prompt_val_limit": 3})
+    assert asked  # another plan: old answers are not taken for new ones
+
+
+def test_a_stopped_method_goes_on_behind_its_last_part(
+    lms: tuple[LanguageModel, LanguageModel],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, sizes = make_task(8), []
+    whole = _run(lms, task, tmp_path / "whole", "zeroshot_receiver")
+    monkeypatch.setattr(stored, "_PART", 10)
+    plain = ZeroShot.predict
+
+    def predict(self: ZeroShot, examples: Any, *more: Any, **named: Any) -> list[Prediction]:
+        sizes.append(len(examples))
+        if len(sizes) == 3:
+            raise KeyboardInterrupt
+        return plain(self, examples, *more, **named)
+
+    monkeypatch.setattr(ZeroShot, "predict", predict)
+    with pytest.raises(KeyboardInterrupt):
+        _run(lms, task, tmp_path / "s", "zeroshot_receiver")
+    done = _run(lms, task, tmp_path / "s", "zeroshot_receiver")
+    assert sizes == [10, 10, 4, 4]
+    assert done.methods["zeroshot_receiver"].metrics == whole.methods["zeroshot_receiver"].metrics
+    assert not list((tmp_path / "s").glob("partial.*"))
+    lines = [
+        (tmp_path / name / "predictions.zeroshot_receiver.jsonl").read_text()
+        for name in ("whole", "s")
+    ]
+    assert [json.loads(x)["id"] for x in lines[0].splitlines()] == [
+        json.loads(x)["id"] for x in lines[1].splitlines()
+    ]
+
+
+def test_wrong_names_and_seeds_are_told(
+    lms: tuple[LanguageModel, LanguageModel], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'zeroshot_sender'"):
+        _run(lms, make_task(8), tmp_path / "s", "zeroshot_sendr")
+    with pytest.raises(UsageError, match="different seeds"):
+        _run(lms, make_task(8), tmp_path / "s", "bridge", seeds=(1, 1))
+
+
+# -- planted truths ---------------------------------------------------------------------------
+
+PLANTED = """\
+name: planted
+version: 1
+kind: choice
+metric: acc
+labels: [{labels}]
+source:
+  files: {{train: train.csv, val: val.csv, test: test.csv}}
+splits: {{train: train, val: val, test: test}}
+example: {{context: "{{text}}", question: "{{question}}", target: label, target_values: [{labels}]}}
+prompts:
+  - "{{context}}\\n{{question}}"
+  - "{{question}}\\n{{context}}\\nIt is"
+  - "{{context}} {{question}}"
+relay_prompts: ["Sum up: {{context}}", "Note: {{context}}", "Facts: {{context}}"]
+sender_prompt_aware: "{{context}}"
+max_context_tokens: 24
+"""
+SPLITS = ("train", "val", "test")
+LEARN = TrainConfig(steps=60, batch_size=16, lr=5e-3, eval_every=20, warmup_steps=5)
+PLANNED: dict[str, Any] = {"seeds": (0,), "training": LEARN, "setting": "split"}
+PROMPT = "{question}\n{context}\nIt is"
+BLIND = ("zero", "random", "shuffled", "mean", "prefix_blind")
+
+
+def _planted(
+    folder: Path,
+    labels: tuple[str, str],
+    label_of: Callable[[str, str, int], int],
+    n_test: int = 400,
+) -> Task:
+    """A task whose context is a word of fire or water, beside a question."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = (("fire", "flame", "burn", "blaze"), ("sea", "rain", "lake", "river"))
+    number = 0
+    for split, n in zip(SPLITS, (96, 40, n_test)):
+        rows = ["text,question,label"]
+        for _ in range(n):
+            side = number % 2
+            text = f"{words[side][number // 2 % 4]} {words[side][number // 8 % 4]} {number}"
+            question = f"Which of both is number {number * 7919 % 9973}?"
+            rows.append(f"{text},{question},{labels[label_of(text, question, side)]}")
+            number += 1
+        (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    (folder / "planted.yaml").write_text(PLANTED.format(labels=", ".join(labels)))
+    return load_task(folder / "planted.yaml")
+
+
+def test_what_only_the_sender_knows_is_communicated(
+    lms: tuple[LanguageModel, LanguageModel], tmp_path: Path
+) -> None:
+    task = _planted(tmp_path / "task", ("red", "blue"), lambda text, question, side: side)
+    found = _run(
+        lms, task, tmp_path / "s", "bridge", *BLIND, seeds=(0,), training=LEARN, setting="split"
+    )
+    score = {name: row.metrics["acc"] for name, row in found.methods.items()}
+    assert score["bridge"].value > 0.95
+    for name in BLIND:
+        assert score[name].ci_low <= 0.5 <= score[name].ci_high, name
+    assert found.verdicts[0].answer == "yes"
+
+
+def test_what_the_receiver_knows_itself_is_not_communicated(
+    lms: tuple[LanguageModel, LanguageModel], tmp_path: Path
+) -> None:
+    # The right answer is what the receiver says when it is told nothing: its question alone.
+    plain = _planted(tmp_path / "plain", ("red", "blue"), lambda text, question, side: 0)
+    wire = Wire.build(*lms, soft_tokens=4, layer=2, setting="split", prompt=PROMPT)
+    said: dict[str, int] = {}
+    for split in SPLITS:
+        examples = list(plain.split(split))  # type: ignore[call-overload]
+        nothing = torch.zeros(len(examples), 4, lms[1].width)
+        for example, answer in zip(examples, wire.respond(plain, examples, nothing)):
+            said[example.question] = int(answer.scores[1] > answer.scores[0])
+    task = _planted(tmp_path / "task", ("red", "blue"), lambda text, question, side: said[question])
+    found = _run(
+        lms,
+        task,
+        tmp_path / "s",
+        *("bridge", *BLIND),
+        prompt=PROMPT,
+        **PLANNED,
+    )
+    assert found.methods["zero"].metrics["acc"].value == 1.0
+    assert found.verdicts[0].answer == "no"
+
+
+def test_a_label_that_is_all_there_is_ties_the_bridge(
+    lms: tuple[LanguageModel, LanguageModel], tmp_path: Path
+) -> None:
+    labels = _repeated_words(lms[1])
+    # Enough examples to tell a tie from a difference of two points.
+    task = _planted(tmp_path / "task", labels, lambda text, question, side: side, n_test=1000)
+    names = ("bridge", "linear_probe", "sender_label")
+    found = _run(lms, task, tmp_path / "s", *names, **PLANNED)
+    assert found.methods["sender_label"].metrics["acc"].value > 0.95
+    assert found.methods["bridge"].metrics["acc"].value > 0.95
+    (verdict,) = [v for v in found.verdicts if v.rival == "sender_label"]
+    assert verdict.answer == "no" and "more than its sender's label: no" in verdict.sentence
+
+
+def _repeated_words(receiver: LanguageModel) -> tuple[str, str]:
+    """Two words that this random receiver says again when it is told one of them."""
+    words = ("red", "blue", "green", "north", "south", "yes", "no", "cat", "dog", "up", "down")
+    reader = Receiver(receiver)
+    for a in words:
+        for b in words:
+            prompts = [receiver.prompt(f"Answer: {word}\nAnswer:") for word in (a, b)]
+            ids = [receiver.answer_ids(prompts[0], word) for word in (a, b)]
+            first, second = reader.score_choices(prompts, [ids, ids])
+            if a != b and first[0] > first[1] and second[1] > second[0]:
+                return a, b
+    raise AssertionError("this fake says no word again")

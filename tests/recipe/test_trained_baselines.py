@@ -1,0 +1,166 @@
+"""Baselines that learn: with the bridge's budget, resumable, and nothing of them left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from latentwire import Task, Wire
+from latentwire.baselines import Context
+from latentwire.errors import RequeueError
+from latentwire.eval.method import Method
+from latentwire.models import Receiver
+from latentwire.models.adapters import AdapterSpec, adapted
+from latentwire.progress import Progress
+from latentwire.train import TrainConfig
+
+BUDGET = TrainConfig(
+    steps=4, batch_size=4, eval_every=2, save_every=1, warmup_steps=1, init="fresh"
+)
+TRAINED = ("lora", "dora", "prompt_tuning", "prefix_blind", "same_model")
+
+
+@pytest.fixture
+def make_context(
+    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> Callable[..., Context]:
+    def make(n: int = 16, **settings: Any) -> Context:
+        wire = fake_wire()
+        given = {"budget": BUDGET, "soft_tokens": 4, "prompt_val_limit": 4, **settings}
+        return Context(make_task(n), wire.sender, wire.receiver, layers=(2,), **given)
+
+    return make
+
+
+def _weights(context: Context) -> dict[str, torch.Tensor]:
+    models = {"sender": context.sender.lm.model, "receiver": context.receiver.lm.model}
+    return {
+        f"{role}.{name}": value.clone()
+        for role, model in models.items()
+        for name, value in model.state_dict().items()
+    }
+
+
+def _answers(method: Method, context: Context) -> list[tuple[float, ...]]:
+    return [p.scores for p in method.predict(list(context.task.split("test")), Progress())]
+
+
+@pytest.mark.parametrize("name", [*TRAINED, "ridge"])
+def test_both_models_are_as_before(name: str, make_context: Callable[..., Context]) -> None:
+    context = make_context()
+    before = _weights(context)
+    method = context.built(name)
+    method.prepare(Progress())
+    scores = _answers(method, context)
+    after = _weights(context)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert not any(p.requires_grad for p in context.receiver.lm.model.parameters())
+    assert len(scores) == len(context.task.split("test"))
+    assert scores == _answers(method, context)  # asked again, the same
+
+
+@pytest.mark.parametrize("name", ["lora", "dora"])
+def test_eight_examples_are_learned_from_their_text(
+    name: str, make_context: Callable[..., Context]
+) -> None:
+    budget = BUDGET.model_copy(update={"steps": 120, "batch_size": 8, "save_every": 120, "ema": 0})
+    context = make_context(8, budget=budget, rates={name: 2e-2})
+    method = context.built(name)
+    method.prepare(Progress())
+    learned = method.predict(list(context.task.split("train")), Progress())
+    assert all(p.correct for p in learned)
+
+
+def test_soft_tokens_before_the_text_learn(
+    make_context: Callable[..., Context], tmp_path: Path
+) -> None:
+    budget = BUDGET.model_copy(update={"steps": 60, "batch_size": 8, "save_every": 60, "ema": 0})
+    context = make_context(8, budget=budget, work=tmp_path / "run")
+    context.built("prompt_tuning").prepare(Progress())
+    rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < losses[0] - 0.5  # nats
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_seeds_differ_and_repeat(name: str, make_context: Callable[..., Context]) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        budget = BUDGET.model_copy(update={"seed": seed})
+        context = make_context(seed=seed, budget=budget)
+        method = context.built(name)
+        method.prepare(Progress())
+        found.append(_answers(method, context))
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_blind_prefix_says_the_same_whatever_the_text_is(
+    make_context: Callable[..., Context],
+) -> None:
+    context = make_context()
+    method = context.built("prefix_blind")
+    method.prepare(Progress())
+    rows = torch.tensor(_answers(method, context))
+    assert torch.allclose(rows, rows[:1].expand_as(rows), atol=1e-5)
+
+
+class _StopAt(Progress):
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    @contextmanager
+    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
+        yield self if title == "training" else Progress()
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.left -= n
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("name", ["lora", "prompt_tuning"])
+def test_a_stopped_training_goes_on(
+    name: str, make_context: Callable[..., Context], tmp_path: Path
+) -> None:
+    context = make_context(work=tmp_path / "whole")
+    whole = context.prepared(name, Progress())
+    stopped = replace(context, work=tmp_path / "stopped")
+    with pytest.raises(RequeueError, match="after step 3 of 4"):
+        stopped.prepared(name, _StopAt(3))
+    again = replace(context, work=tmp_path / "stopped").prepared(name, Progress())
+    assert _answers(again, context) == _answers(whole, context)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_adapters_begin_at_the_plain_model_and_get_every_gradient(
+    dora: bool, make_context: Callable[..., Context]
+) -> None:
+    lm = make_context().receiver.lm
+    reader = Receiver(lm)
+    prompt = lm.prompt("one two three")
+    answer = [lm.answer_ids(prompt, "four")]
+    plain = reader.answer_logits([prompt], answer, None)[0]
+    with adapted(lm, AdapterSpec(rank=2, alpha=4, dora=dora)) as adapters:
+        hidden, targets = reader.answer_hidden([prompt], answer, None)
+        assert torch.allclose(reader.head(hidden), plain, atol=1e-5)
+        names = [name for name, _ in adapters.named_parameters()]
+        for projection in ("q_proj", "o_proj", "gate_proj", "down_proj"):
+            assert any(projection in name for name in names)
+        with torch.no_grad():
+            for name, value in adapters.named_parameters():
+                if "lora_B" in name:
+                    value.normal_()
+        hidden, targets = reader.answer_hidden([prompt], answer, None)
+        reader.answer_nll(hidden, targets).sum().backward()
+        assert all(p.grad is not None and p.grad.any() for p in adapters.parameters())
+    assert torch.equal(reader.answer_logits([prompt], answer, None)[0], plain)
