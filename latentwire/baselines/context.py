@@ -108,6 +108,8 @@ class Context:
             return self.budget
         known = self.wire.training if self.wire else {}
         given = {"train_limit": self.train_limit, "seed": self.seed} | known
+        # One process answers: nothing is spread over several, whatever the bridge's training was.
+        given |= {"shard_receiver": False}
         return TrainConfig.of(**{k: v for k, v in given.items() if k != "tasks"})
 
     def train_examples(self) -> list[Example]:

@@ -255,7 +255,7 @@ def test_answers_kept_elsewhere_are_taken_in(context: Callable[..., Context]) ->
     kept = [Prediction(e.id, 1, e.target or 0, True, scores=(0.0, 1.0)) for e in test]
     given.remember("zeroshot_sender", test, kept)
     assert given.predictions("zeroshot_sender", test, SILENT) == kept
-    assert given._prepared == {}  # no model was asked
+    assert not given._prepared  # no model was asked
     with pytest.raises(UsageError, match="not to these examples"):
         given.remember("zeroshot_sender", test[::-1], kept)
 
