@@ -169,7 +169,8 @@ def test_a_folder_with_another_run_is_not_touched(
     with pytest.raises(UsageError, match="already holds a run"):
         train_bridge(fake_wire(), task, out, progress=Progress(), **SETTINGS)
     with pytest.raises(UsageError, match=r"train\.lr: 0\.001 there, 0\.5 now"):
-        train_bridge(fake_wire(), task, out, resume=True, lr=0.5, progress=Progress(), **SETTINGS)
+        other = {**SETTINGS, "lr": 0.5}
+        train_bridge(fake_wire(), task, out, resume=True, progress=Progress(), **other)
     assert (out / "config.json").read_text() == before
 
 
