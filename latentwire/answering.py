@@ -40,7 +40,7 @@ def respond(
     ranking_only: bool = False,
     on_batch: Callable[[int], object] = lambda n: None,
 ) -> list[Response]:
-    """Score the choices, or write the answer, of every example.
+    """Score the choices, or write the answer, of every example; equal questions are asked once.
 
     Args:
         receiver: The answering model.
@@ -53,6 +53,20 @@ def respond(
         on_batch: Told how many prompts were answered after each pass.
     Returns: One for each example, in their order.
     """
+    places = _distinct(requests, soft)
+    if len(firsts := sorted({*places})) < len(requests):
+        answers = respond(
+            receiver,
+            task,
+            [requests[i] for i in firsts],
+            None if soft is None else soft[firsts],
+            batch_size=batch_size,
+            ranking_only=ranking_only,
+            on_batch=on_batch,
+        )
+        on_batch(sum(map(len, requests)) - sum(len(requests[i]) for i in firsts))
+        known = dict(zip(firsts, answers))
+        return [known[place] for place in places]
     flat = [(i, request) for i, asked in enumerate(requests) for request in asked]
     k = 0 if soft is None else soft.shape[1]
     sizes = [len(r.prompt.before) - r.prompt.n_static + k + len(r.prompt.after) for _, r in flat]
@@ -82,3 +96,15 @@ def respond(
         before = responses[i]
         responses[i] = Response((*before.scores, *found), (*before.sizes, *request.sizes), said)
     return responses
+
+
+def _distinct(
+    requests: Sequence[Sequence[Request]], soft: Float[Tensor, "b k dr"] | None
+) -> list[int]:
+    """For each example the first one that is asked the same, with the same soft tokens."""
+    first: dict[object, int] = {}
+    rows = [None] * len(requests) if soft is None else list(soft.detach().cpu().float())
+    return [
+        first.setdefault((tuple(asked), None if row is None else row.numpy().tobytes()), i)
+        for i, (asked, row) in enumerate(zip(requests, rows))
+    ]

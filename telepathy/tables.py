@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -51,6 +52,8 @@ def results_table(results: dict[str, Any]) -> Table:
             f"prompt {asked['sender_prompt']}"
         ),
         title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     scores = {name: _score(row, results) for name, row in rows.items()}
     relay_ms = _ms(rows.get("text_relay", {}))
@@ -87,8 +90,10 @@ def results_table(results: dict[str, Any]) -> Table:
     ]
     kept = {title: cells for title, cells in columns.items() if any(cells)}
     for title in kept:
-        left = title in ("method", "what it is")
-        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+        # On a narrow terminal figures stay whole; words give way.
+        words = title == "what it is"
+        left = words or title == "method"
+        table.add_column(title, justify="left" if left else "right", no_wrap=not words)
     for cells in zip(*kept.values()):
         table.add_row(*cells)
     return table

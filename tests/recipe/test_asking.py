@@ -272,3 +272,27 @@ def test_first_token_collisions_are_told_and_whole_choices_scored(
     first, second = (ids[0] for ids in request.answers)
     (scores,) = Receiver(lm).score_choices([request.prompt], [request.answers])
     assert first == second and not torch.isclose(scores[0], scores[1])
+
+
+def test_equal_questions_are_asked_once(
+    make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, lm = make_task(8), load_model(GEMMA)
+    receiver, examples = Receiver(lm), list(task.split("test"))[:6]
+    requests = [Asker(task, lm, "{context}").hand(example) for example in examples]  # all alike
+    soft = torch.randn(6, 4, lm.width)
+    alone = [respond(receiver, task, [r], row[None])[0] for r, row in zip(requests, soft)]
+    asked: list[int] = []
+    plain = Receiver.score_choices
+
+    def score(self: Receiver, prompts: Any, *arguments: Any, **more: Any) -> Any:
+        asked.append(len(prompts))
+        return plain(self, prompts, *arguments, **more)
+
+    monkeypatch.setattr(Receiver, "score_choices", score)
+    told: list[int] = []
+    found = respond(receiver, task, requests, soft[[0, 1, 0, 2, 1, 0]], on_batch=told.append)
+    assert sum(asked) == 3 and sum(told) == 6
+    for response, i in zip(found, [0, 1, 0, 2, 1, 0]):
+        assert response.scores == pytest.approx(alone[i].scores, abs=1e-4)
+    assert found[0] == found[2] == found[5] != found[1]
