@@ -20,6 +20,7 @@ from latentwire.baselines.label import right_label
 from latentwire.baselines.methods.compressed_text import CompressedText, prune, rarity_of
 from latentwire.baselines.methods.ensemble import Ensemble, mixed
 from latentwire.baselines.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
+from latentwire.baselines.methods.linear_probe import LinearProbe
 from latentwire.baselines.methods.oracle_label import OracleLabel
 from latentwire.baselines.methods.routing import Routing
 from latentwire.baselines.methods.same_bytes_text import SameBytesText, cut_bytes
@@ -452,3 +453,13 @@ def test_sizes_of_what_was_scored(context: Callable[..., Context]) -> None:
     assert zeroshot.sizes(example) == (3, 4)
     zeroshot.template = "{filled}"
     assert zeroshot.sizes(example) == (6, 6)
+
+
+def test_the_probe_is_sure_without_infinities(context: Callable[..., Context]) -> None:
+    given = context()
+    probe = given.prepared("linear_probe", SILENT)
+    assert isinstance(probe, LinearProbe)
+    probe.model[-1].coef_ *= 1e6  # probabilities round to 0 and 1
+    for p in probe.predict(list(given.task.split("test")), SILENT):
+        assert all(math.isfinite(score) for score in p.scores)
+        assert max(p.scores) == pytest.approx(0, abs=1e-6)

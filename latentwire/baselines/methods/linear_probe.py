@@ -63,7 +63,7 @@ class LinearProbe(Method):
     ) -> list[Prediction]:
         known = list(self.model[-1].classes_)
         scores = np.full((len(examples), len(self.context.task.labels)), -1e4)
-        scores[:, known] = self.model.predict_log_proba(self._features(examples, progress, fresh))
+        scores[:, known] = self._log_shares(self._features(examples, progress, fresh))
         return [
             Prediction.of(self.context.task, e, Response(tuple(row)))
             for e, row in zip(examples, scores.tolist())
@@ -72,6 +72,15 @@ class LinearProbe(Method):
     def settings(self) -> dict[str, Any]:
         best = max(self.on_val, key=self.on_val.__getitem__)
         return {"C": best, "val_accuracy_by_C": {str(c): v for c, v in self.on_val.items()}}
+
+    def _log_shares(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Log-probabilities of the known labels; finite also where a probability rounds to 0."""
+        from scipy.special import log_softmax
+
+        logits = self.model.decision_function(x)
+        if logits.ndim == 1:  # two labels have one logit
+            logits = np.stack([np.zeros_like(logits), logits], axis=1)
+        return np.asarray(log_softmax(logits, axis=1))
 
     def _features(
         self, examples: Sequence[Example], progress: Progress, fresh: bool = False
