@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from latentwire.asking import take
+from latentwire.asking import sample_of, take
 from latentwire.baselines.context import Context
-from latentwire.baselines.notes import asked, notes_of
-from latentwire.data import Example, Task
+from latentwire.baselines.notes import asked, notes_of, sample_note
+from latentwire.data import Task
 from latentwire.data.spec import Setting, SplitName
 from latentwire.errors import UsageError
 from latentwire.eval.method import Method, Prediction
@@ -84,11 +82,8 @@ def evaluate(
         context.prepared(method.name, progress)
         chosen = examples
         if method.writes and relay_limit is not None and relay_limit < len(examples):
-            chosen = _sample(examples, relay_limit, seed)
-            notes.append(
-                f"{method.name} answered a seeded random sample of {relay_limit} of the "
-                f"{len(examples)} {split} examples"
-            )
+            chosen = sample_of(examples, relay_limit, seed)
+            notes.append(sample_note(method.name, len(chosen), len(examples), split))
         predictions[method.name] = run_method(method, chosen, progress, run)
     runs = {name: [answers] for name, answers in predictions.items()}
     comparisons = compare_all(runs)
@@ -115,12 +110,6 @@ def evaluate(
     if run is not None:
         results.save(run)
     return results
-
-
-def _sample(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
-    """A seeded random sample, in the order of `examples`."""
-    order = np.random.RandomState(seed).permutation(len(examples))[:limit]
-    return [examples[i] for i in sorted(order.tolist())]
 
 
 def _default_methods(context: Context, controls: bool) -> list[str]:

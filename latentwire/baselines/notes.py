@@ -22,6 +22,7 @@ def asked(context: Context) -> dict[str, Any]:
 def notes_of(
     context: Context, examples: Sequence[Example], split: str, limit: int | None
 ) -> list[str]:
+    """Where the data is from, how it was asked, what was cut and what choices have in common."""
     task, how = context.task, asked(context)
     turns = {True: "a chat turn", False: "plain text"}
     notes = [
@@ -41,6 +42,11 @@ def notes_of(
     if limit is not None:
         notes.append(f"a seeded random sample of {len(examples)} {split} examples")
     return notes
+
+
+def sample_note(name: str, n: int, of: int, split: str) -> str:
+    """That a method answered a part of the examples only."""
+    return f"{name} answered a seeded random sample of {n} of the {of} {split} examples"
 
 
 def _collision_notes(context: Context, examples: Sequence[Example]) -> list[str]:

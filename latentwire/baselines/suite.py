@@ -13,9 +13,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from latentwire.asking import take
+from latentwire.asking import sample_of, take
 from latentwire.baselines.context import METHODS, Context
-from latentwire.baselines.notes import asked, notes_of
+from latentwire.baselines.notes import asked, notes_of, sample_note
 from latentwire.data import Example, Task, load_task
 from latentwire.data.spec import Setting, SplitName
 from latentwire.errors import UsageError
@@ -245,8 +245,7 @@ class Suite:
         limit = self.plan.relay_limit
         if not method.writes or limit is None or limit >= len(self.examples):
             return self.examples
-        chosen = {e.id for e in take(self.task, self.plan.split, limit, self.plan.seeds[0])}
-        return [example for example in self.examples if example.id in chosen]
+        return sample_of(self.examples, limit, self.plan.seeds[0])
 
     def _fingerprint(self, name: str, seed: int | None) -> str:
         """Stands for all that decides a method's answers."""
@@ -299,10 +298,7 @@ class Suite:
         notes = notes_of(context, self.examples, self.plan.split, self.plan.limit)
         for name, each in runs.items():
             if len(each[0]) < len(self.examples):
-                notes.append(
-                    f"{name} answered a seeded random sample of {len(each[0])} of the "
-                    f"{len(self.examples)} {self.plan.split} examples"
-                )
+                notes.append(sample_note(name, len(each[0]), len(self.examples), self.plan.split))
         return Results(
             task=self.task.name,
             split=self.plan.split,

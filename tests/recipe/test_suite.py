@@ -119,6 +119,17 @@ def test_wrong_names_and_seeds_are_told(
         _run(lms, make_task(8), tmp_path / "s", "bridge", seeds=(1, 1))
 
 
+def test_writing_methods_answer_a_sample_of_the_sample(
+    lms: tuple[LanguageModel, LanguageModel], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    names = ("zeroshot_receiver", "text_relay")
+    found = _run(lms, make_task(8), tmp_path / "s", *names, limit=12, relay_limit=5)
+    sizes = {name: row.metrics["acc"].n for name, row in found.methods.items()}
+    assert sizes == {"zeroshot_receiver": 12, "text_relay": 5}
+    assert found.comparisons[0].n == 5
+    assert "text_relay answered a seeded random sample of 5 of the 12 test examples" in found.notes
+
+
 # -- planted truths ---------------------------------------------------------------------------
 
 PLANTED = """\
