@@ -19,8 +19,11 @@ _REGISTRY_STARTED="" # key of the experiment that this shell runs
 _REGISTRY_BEAT=""    # process that beats for it
 _REGISTRY_NAME=""    # the same without its configuration
 
-_registry() {
-    PYTHONPATH="$_REGISTRY_ROOT${PYTHONPATH:+:$PYTHONPATH}" \
+_registry() { (_registry_exec "$@"); }
+
+# In the background this is one process, the one that signals have to reach.
+_registry_exec() {
+    exec env PYTHONPATH="$_REGISTRY_ROOT${PYTHONPATH:+:$PYTHONPATH}" \
         "${REGISTRY_PYTHON:-python3}" "$_REGISTRY_ROOT/telepathy/experiment_registry.py" \
         --registry "${REGISTRY_FILE:-$_REGISTRY_ROOT/runs/experiment_registry.json}" "$@"
 }
@@ -66,7 +69,7 @@ registry_fail() { _registry_finish fail "$@"; }
 # registry_run_experiment NAME [--config C --gpu G --result-file F --force] -- COMMAND..
 # One command from start to end. Skips what is not due; 75 if it was preempted, else its exit code.
 registry_run_experiment() {
-    _registry run "$@" &
+    _registry_exec run "$@" &
     local child=$! code=0
     # A shell that waits in the foreground would see signals only after the command.
     trap 'kill -TERM "$child" 2>/dev/null' TERM

@@ -144,7 +144,7 @@ def _run(
     args: argparse.Namespace,
     argv: list[str],
     config: dict[str, Any] | None,
-    budgets: dict[str, int],
+    budgets: dict[str, Any],
 ) -> int:
     from telepathy.registry.running import exit_code_of, run_experiment
 

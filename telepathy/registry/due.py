@@ -39,11 +39,13 @@ def decide(record: Record | None) -> Decision:
         STALE: f"stale: {record.error}, {preemptions}",
         NEEDS_RERUN: f"marked for a re-run: {record.rerun_reason}",
     }[record.state]
-    run = {
-        RUNNING: False,
-        COMPLETED: False,
-        FAILED: record.n_failures < record.max_failures,
-        PREEMPTED: record.n_preemptions < record.max_preemptions,
-        STALE: record.n_preemptions < record.max_preemptions,
-    }.get(record.state, True)
-    return Decision(run, reason)
+    return Decision(is_due(record), reason)
+
+
+def is_due(record: Record) -> bool:
+    """Whether an experiment should be started now."""
+    if record.state == FAILED:
+        return record.n_failures < record.max_failures
+    if record.state in (PREEMPTED, STALE):
+        return record.n_preemptions < record.max_preemptions
+    return record.state in (PENDING, NEEDS_RERUN)

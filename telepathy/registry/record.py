@@ -92,7 +92,9 @@ class Record:
         Raises: DataError: If it is none.
         """
         try:
-            record = cls(**{name: value for name, value in found.items() if name in _DEFAULTS})
+            if not found.keys() <= _DEFAULTS.keys():  # fields of a newer version
+                found = {name: value for name, value in found.items() if name in _DEFAULTS}
+            record = cls(**found)
         except (TypeError, AttributeError) as error:
             raise DataError(
                 f"Not a record of an experiment: {str(found)[:80]} ({error})."

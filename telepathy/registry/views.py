@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentwire.errors import UnknownNameError
-from telepathy.registry.due import decide
+from telepathy.registry.due import is_due
 from telepathy.registry.record import FAILED, RUNNING, STATES, Record, age_seconds
 from telepathy.registry.registry import Registry
 
@@ -32,7 +32,7 @@ def status(registry: Registry) -> View:
     states = Counter(r.state for r in current)
     classes = Counter(r.error_class for r in current if r.state == FAILED)
     running = [r for r in current if r.state == RUNNING]
-    n_due = sum(decide(r).run for r in current)
+    n_due = sum(is_due(r) for r in current)
     lines = [f"{registry.store.path}: {len(current)} experiments, {n_due} due"]
     if old:
         lines[0] += f", {len(old)} of earlier configurations"
