@@ -69,7 +69,7 @@ def test_the_manager_starts_without_models_and_fits_a_terminal(registry: Registr
     for flags in (["--status"], ["--list", "all"], ["--recent-failures"], ["--validate"]):
         done = _call(registry, MANAGER, *flags)
         assert done.returncode == 0, done.stderr
-        assert max(map(len, done.stdout.splitlines()[1:])) <= 80
+        assert max(map(len, done.stdout.splitlines()[1:]), default=0) <= 80
 
 
 def test_the_manager_marks_and_answers_in_json(registry: Registry) -> None:
