@@ -31,6 +31,7 @@ class RunFolder:
         self.results = self.path / "results.json"
         self.bridge = self.path / "bridge"
         self.checkpoints = self.path / "checkpoints"
+        self.warm_start = self.path / "start"
 
     def predictions(self, method: str) -> Path:
         """File with one line per example that `method` answered."""
@@ -82,6 +83,7 @@ class RunFolder:
             for stale in (self.results, self.metrics):
                 stale.unlink(missing_ok=True)
             _remove(self.checkpoints)
+            _remove(self.warm_start)
             _remove(self.bridge)
         elif not resume:
             raise UsageError(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from latentwire import Task, Wire, load_task
+from latentwire.progress import Progress
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +44,38 @@ def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
         torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class StopAt(Progress):
+    """Sends this process a signal when a piece of work has come so far.
+
+    Args:
+        n: Steps or examples of that work.
+        number: Of the signal.
+        title: Of the work.
+    """
+
+    def __init__(self, n: int, number: int = signal.SIGTERM, title: str = "training") -> None:
+        self.left, self.number, self.title = n, number, title
+        self.open = False
+
+    @contextmanager
+    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
+        before, self.open = self.open, title == self.title
+        yield self
+        self.open = before
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        if self.open and self.left > 0:
+            self.left -= n
+            if self.left <= 0:
+                os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def stop_at() -> type[StopAt]:
+    """A progress that asks its own process to stop."""
+    return StopAt
 
 
 @pytest.fixture

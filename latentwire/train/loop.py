@@ -26,7 +26,7 @@ from latentwire.train.processes import Processes
 from latentwire.train.stopping import stop_requests
 from latentwire.train.tasks import first_words, read_tasks
 from latentwire.train.trainer import Trainer
-from latentwire.train.warm_start import AUTO, FRESH, RIDGE, start_at_ridge, trained_bridge
+from latentwire.train.warm_start import AUTO, FRESH, RIDGE, trained_bridge, warm_start
 from latentwire.wire import Wire
 
 
@@ -127,7 +127,7 @@ def train_bridge(
         loss = Loss(config.terms, space, config.seed).to(device)
         forward = Forward(wire, cache, loss, config)
         if ridge:
-            start = start_at_ridge(forward, data, processes, progress)
+            start = warm_start(run, forward, data, processes, progress, resume=resume)
             data = [each.with_prompt(start.prompts[each.task.name]) for each in data]
         processes.share([*wire.bridge.state_dict().values(), *loss.state_dict().values()])
         trainer = Trainer(forward, data, config, run, processes, stop, progress)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentwire.bridge import Bridge
@@ -17,8 +20,10 @@ from latentwire.bridge.pooling import masked_mean
 from latentwire.bridge.saving import load_bridge
 from latentwire.data import Example, Task
 from latentwire.errors import ConfigError
+from latentwire.files import replacing_dir, write_json
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress
+from latentwire.run_folder import RunFolder
 from latentwire.train.forward import Forward
 from latentwire.train.processes import Processes
 from latentwire.train.tasks import Part, TaskData
@@ -31,6 +36,7 @@ _PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 _SCALES = (1.0, 2.0, 4.0, 8.0)
 _TRIAL_EXAMPLES = 64
 _BATCH = 64
+_WEIGHTS, _FACTS = "model.safetensors", "start.json"
 
 
 def trained_bridge(folder: str | Path, wanted: Bridge) -> Bridge:
@@ -76,6 +82,49 @@ class Start:
     scale: float
     prompts: dict[str, str]
     loss: float
+
+
+def warm_start(
+    run: RunFolder,
+    forward: Forward,
+    data: Sequence[TaskData],
+    processes: Processes,
+    progress: Progress,
+    *,
+    resume: bool,
+) -> Start:
+    """`start_at_ridge`, or what a stopped run found by it.
+
+    Args:
+        run: Keeps the start.
+        resume: Whether a kept start counts.
+    """
+    bridge = forward.wire.bridge
+    kept = _kept(run.warm_start) if resume else None
+    if processes.largest(float(kept is None)):
+        start = start_at_ridge(forward, data, processes, progress)
+        if processes.is_first:
+            with replacing_dir(run.warm_start) as folder:
+                save_file(
+                    {name: v.contiguous() for name, v in bridge.state_dict().items()},
+                    folder / _WEIGHTS,
+                )
+                write_json(folder / _FACTS, asdict(start))
+        return start
+    assert kept is not None
+    start, weights = kept
+    bridge.load_state_dict(weights)
+    forward.wire.prompts = dict(start.prompts)
+    return start
+
+
+def _kept(folder: Path) -> tuple[Start, dict[str, Tensor]] | None:
+    """The start in a folder; None if there is none or it is damaged."""
+    try:
+        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        return Start(**facts), load_file(folder / _WEIGHTS)
+    except (OSError, ValueError, TypeError, SafetensorError):
+        return None
 
 
 @torch.no_grad()

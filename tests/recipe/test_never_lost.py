@@ -6,8 +6,7 @@ import json
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ import pytest
 import torch
 
 import latentwire.train.validation as validation
+import latentwire.train.warm_start as warm_start
 from latentwire import Task, Wire, train_bridge
 from latentwire.errors import REQUEUE, InterruptedRunError, RequeueError
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress
+from latentwire.run_folder import RunFolder
 from latentwire.train.stopping import stop_requests
 
 # Dropout, averaged weights, noise on the message, a critic with a moving average: all have state.
@@ -36,28 +37,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class _StopAt(Progress):
-    """Sends this process a signal when a piece of work has come so far."""
-
-    def __init__(self, title: str, n: int, number: int) -> None:
-        self.title, self.left, self.number = title, n, number
-        self.open = False
-
-    @contextmanager
-    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
-        before, self.open = self.open, title == self.title
-        yield self
-        self.open = before
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        if self.open and self.left > 0:
-            self.left -= n
-            if self.left <= 0:
-                os.kill(os.getpid(), self.number)
-
-
 def test_stopped_at_five_random_steps_ends_bit_equal(
-    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+    fake_wire: Callable[..., Wire],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    stop_at: Callable[..., Progress],
 ) -> None:
     task, whole = make_task(), fake_wire(seed=3)
     train_bridge(whole, task, tmp_path / "whole", progress=Progress(), **SETTINGS)
@@ -65,7 +49,7 @@ def test_stopped_at_five_random_steps_ends_bit_equal(
     stops = sorted(random.Random(0).sample(range(1, 24), 5))
     signals = [signal.SIGTERM, signal.SIGUSR1]
     for turn, step in enumerate(stops):
-        progress = _StopAt("training", step - done, signals[turn % 2])
+        progress = stop_at(step - done, signals[turn % 2])
         with pytest.raises(RequeueError, match=f"after step {step} of 24") as caught:
             train_bridge(
                 fake_wire(seed=3), task, out, resume=turn > 0, progress=progress, **SETTINGS
@@ -111,12 +95,15 @@ def test_a_validation_is_left_and_made_up_for(
 
 
 def test_a_stop_while_states_are_computed_keeps_them(
-    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+    fake_wire: Callable[..., Wire],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    stop_at: Callable[..., Progress],
 ) -> None:
     task, wire = make_task(32), fake_wire()
     settings = {"steps": 2, "batch_size": 4}
     with pytest.raises(RequeueError, match=r"sender states.*--resume"):
-        progress = _StopAt("sender states", 16, signal.SIGTERM)
+        progress = stop_at(16, title="sender states")
         train_bridge(wire, task, tmp_path / "run", progress=progress, **settings)
     texts, _ = wire.sender_texts(task, list(task.split("train")) + list(task.split("val")))
     cache = StateCache(wire.sender, wire.spec.layers)
@@ -137,15 +124,49 @@ def test_who_asked_decides_and_repeated_signals_do_no_harm() -> None:
 
 
 def test_ctrl_c_is_no_requeue(
-    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+    fake_wire: Callable[..., Wire],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    stop_at: Callable[..., Progress],
 ) -> None:
     with pytest.raises(InterruptedRunError) as caught:
         train_bridge(
             fake_wire(),
             make_task(8),
             tmp_path / "run",
-            progress=_StopAt("training", 1, signal.SIGINT),
+            progress=stop_at(1, signal.SIGINT),
             steps=3,
             batch_size=4,
         )
     assert caught.value.exit_code == 130 and not isinstance(caught.value, RequeueError)
+
+
+def test_the_warm_start_is_found_once(
+    fake_wire: Callable[..., Wire],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_at: Callable[..., Progress],
+) -> None:
+    settings: dict[str, Any] = {"steps": 6, "batch_size": 4, "save_every": 2, "init": "ridge"}
+    task, whole, out = make_task(), fake_wire(), tmp_path / "run"
+    train_bridge(whole, task, tmp_path / "whole", progress=Progress(), **settings)
+    real, calls = warm_start.start_at_ridge, []
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(warm_start, "start_at_ridge", counted)
+    with pytest.raises(RequeueError):
+        train_bridge(fake_wire(), task, out, progress=stop_at(3), **settings)
+    wire = fake_wire()
+    train_bridge(wire, task, out, resume=True, progress=Progress(), **settings)
+    assert len(calls) == 1
+    assert wire.fingerprint == whole.fingerprint and wire.prompts == whole.prompts
+
+    # A damaged one is found again; so is one that is not asked for.
+    RunFolder(out).warm_start.joinpath("model.safetensors").write_bytes(b"torn")
+    train_bridge(fake_wire(), task, out, resume=True, progress=Progress(), **settings)
+    train_bridge(fake_wire(), task, out, overwrite=True, progress=Progress(), **settings)
+    assert len(calls) == 3

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,29 +111,18 @@ def test_a_blind_prefix_says_the_same_whatever_the_text_is(
     assert torch.allclose(rows, rows[:1].expand_as(rows), atol=1e-5)
 
 
-class _StopAt(Progress):
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    @contextmanager
-    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
-        yield self if title == "training" else Progress()
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        self.left -= n
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 @pytest.mark.parametrize("name", ["lora", "prompt_tuning"])
 def test_a_stopped_training_goes_on(
-    name: str, make_context: Callable[..., Context], tmp_path: Path
+    name: str,
+    make_context: Callable[..., Context],
+    tmp_path: Path,
+    stop_at: Callable[..., Progress],
 ) -> None:
     context = make_context(work=tmp_path / "whole")
     whole = context.prepared(name, Progress())
     stopped = replace(context, work=tmp_path / "stopped")
     with pytest.raises(RequeueError, match="after step 3 of 4"):
-        stopped.prepared(name, _StopAt(3))
+        stopped.prepared(name, stop_at(3))
     again = replace(context, work=tmp_path / "stopped").prepared(name, Progress())
     assert _answers(again, context) == _answers(whole, context)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +34,6 @@ def _weights(wire: Wire) -> dict[str, torch.Tensor]:
 
 def _equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-class _StopAt(Progress):
-    """Sends this process a signal after so many training steps."""
-
-    def __init__(self, step: int, number: int) -> None:
-        self.left, self.number = step, number
-
-    @contextmanager
-    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
-        yield self if title == "training" else Progress()
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        self.left -= n
-        if self.left == 0:
-            os.kill(os.getpid(), self.number)
 
 
 @pytest.fixture
@@ -104,11 +86,12 @@ def test_stopped_and_resumed_equals_never_stopped(
     tmp_path: Path,
     step: int,
     number: int,
+    stop_at: Callable[..., Progress],
 ) -> None:
     task, weights = finished
     out = tmp_path / "stopped"
     with pytest.raises(InterruptedRunError, match=f"after step {step} of 12.*--resume"):
-        train_bridge(fake_wire(), task, out, progress=_StopAt(step, number), **SETTINGS)
+        train_bridge(fake_wire(), task, out, progress=stop_at(step, number), **SETTINGS)
     wire = fake_wire()
     train_bridge(wire, task, out, resume=True, progress=Progress(), **SETTINGS)
     assert _equal(_weights(wire), weights)
