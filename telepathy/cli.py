@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from latentwire.errors import LatentWireError, UsageError
+from latentwire.errors import UsageError
 from latentwire.progress import default_progress
 from telepathy.baselines_command import baselines
+from telepathy.guarding import guarded
 from telepathy.options import (
     DeviceOption,
     DtypeOption,
@@ -25,6 +22,7 @@ from telepathy.options import (
     SenderPromptOption,
     SettingOption,
 )
+from telepathy.runs_commands import app as runs_app
 from telepathy.tables import print_json
 from telepathy.task_commands import app as tasks_app
 from telepathy.train_command import train
@@ -36,6 +34,7 @@ app = typer.Typer(
     help="One language model hands what it has read to another, without writing text.",
 )
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(runs_app, name="runs")
 
 
 @app.command()
@@ -158,29 +157,6 @@ def doctor(as_json: JsonOption = False) -> None:
 def main() -> None:
     """Entry point."""
     guarded(app)
-
-
-def guarded(command: Callable[[], object]) -> None:
-    """Run a command; an error a user can act on becomes one line and the right exit code."""
-    try:
-        command()
-    except LatentWireError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print(
-            "Interrupted. What was finished is kept; repeat the command (train: with --resume).",
-            file=sys.stderr,
-        )
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        print(f"error: {error.strerror}: {error.filename or 'a file'}.", file=sys.stderr)
-        sys.exit(1)
 
 
 def show_results(found: dict[str, Any], as_json: bool) -> None:

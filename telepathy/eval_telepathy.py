@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from telepathy.cli import guarded, show_results
+from telepathy.cli import show_results
+from telepathy.guarding import guarded
 from telepathy.script_flags import add_model_flags, device_of
 
 

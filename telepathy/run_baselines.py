@@ -12,7 +12,7 @@ from typing import Any
 
 from latentwire.errors import UsageError
 from telepathy.baselines_command import show_suites
-from telepathy.cli import guarded
+from telepathy.guarding import guarded
 from telepathy.script_flags import add_model_flags, device_of
 
 _OLD_NAMES = {

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from telepathy.cli import guarded
+from telepathy.guarding import guarded
 from telepathy.script_flags import add_model_flags, device_of
 from telepathy.train_command import recipe
 

@@ -1,0 +1,137 @@
+"""What `scripts/experiment_manager.py` and `latentwire runs` do: look at experiments, mark them."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from latentwire.errors import UnknownNameError, UsageError
+from telepathy.guarding import guarded
+from telepathy.registry import DEFAULT_PATH, Registry
+from telepathy.registry.checks import validate
+from telepathy.registry.failure import ERROR_CLASSES, SHORT_NAMES
+from telepathy.registry.record import FAILED
+from telepathy.registry.store import Gathered
+from telepathy.registry.views import View, details, failures, listing, shown, status, superseded
+
+
+def mark_rerun(registry: Registry, name: str, reason: str = "") -> View:
+    """Have one experiment run again."""
+    (record,) = registry.mark_rerun([name], reason)
+    return View({"marked": [shown(record)]}, [f"{record.key} is marked for a re-run."])
+
+
+def mark_rerun_failed(registry: Registry, error_class: str | None = None) -> View:
+    """Have all failed experiments run again, or those of one class; not earlier configurations."""
+    wanted = SHORT_NAMES.get(error_class or "", error_class)
+    if wanted and wanted not in ERROR_CLASSES:
+        raise UnknownNameError.of("error class", wanted, (*ERROR_CLASSES, *SHORT_NAMES))
+    records = registry.records()
+    old = superseded(records)
+    keys = [
+        r.key
+        for r in records
+        if r.state == FAILED and r.key not in old and wanted in (None, r.error_class)
+    ]
+    marked = registry.mark_rerun(keys, f"all failed{f' of {wanted}' if wanted else ''}")
+    lines = [f"{len(marked)} experiments are marked for a re-run."]
+    return View({"marked": [shown(r) for r in marked]}, lines + [f"  {r.key}" for r in marked])
+
+
+def rebuild(registry: Registry, runs_dir: Path | None = None) -> View:
+    """Make the index anew from itself and the records of all run folders."""
+    if runs_dir and not runs_dir.is_dir():
+        raise UsageError(f"--runs-dir {runs_dir} is no folder. Give the one with the run folders.")
+    return _gathered(registry, registry.store.gather(runs_dir=runs_dir))
+
+
+def merge(registry: Registry, files: Sequence[Path] = ()) -> View:
+    """Take in other registries, and resolve a git conflict in this one: nothing is lost."""
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise UsageError(f"No such registry: {', '.join(missing)}. Give index files.")
+    view = _gathered(registry, registry.store.gather(files))
+    return View(
+        view.data, [*view.lines, f"In a git merge, go on with: git add {registry.store.path}"]
+    )
+
+
+def _gathered(registry: Registry, found: Gathered) -> View:
+    data: dict[str, Any] = {
+        "registry": str(registry.store.path),
+        "n": found.n_records,
+        "added": found.added,
+        "changed": found.changed,
+        "n_unreadable": found.unreadable,
+        "set_aside": str(found.set_aside) if found.set_aside else None,
+    }
+    lines = [
+        f"{registry.store.path}: {found.n_records} experiments, {len(found.added)} added, "
+        f"{len(found.changed)} newer, {found.unreadable} lines or files unreadable"
+    ]
+    return View(data, lines)
+
+
+# Flag -> what it does. One more entry is one more action.
+ACTIONS: dict[str, Callable[[Registry, argparse.Namespace], View]] = {
+    "status": lambda registry, args: status(registry),
+    "list": lambda registry, args: listing(registry, args.list),
+    "details": lambda registry, args: details(registry, args.details),
+    "mark_rerun": lambda registry, args: mark_rerun(registry, args.mark_rerun, args.reason),
+    "mark_rerun_all_failed": lambda registry, args: mark_rerun_failed(registry, args.error_class),
+    "validate": lambda registry, args: validate(registry),
+    "rebuild_registry": lambda registry, args: rebuild(registry, args.runs_dir),
+    "recent_failures": lambda registry, args: failures(registry, args.recent_failures),
+    "merge": lambda registry, args: merge(registry, args.merge),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the script."""
+    p = argparse.ArgumentParser(description="Look at the experiments, mark some for a re-run.")
+    p.add_argument("--registry", type=Path, default=DEFAULT_PATH, help=f"default: {DEFAULT_PATH}")
+    p.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    action = p.add_mutually_exclusive_group(required=True)
+    action.add_argument("--status", action="store_true", help="how many are in which state")
+    action.add_argument("--list", metavar="STATE", help="those in one state, or all")
+    action.add_argument("--details", metavar="NAME", help="all that is known of one")
+    action.add_argument("--mark-rerun", metavar="NAME", help="have one run again")
+    action.add_argument("--mark-rerun-all-failed", action="store_true", help="and all failed ones")
+    action.add_argument("--validate", action="store_true", help="index, records and runs agree?")
+    action.add_argument("--rebuild-registry", action="store_true", help="from the run folders")
+    action.add_argument(
+        "--recent-failures", type=int, nargs="?", const=10, metavar="N", help="default: 10"
+    )
+    action.add_argument(
+        "--merge",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="resolve a git conflict, take in files",
+    )
+    p.add_argument("--reason", default="", help="with --mark-rerun: why")
+    p.add_argument("--class", dest="error_class", help="with --mark-rerun-all-failed: e.g. oom")
+    p.add_argument("--runs-dir", type=Path, help="with --rebuild-registry: the run folders")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    gc.disable()  # thousands of records are read once, and the process ends
+    guarded(lambda: _run(parser().parse_args(argv)))
+
+
+def show(view: View, as_json: bool) -> None:
+    """Print an answer and end with its exit code."""
+    print(json.dumps(view.data, indent=2, ensure_ascii=False) if as_json else "\n".join(view.lines))
+    if view.exit_code:
+        raise SystemExit(view.exit_code)
+
+
+def _run(args: argparse.Namespace) -> None:
+    given = vars(args)
+    name = next(n for n in ACTIONS if given[n] is not None and given[n] is not False)
+    show(ACTIONS[name](Registry(args.registry), args), args.json)

@@ -1,0 +1,178 @@
+"""The manager, the script, the shell functions, and a command that runs under the registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from telepathy.cli import app
+from telepathy.registry import Registry
+from telepathy.registry.running import exit_code_of, run_experiment
+
+ROOT = Path(__file__).parents[2]
+MANAGER = str(ROOT / "scripts" / "experiment_manager.py")
+SCRIPT = str(ROOT / "telepathy" / "experiment_registry.py")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "runs" / "experiment_registry.json")
+
+
+def _call(registry: Registry, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, script, "--registry", str(registry.store.path), *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT) if script == SCRIPT else ""},
+        cwd=registry.store.runs_dir.parent,
+        capture_output=True,
+        text=True,
+    )
+
+
+def _shell(registry: Registry, text: str) -> list[str]:
+    return ["bash", "-c", f"source {ROOT}/scripts/registry_functions.sh; {text}"]
+
+
+def _shell_environment(registry: Registry) -> dict[str, str]:
+    return {
+        **os.environ,
+        "REGISTRY_FILE": str(registry.store.path),
+        "REGISTRY_PYTHON": sys.executable,
+    }
+
+
+def _wait_for(registry: Registry, name: str, log: str = "") -> None:
+    for _ in range(300):
+        found = [r for r in registry.records() if r.name == name and r.state == "running"]
+        if found and log in ((registry.folder(found[0]) / "log.txt").read_text() if log else ""):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{name} did not start")
+
+
+def test_the_manager_starts_without_models_and_fits_a_terminal(registry: Registry) -> None:
+    registry.fail(registry.start("a" * 60), error="MemoryError: " + "x" * 200)
+    registry.start("b")
+    code = (
+        "import sys, telepathy.manager; "
+        "assert not {'torch', 'pydantic', 'typer', 'rich', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    for flags in (["--status"], ["--list", "all"], ["--recent-failures"], ["--validate"]):
+        done = _call(registry, MANAGER, *flags)
+        assert done.returncode == 0, done.stderr
+        assert max(map(len, done.stdout.splitlines()[1:]), default=0) <= 80
+
+
+def test_the_manager_marks_and_answers_in_json(registry: Registry) -> None:
+    registry.fail(registry.start("a"), error="MemoryError")
+    registry.fail(registry.start("b"), error="KeyError: 'x'")
+    status = json.loads(_call(registry, MANAGER, "--status", "--json").stdout)
+    assert status["states"]["failed"] == 2 and status["error_classes"]["out-of-memory"] == 1
+    failures = json.loads(_call(registry, MANAGER, "--recent-failures", "1", "--json").stdout)
+    assert failures["failures"][0]["name"] == "b"
+    marked = json.loads(
+        _call(registry, MANAGER, "--mark-rerun-all-failed", "--class", "oom", "--json").stdout
+    )
+    assert [r["name"] for r in marked["marked"]] == ["a"]
+    _call(registry, MANAGER, "--mark-rerun", "b", "--reason", "why not")
+    shown = json.loads(_call(registry, MANAGER, "--details", "b", "--json").stdout)
+    assert (shown["state"], shown["rerun_reason"]) == ("needs-rerun", "why not")
+    registry.store.path.write_text("{")
+    assert _call(registry, MANAGER, "--validate").returncode == 1
+    rebuilt = json.loads(_call(registry, MANAGER, "--rebuild-registry", "--json").stdout)
+    assert rebuilt["n"] == 2 and rebuilt["set_aside"]
+    wrong = _call(registry, MANAGER, "--details", "c")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: No experiment 'c'")
+
+
+def test_runs_commands_give_the_same(registry: Registry) -> None:
+    registry.fail(registry.start("a"), error="MemoryError")
+    file = ["--registry", str(registry.store.path)]
+    for command in (["status"], ["list"], ["show", "a"], ["rerun", "a"], ["rebuild"], ["merge"]):
+        done = CliRunner().invoke(app, ["runs", *command, *file, "--json"])
+        assert done.exit_code == 0, done.output
+        assert isinstance(json.loads(done.stdout), dict)
+
+
+def test_the_script_keeps_its_words(registry: Registry) -> None:
+    config = ["--config", '{"lr": 1}']
+    assert _call(registry, SCRIPT, "should_run", "a").stdout == "1|new experiment\n"
+    assert _call(registry, SCRIPT, "start", "a", *config, "--gpu", "1").returncode == 0
+    assert _call(registry, SCRIPT, "should_run", "a", *config).stdout.startswith("0|runs on")
+    assert _call(registry, SCRIPT, "start", "a", *config).returncode == 1
+    assert _call(registry, SCRIPT, "heartbeat", "a").returncode == 0
+    done = _call(registry, SCRIPT, "complete", "a", "--metrics", '{"acc": 0.5}')
+    assert done.returncode == 0, done.stderr
+    assert registry.find("a").metrics == {"acc": 0.5}
+    assert "completed" in _call(registry, SCRIPT, "summary").stdout
+    assert _call(registry, SCRIPT, "should_run", "a", "--config", "nope").returncode == 2
+
+
+def test_a_run_takes_its_results_and_only_new_ones(registry: Registry) -> None:
+    text = '{"metric": "acc", "methods": {"bridge": {"metrics": {"acc": {"value": 0.5}}}}}'
+    write = f"echo '{text}' > $LATENTWIRE_RUN_DIR/results.json"
+    done = run_experiment(registry, "a", ["bash", "-c", write])
+    assert done.metrics == {"bridge": {"value": 0.5}} and exit_code_of(done) == 0
+    registry.mark_rerun(["a"])
+    file = registry.folder(done) / "results.json"
+    os.utime(file, (1e9, 1e9))
+    again = run_experiment(registry, "a", ["true"], result_file=file)
+    assert again.state == "failed" and "did not write" in again.error and not again.metrics
+
+
+def test_a_run_that_fails_says_why(registry: Registry) -> None:
+    code = "from telepathy.guarding import guarded; from latentwire.errors import DataError\n"
+    code += "def f(): raise DataError('no rows')\nprint('x'); guarded(f)"
+    done = run_experiment(registry, "a", [sys.executable, "-c", code])
+    assert (done.state, done.error_class, done.exit_code) == ("failed", "data", 1)
+    assert done.error == "DataError: no rows" and done.log_tail == ["x", "error: no rows"]
+    assert run_experiment(registry, "b", ["no-such-program"]).exit_code == 127
+    assert run_experiment(registry, "c", ["bash", "-c", "exit 75"]).state == "preempted"
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "state"),
+    [("true", 0, "completed"), ("exit 3", 3, "failed"), ("kill -KILL $$", 137, "failed")],
+)
+def test_the_shell_runs_a_command(registry: Registry, work: str, code: int, state: str) -> None:
+    text = f"registry_run_experiment a --config '{{\"x\": 1}}' -- bash -c '{work}'"
+    done = subprocess.run(_shell(registry, text), env=_shell_environment(registry))
+    assert (done.returncode, registry.find("a", {"x": 1}).state) == (code, state)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_killed_shell_is_preempted(registry: Registry, number: int, steps: bool) -> None:
+    text = "registry_run_experiment a -- bash -c 'echo up; sleep 60'"
+    if steps:
+        text = "registry_start a; while true; do sleep 0.1; done"
+    shell = subprocess.Popen(_shell(registry, text), env=_shell_environment(registry))
+    _wait_for(registry, "a", "" if steps else "up")
+    time.sleep(0.5)  # until the shell has set its traps
+    shell.send_signal(number)
+    assert shell.wait(timeout=60) == 75
+    assert registry.find("a").state == "preempted"
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        ("registry_complete a --metrics '{\"acc\": 1}'", "completed"),
+        ("registry_fail a --error 'MemoryError'", "failed"),
+        ("exit 4", "failed"),
+        ("exit 75", "preempted"),
+    ],
+)
+def test_a_shell_that_ends_is_written_down(registry: Registry, end: str, state: str) -> None:
+    text = f"registry_should_run a && registry_start a && {end}"
+    subprocess.run(_shell(registry, text), env=_shell_environment(registry), timeout=60)
+    assert registry.find("a").state == state
