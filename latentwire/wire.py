@@ -346,18 +346,19 @@ class Wire:
         return ENCODINGS[self.spec.encoding].needs_basis and self.basis is None
 
     def fit_lowrank(
-        self, states: SenderStates | Iterable[SenderStates], rank: int = DEFAULT_RANK
+        self, states: SenderStates | Iterable[SenderStates], rank: int | None = None
     ) -> Basis:
         """Fit the basis of `lowrank` messages; `save` keeps it, both sides need the same.
 
         Args:
             states: Sender states of some hundred training texts, in one batch or several.
-            rank: Coordinates of one soft token, 1..dr. More cost bytes and save accuracy.
+            rank: Coordinates of one soft token, 1..dr; by default 128, or dr if that is less. More
+                cost bytes and save accuracy.
         Raises: UsageError: If the rank is out of range, or there are fewer than two texts.
         """
         batches = [states] if isinstance(states, SenderStates) else states
         soft = torch.cat([self.soft_tokens(batch).cpu() for batch in batches])
-        self.basis = fit_basis(soft, rank)
+        self.basis = fit_basis(soft, min(DEFAULT_RANK, soft.shape[-1]) if rank is None else rank)
         return self.basis
 
     def _send(self, examples: Sequence[Example]) -> tuple[list[Message], list[bool]]:
