@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -56,12 +56,21 @@ class Message:
                 f"A message has soft tokens (k, dr), at least one; these are {tuple(soft.shape)}."
             )
         k, width = soft.shape
-        header = Header(self.bridge, self.sender, self.receiver, encoding.name, k, width)
-        if encoding.needs_basis:
-            if self.basis is None:
-                raise _no_basis(encoding.name)
-            soft = self.basis.shrink(soft)
-            header = replace(header, rank=self.basis.rank, basis=self.basis.fingerprint)
+        basis = self.basis if encoding.needs_basis else None
+        if basis is not None:
+            soft = basis.shrink(soft)
+        elif encoding.needs_basis:
+            raise _no_basis(encoding.name)
+        header = Header(
+            self.bridge,
+            self.sender,
+            self.receiver,
+            encoding.name,
+            k,
+            width,
+            basis.rank if basis else 0,
+            basis.fingerprint if basis else "",
+        )
         arrays = encoding.write(np.ascontiguousarray(soft.numpy()))
         return header.sealed(b"".join(array.tobytes() for array in arrays))
 

@@ -128,8 +128,10 @@ class BFloat16(_Float):
     name, dtype = "bf16", "BF16"
 
     def write(self, numbers: Numbers) -> list[Array]:
-        written = _to_bf16(numbers)
-        if not _bf16_finite(written):
+        bits = numbers.view(np.uint32)
+        # To the nearest, ties to even.
+        written = (bits + 0x7FFF + (bits >> 16 & 1) >> 16).astype(np.uint16)
+        if not (np.isfinite(numbers).all() and _bf16_finite(written)):
             raise self._unfit()
         return [written]
 
@@ -153,12 +155,13 @@ class _Quantised(Encoding):
 
     def write(self, numbers: Numbers) -> list[Array]:
         grouped = _in_groups(numbers, self.group)
-        scale = _to_bf16(np.maximum(np.abs(grouped).max(-1) / self.levels, _SMALLEST_SCALE))
-        if not _scales_fit(scale):  # NaN and infinity end up here as well
+        scale = np.maximum(np.abs(grouped).max(-1) / self.levels, _SMALLEST_SCALE)
+        # Up to the next bfloat16: no number is then beyond the levels.
+        bits = (scale.view(np.uint32) + 0xFFFF >> 16).astype(np.uint16)
+        if not _scales_fit(bits):  # NaN and infinity end up here as well
             raise self._unfit()
-        whole = np.rint(grouped / _from_bf16(scale)[..., None])
-        np.clip(whole, -self.levels, self.levels, out=whole)
-        return [scale, self.squeeze(whole.astype(np.int8), numbers.shape[1])]
+        whole = np.rint(grouped / _from_bf16(bits)[..., None]).astype(np.int8)
+        return [bits, self.squeeze(whole, numbers.shape[1])]
 
     def read(self, arrays: Sequence[Array], width: int) -> Numbers:
         scale, written = arrays
@@ -250,14 +253,6 @@ def _in_groups(rows: Array, group: int) -> Array:
         filled[:, :width] = rows
         rows = filled
     return rows.reshape(k, -1, group)
-
-
-def _to_bf16(numbers: Numbers) -> npt.NDArray[np.uint16]:
-    """Bits of the nearest bfloat16, ties to even."""
-    bits = numbers.view(np.uint32)
-    # NaN would be rounded to something else: its low bits are left alone.
-    up = np.where(np.isfinite(numbers), 0x7FFF + ((bits >> 16) & 1), 0).astype(np.uint32)
-    return ((bits + up) >> 16).astype(np.uint16)
 
 
 def _from_bf16(bits: Array) -> Numbers:
