@@ -128,9 +128,7 @@ class BFloat16(_Float):
     name, dtype = "bf16", "BF16"
 
     def write(self, numbers: Numbers) -> list[Array]:
-        bits = numbers.view(np.uint32)
-        # To the nearest, ties to even.
-        written = (bits + 0x7FFF + (bits >> 16 & 1) >> 16).astype(np.uint16)
+        written = _to_bf16(numbers)
         if not (np.isfinite(numbers).all() and _bf16_finite(written)):
             raise self._unfit()
         return [written]
@@ -155,11 +153,11 @@ class _Quantised(Encoding):
 
     def write(self, numbers: Numbers) -> list[Array]:
         grouped = _in_groups(numbers, self.group)
-        scale = np.maximum(np.abs(grouped).max(-1) / self.levels, _SMALLEST_SCALE)
-        # Up to the next bfloat16: no number is then beyond the levels.
-        bits = (scale.view(np.uint32) + 0xFFFF >> 16).astype(np.uint16)
+        bits = _to_bf16(np.maximum(np.abs(grouped).max(-1) / self.levels, _SMALLEST_SCALE))
         if not _scales_fit(bits):  # NaN and infinity end up here as well
             raise self._unfit()
+        # The largest of a group is within levels * (1 +- 2**-9): its whole number is `levels`, no
+        # other is beyond, and what was read and is written again has the same scale.
         whole = np.rint(grouped / _from_bf16(bits)[..., None]).astype(np.int8)
         return [bits, self.squeeze(whole, numbers.shape[1])]
 
@@ -253,6 +251,12 @@ def _in_groups(rows: Array, group: int) -> Array:
         filled[:, :width] = rows
         rows = filled
     return rows.reshape(k, -1, group)
+
+
+def _to_bf16(numbers: Numbers) -> npt.NDArray[np.uint16]:
+    """Bits of the nearest bfloat16, ties to even; NaN becomes no positive number."""
+    bits = numbers.view(np.uint32)
+    return (bits + 0x7FFF + (bits >> 16 & 1) >> 16).astype(np.uint16)
 
 
 def _from_bf16(bits: Array) -> Numbers:
