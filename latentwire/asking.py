@@ -170,6 +170,46 @@ def _whole(task: Task, example: Example) -> Example:
     )
 
 
+def examples_of(
+    task: Task,
+    setting: Setting | None,
+    texts: Sequence[str],
+    questions: Sequence[str] | None,
+) -> list[Example]:
+    """A user's texts as examples of a task, without a right answer.
+
+    Args:
+        task: What is asked about them.
+        setting: How; the task's own by default.
+        texts: What the sender reads.
+        questions: One for each text, for tasks whose items have a question of their own.
+    Raises: UsageError: If the task cannot be asked so, a text is empty or a question is missing.
+    """
+    if not task.labels and task.kind != "generation":
+        raise UsageError(
+            f"The choices of task '{task.name}' differ from example to example: "
+            "use wire.respond(task, examples, soft)."
+        )
+    if task.setting(setting) == "shared":
+        raise UsageError(
+            "In the setting 'shared' the receiver reads the text, too: "
+            "use wire.respond(task, examples, soft)."
+        )
+    asked = [question for question in questions or () if question.strip()]
+    if len(asked) != (len(texts) if task.asks else 0):
+        wants = "one question for each text" if task.asks else "no question beside the text"
+        raise UsageError(
+            f"Task '{task.name}' wants {wants}; it was given {len(texts)} text(s) and "
+            f"{len(asked)} question(s)."
+        )
+    if not all(text.strip() for text in texts):
+        raise UsageError("The text is empty: there is nothing to send.")
+    return [
+        Example("", text, question, task.labels, None, ())
+        for text, question in zip(texts, asked or [""] * len(texts))
+    ]
+
+
 def take(task: Task, split: SplitName, limit: int | None, seed: int) -> list[Example]:
     """A seeded sample of a split, or all of it in its order if there is no limit."""
     return list(task.split(split)) if limit is None else task.sample(split, limit, seed)

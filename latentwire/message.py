@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from latentwire.errors import MessageError
-
-_VERSION = "1"
-ENCODINGS = {"fp32": torch.float32, "fp16": torch.float16}
+from latentwire.wire_format import (
+    ENCODINGS,
+    LIMITS,
+    Basis,
+    Header,
+    Limits,
+    check_encoding,
+    read_header,
+)
+from latentwire.wire_format.encodings import DTYPES, Numbers
 
 
 @dataclass(frozen=True)
@@ -25,53 +29,128 @@ class Message:
 
     Args:
         soft: Soft tokens, (k, dr).
-        bridge: Fingerprint of the bridge that made them.
-        encoding: How the numbers are written: `fp32` or `fp16`.
+        bridge: Fingerprint of the bridge that made them; several are joined by `+`.
+        encoding: How the numbers are written, one of `ENCODINGS`.
+        sender: The model that read, `name@fingerprint`.
+        receiver: The model they are for, likewise.
+        basis: What `lowrank` expands them by.
     """
 
     soft: Float[Tensor, "k dr"]
     bridge: str
     encoding: str = "fp16"
+    sender: str = ""
+    receiver: str = ""
+    basis: Basis | None = None
 
     def to_bytes(self) -> bytes:
-        """The message as a safetensors file. Raises: MessageError: If a value is not finite."""
-        kind = ENCODINGS.get(self.encoding)
-        if kind is None:
+        """The message as a safetensors file.
+
+        Raises: MessageError: If the encoding is unknown or lacks its basis, a number does not fit
+            into it, or a name cannot stand in a header.
+        """
+        encoding = check_encoding(self.encoding)
+        soft = self.soft.detach().to("cpu", torch.float32)
+        if soft.dim() != 2 or not soft.numel():
             raise MessageError(
-                f"Unknown encoding '{self.encoding}'. Known: {', '.join(ENCODINGS)}."
+                f"A message has soft tokens (k, dr), at least one; these are {tuple(soft.shape)}."
             )
-        values = self.soft.detach().to("cpu", kind).contiguous()
-        if not bool(values.isfinite().all()):
-            raise MessageError(f"The soft tokens do not fit into {self.encoding}: not finite.")
-        header = {"latentwire": _VERSION, "bridge": self.bridge, "encoding": self.encoding}
-        return save({"soft": values}, header)
+        k, width = soft.shape
+        basis = self.basis if encoding.needs_basis else None
+        if basis is not None:
+            soft = basis.shrink(soft)
+        elif encoding.needs_basis:
+            raise _no_basis(encoding.name)
+        header = Header(
+            self.bridge,
+            self.sender,
+            self.receiver,
+            encoding.name,
+            k,
+            width,
+            basis.rank if basis else 0,
+            basis.fingerprint if basis else "",
+        )
+        arrays = encoding.write(np.ascontiguousarray(soft.numpy()))
+        return header.sealed(b"".join(array.tobytes() for array in arrays))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Message:
-        """Read a message. Raises: MessageError: If the bytes are not one."""
-        header = _header(data)
-        version = header.get("latentwire")
-        if version != _VERSION:
+    def from_bytes(
+        cls, data: bytes, *, basis: Basis | None = None, limits: Limits = LIMITS
+    ) -> Message:
+        """Read a message. `Wire.read` also looks whether it is for that wire.
+
+        Args:
+            data: What `to_bytes` gave, or anything else.
+            basis: What a `lowrank` message is expanded by.
+            limits: What is accepted.
+        Raises: MessageError: If the bytes are not a message, before any tensor is made.
+        """
+        return cls.from_parts(*read_header(data, limits), basis)
+
+    @classmethod
+    def from_parts(cls, header: Header, payload: memoryview, basis: Basis | None) -> Message:
+        """The same when the header was read already."""
+        numbers = torch.from_numpy(_numbers(header, payload, basis))
+        # What was expanded keeps its basis, and can be written again.
+        used = basis if header.rank else None
+        soft = used.expand(numbers) if used else numbers
+        return cls(soft, header.bridge, header.encoding, header.sender, header.receiver, used)
+
+    @classmethod
+    def join(cls, messages: Sequence[Message]) -> Message:
+        """Several messages as one that the receiver reads in their order, written in fp32.
+
+        Args:
+            messages: For the same receiver, from any senders, at least one.
+        Raises: MessageError: If there are none, or their receivers or widths differ.
+        """
+        if not messages:
+            raise MessageError("There is no message to join: give at least one.")
+        for what, each in (
+            ("receivers", [message.receiver for message in messages]),
+            ("widths", [message.soft.shape[-1] for message in messages]),
+        ):
+            if len(found := dict.fromkeys(each)) > 1:
+                raise MessageError(
+                    f"Only messages for one receiver can be joined; these have the {what} "
+                    f"{', '.join(map(str, found))}."
+                )
+        return cls(
+            torch.cat([message.soft for message in messages]),
+            "+".join(dict.fromkeys(message.bridge for message in messages)),
+            "fp32",
+            "+".join(dict.fromkeys(message.sender for message in messages)),
+            messages[0].receiver,
+        )
+
+
+def _numbers(header: Header, payload: memoryview, basis: Basis | None) -> Numbers:
+    """What the tensors of a message say: soft tokens, or their coordinates."""
+    if header.rank:
+        if basis is None:
+            raise _no_basis(header.encoding)
+        if (basis.fingerprint, *basis.mean.shape, basis.rank) != (
+            header.basis,
+            header.n_tokens,
+            header.width,
+            header.rank,
+        ):
             raise MessageError(
-                f"Not a LatentWire message of version {_VERSION}: its header says {version!r}."
+                f"The message was written in basis {header.basis} of rank {header.rank}; this one "
+                f"is {basis.fingerprint} of rank {basis.rank}. Use the same bridge folder on both "
+                "sides."
             )
-        try:
-            tensors = load(data)
-        except (SafetensorError, ValueError) as error:
-            raise MessageError(f"The message is damaged: {error}") from error
-        soft = tensors.get("soft")
-        if soft is None or soft.dim() != 2 or not bool(soft.isfinite().all()):
-            raise MessageError("The message has no finite soft tokens of shape (k, dr).")
-        return cls(soft.float(), header.get("bridge", ""), header.get("encoding", ""))
+    arrays, start = [], 0
+    for part in header.parts:
+        end = start + part.n_bytes
+        arrays.append(np.frombuffer(payload[start:end], DTYPES[part.dtype]).reshape(part.shape))
+        start = end
+    return ENCODINGS[header.encoding].read(arrays, header.rank or header.width)
 
 
-def _header(data: bytes) -> dict[str, Any]:
-    """The string metadata of safetensors bytes, read without touching a tensor."""
-    try:
-        (length,) = struct.unpack_from("<Q", data)
-        if length > min(len(data) - 8, 1 << 16):
-            raise MessageError("The message is damaged: its header is longer than the message.")
-        header = json.loads(data[8 : 8 + length])
-        return dict(header["__metadata__"])
-    except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise MessageError("The bytes are not a LatentWire message.") from error
+def _no_basis(encoding: str) -> MessageError:
+    return MessageError(
+        f"The encoding {encoding} needs a basis that the wire has not got: fit one with "
+        "Wire.fit_lowrank, or read the message with the wire that has it (Wire.read)."
+    )

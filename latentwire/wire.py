@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,62 +12,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentwire.answering import Response, respond
-from latentwire.asking import SENDER_PROMPTS, Asker, sender_texts
+from latentwire.asking import Asker, examples_of, sender_texts
 from latentwire.bridge import BRIDGES, Bridge, build_bridge
-from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
+from latentwire.bridge.saving import bridge_fingerprint
 from latentwire.calibration import calibration
 from latentwire.data import Example, Task
-from latentwire.data.spec import Setting, TaskSpec
-from latentwire.errors import BridgeError, MessageError, PairMismatchError, UsageError
+from latentwire.data.spec import Setting
+from latentwire.errors import UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates
 from latentwire.models.pair import default_layer, load_pair
 from latentwire.progress import Progress
+from latentwire.wire_format import ENCODINGS, LIMITS, Basis, fit_basis, read_header
+from latentwire.wire_messages import check_message, stacked, write_messages
+from latentwire.wire_saving import load_wire, save_wire
+from latentwire.wire_spec import Answer, WireSpec
+
+__all__ = ["Answer", "Wire", "WireSpec"]
 
 
-@dataclass(frozen=True)
-class WireSpec:
-    """What makes two wires of one pair differ.
-
-    Args:
-        bridge: Kind of bridge.
-        soft_tokens: Length of a message.
-        layers: Sender layers the bridge reads.
-        sender_prompt: `raw`: the sender reads the text alone; `aware`: the text and the task.
-        setting: What the sender reads and what the receiver is asked (`Task.setting`); None
-            leaves it to the task.
-        max_tokens: Longest text in sender tokens; None leaves it to the task.
-        prompt: What the receiver reads, with the place `{context}` for the message; None leaves it
-            to the warm start of the training, else it is the task's first.
-        encoding: How a message is written: `fp16` or `fp32`.
-        options: Options of the bridge's kind.
-    """
-
-    bridge: str
-    soft_tokens: int
-    layers: tuple[int, ...]
-    sender_prompt: str = "raw"
-    setting: Setting | None = None
-    max_tokens: int | None = None
-    prompt: str | None = None
-    encoding: str = "fp16"
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the receiver answers.
-
-    Args:
-        label: The best choice, or the text that the receiver wrote.
-        scores: Probability of every choice among the choices, in the task's order; none for a
-            written answer.
-        truncated: Whether the text was longer than the sender reads.
-    """
-
-    label: str
-    scores: dict[str, float]
-    truncated: bool
+DEFAULT_RANK = 128  # of lowrank messages: 8 soft tokens are then about 1.5 KB
 
 
 class Wire:
@@ -77,15 +41,6 @@ class Wire:
     """
 
     def __init__(self, sender: Sender, receiver: Receiver, bridge: Bridge, spec: WireSpec) -> None:
-        if spec.sender_prompt not in SENDER_PROMPTS:
-            raise UsageError(
-                f"Unknown sender prompt '{spec.sender_prompt}'. Known: {', '.join(SENDER_PROMPTS)}."
-            )
-        if spec.prompt is not None and "{context}" not in spec.prompt:
-            raise UsageError(
-                f"The receiver's prompt {spec.prompt!r} has no place for the message: write "
-                "{context} where it shall stand."
-            )
         if receiver.reads != bridge.writes:
             raise UsageError(
                 f"The {bridge.kind} bridge writes {bridge.writes}, this receiver reads "
@@ -96,7 +51,9 @@ class Wire:
         self.task: Task | None = None
         self.prompts: dict[str, str] = {}  # task -> what its receiver reads, chosen in training
         self.training: dict[str, Any] = {}  # settings it was trained with, for equal budgets
-        self._named: tuple[tuple[int, ...], str] | None = None
+        self.basis: Basis | None = None  # of lowrank messages, see fit_lowrank
+        self.limits = LIMITS  # what it accepts as a message
+        self._hashed: tuple[tuple[int, ...], str] | None = None
 
     # -- making and keeping -------------------------------------------------------------------
 
@@ -114,6 +71,7 @@ class Wire:
         setting: Setting | None = None,
         max_tokens: int | None = None,
         prompt: str | None = None,
+        encoding: str = "fp16",
         seed: int = 0,
         device: str = "auto",
         dtype: str = "auto",
@@ -134,6 +92,7 @@ class Wire:
             max_tokens: Longest text in sender tokens; the task's limit by default.
             prompt: What the receiver reads, with the place `{context}` for the message; chosen in
                 training by default.
+            encoding: How messages are written: fp32, fp16, bf16, int8, int4, lowrank.
             seed: Of the bridge's first weights.
             device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`.
             dtype: Of the frozen models: `auto`, `float32`, `bfloat16`, `float16`.
@@ -165,6 +124,7 @@ class Wire:
             setting=setting,
             max_tokens=max_tokens,
             prompt=prompt,
+            encoding=encoding,
             options=options,
         )
         return cls(reading, answering, made, spec)
@@ -193,58 +153,26 @@ class Wire:
             BridgeError: If the folder is missing, foreign or damaged.
             PairMismatchError: If a model is not the one the bridge was trained for.
         """
-        folder = Path(folder)
-        inner = folder / "bridge"
-        bridge, config = load_bridge(inner if inner.is_dir() else folder)
-        if missing := [key for key in ("sender", "receiver", "wire") if not config.get(key)]:
-            raise BridgeError(f"The bridge in {folder} does not say its {', '.join(missing)}.")
-        lms = load_pair(
-            sender or config["sender"]["name"],
-            receiver or config["receiver"]["name"],
-            device=device,
-            dtype=dtype,
-            progress=progress,
+        saved = load_wire(
+            Path(folder), sender, receiver, device=device, dtype=dtype, progress=progress
         )
-        for role, lm in zip(("sender", "receiver"), lms):
-            if lm.fingerprint != config[role]["fingerprint"]:
-                raise PairMismatchError(
-                    f"The bridge in {folder} was trained for the {role} "
-                    f"'{config[role]['name']}' ({config[role]['fingerprint']}); "
-                    f"'{lm.name}' ({lm.fingerprint}) is another model. Train a bridge for it."
-                )
-        spec = dict(config["wire"])
-        spec["layers"] = tuple(spec["layers"])
-        receiving = Receiver(lms[1], reads=bridge.writes)
-        wire = cls(Sender(lms[0]), receiving, bridge, WireSpec(**spec))
-        if config.get("task"):
-            base = config.get("task_folder")
-            spec_of_task = TaskSpec.model_validate(config["task"])
-            wire.task = Task(spec_of_task, Path(base) if base else None)
-        wire.prompts = dict(config.get("prompts") or {})
-        wire.training = dict(config.get("training") or {})
+        receiving = Receiver(saved.lms[1], reads=saved.bridge.writes)
+        wire = cls(Sender(saved.lms[0]), receiving, saved.bridge, saved.spec)
+        wire.task, wire.prompts, wire.training = saved.task, saved.prompts, saved.training
+        wire.basis = saved.basis
         return wire
 
     def save(self, folder: str | Path) -> None:
         """Write the bridge and what it belongs to into `folder`, atomically."""
-        facts = {
-            "wire": asdict(self.spec),
-            "sender": {**_identity(self.sender.lm), "layers": list(self.spec.layers)},
-            "receiver": _identity(self.receiver.lm),
-            "task": self.task.spec.model_dump(mode="json") if self.task else None,
-            "task_folder": str(self.task.base.resolve()) if self.task and self.task.base else None,
-            "prompts": self.prompts,
-            "training": self.training,
-            "fingerprint": self.fingerprint,
-        }
-        save_bridge(self.bridge, self.spec.options, facts, Path(folder))
+        save_wire(self, Path(folder))
 
     @property
     def fingerprint(self) -> str:
         """Names the bridge's weights; messages carry it."""
         versions = tuple(value._version for value in self.bridge.state_dict().values())
-        if self._named is None or self._named[0] != versions:  # hashing again costs milliseconds
-            self._named = (versions, bridge_fingerprint(self.bridge))
-        return self._named[1]
+        if self._hashed is None or self._hashed[0] != versions:  # hashing costs milliseconds
+            self._hashed = (versions, bridge_fingerprint(self.bridge))
+        return self._hashed[1]
 
     @property
     def pair(self) -> dict[str, str]:
@@ -289,29 +217,64 @@ class Wire:
         device = self.receiver.lm.device
         return self.bridge(states.states.to(device), states.mask.to(device))  # type: ignore[no-any-return]
 
-    def send(self, texts: Sequence[str], questions: Sequence[str] | None = None) -> list[Message]:
-        """One message for each text: what would travel to the receiver's machine.
+    @overload
+    def send(self, texts: str, questions: str | None = None) -> Message: ...
+    @overload
+    def send(
+        self, texts: list[str] | tuple[str, ...], questions: Sequence[str] | None = None
+    ) -> list[Message]: ...
+    def send(
+        self,
+        texts: str | list[str] | tuple[str, ...],
+        questions: str | Sequence[str] | None = None,
+    ) -> Message | list[Message]:
+        """The message of a text: what would travel to the receiver's machine.
+
+        Any number of receivers may read it. What it holds was written and read once already.
 
         Args:
-            texts: What the sender reads.
+            texts: What the sender reads: one text, or several that are then run as one batch.
             questions: One for each text, for tasks whose items have a question of their own.
-        Raises: UsageError: If a text is empty or a question is missing.
+        Raises:
+            MessageError: If a number does not fit into the wire's encoding, or it has no basis.
+            UsageError: If a text is empty or a question is missing.
         """
-        return self._send(self._examples(texts, questions))[0]
+        messages, _ = self._send(self.examples(_listed(texts), _listed(questions)))
+        return messages[0] if isinstance(texts, str) else messages
+
+    def read(self, data: bytes, *, bridges: Collection[str] = ()) -> Message:
+        """A message from bytes that came from anywhere, within `limits`.
+
+        Args:
+            data: What a wire of the same bridge wrote.
+            bridges: Fingerprints of other bridges for this receiver whose messages it takes.
+        Raises: MessageError: If it is none, or for another wire, before any tensor is made.
+        """
+        header, payload = read_header(data, self.limits)
+        check_message(self, header, bridges)
+        return Message.from_parts(header, payload, self.basis)
 
     def receive(
-        self, messages: Sequence[Message], questions: Sequence[str] | None = None
+        self,
+        messages: Sequence[Message | bytes],
+        questions: Sequence[str] | None = None,
+        *,
+        bridges: Collection[str] = (),
     ) -> list[Response]:
         """What the receiver answers to each message.
 
         Args:
-            messages: Made by this wire's bridge.
+            messages: Made by this wire's bridge, as messages or as bytes. `Message.join` makes one
+                of several, from any senders.
             questions: What it is asked, for tasks whose items have a question of their own.
+            bridges: Fingerprints of other bridges for this receiver whose messages it takes.
         Raises:
-            MessageError: If another bridge made a message.
+            MessageError: If another bridge made a message, it is for another receiver, or the
+                messages are not equally long.
             UsageError: If a question is missing.
         """
-        return self._receive(messages, self._examples(["-"] * len(messages), questions))
+        read = [self.read(m, bridges=bridges) if isinstance(m, bytes) else m for m in messages]
+        return self._receive(read, self.examples(["-"] * len(read), questions), bridges)
 
     def respond(
         self,
@@ -356,76 +319,77 @@ class Wire:
         Raises: UsageError: If the wire was not trained on a task yet, a text is empty or a
             question is missing.
         """
-        task = self._need_task()
-        one = isinstance(text, str)
-        texts = [text] if isinstance(text, str) else text
-        questions = [question] if isinstance(question, str) else question
-        examples = self._examples(texts, questions)
+        task = self.need_task()
+        examples = self.examples(_listed(text), _listed(question))
         messages, cut = self._send(examples)
-        answers = []
-        for response, was_cut in zip(self._receive(messages, examples), cut):
-            if response.text is not None:
-                answers.append(Answer(response.text, {}, was_cut))
-                continue
-            shares = torch.tensor(response.scores).softmax(-1).tolist()
-            best = max(range(len(shares)), key=shares.__getitem__)
-            answers.append(Answer(task.labels[best], dict(zip(task.labels, shares)), was_cut))
-        return answers[0] if one else answers
+        responses = self._receive(messages, examples)
+        answers = [Answer.of(response, task, was) for response, was in zip(responses, cut)]
+        return answers[0] if isinstance(text, str) else answers
 
     def pack(self, soft: Float[Tensor, "b k dr"]) -> list[Message]:
         """Soft tokens as messages of this wire."""
-        return [Message(row, self.fingerprint, self.spec.encoding) for row in soft]
+        return write_messages(self, soft)
+
+    def with_encoding(self, encoding: str) -> Wire:
+        """This wire with messages written in another way; models, bridge and basis are shared.
+
+        Raises: UnknownNameError: If there is no such encoding.
+        """
+        other = Wire(self.sender, self.receiver, self.bridge, replace(self.spec, encoding=encoding))
+        other.task, other.prompts, other.training = self.task, self.prompts, self.training
+        other.basis, other.limits, other._hashed = self.basis, self.limits, self._hashed
+        return other
+
+    @property
+    def lacks_basis(self) -> bool:
+        """Whether its encoding needs a basis that was not fitted yet."""
+        return ENCODINGS[self.spec.encoding].needs_basis and self.basis is None
+
+    def fit_lowrank(
+        self, states: SenderStates | Iterable[SenderStates], rank: int | None = None
+    ) -> Basis:
+        """Fit the basis of `lowrank` messages; `save` keeps it, both sides need the same.
+
+        Args:
+            states: Sender states of some hundred training texts, in one batch or several.
+            rank: Coordinates of one soft token, 1..dr; by default 128, or dr if that is less. More
+                cost bytes and save accuracy.
+        Raises: UsageError: If the rank is out of range, or there are fewer than two texts.
+        """
+        batches = [states] if isinstance(states, SenderStates) else states
+        soft = torch.cat([self.soft_tokens(batch).cpu() for batch in batches])
+        self.basis = fit_basis(soft, min(DEFAULT_RANK, soft.shape[-1]) if rank is None else rank)
+        return self.basis
 
     def _send(self, examples: Sequence[Example]) -> tuple[list[Message], list[bool]]:
-        read, cut = self.sender_texts(self._need_task(), examples)
+        read, cut = self.sender_texts(self.need_task(), examples)
         soft = self.soft_tokens(self.sender.encode(read, self.spec.layers))
         # Through bytes, so that a message that never leaves the machine is rounded all the same.
-        return [Message.from_bytes(m.to_bytes()) for m in self.pack(soft)], cut
+        return [self.read(message.to_bytes()) for message in self.pack(soft)], cut
 
-    def _receive(self, messages: Sequence[Message], examples: Sequence[Example]) -> list[Response]:
+    def _receive(
+        self,
+        messages: Sequence[Message],
+        examples: Sequence[Example],
+        bridges: Collection[str] = (),
+    ) -> list[Response]:
         for message in messages:
-            if message.bridge != self.fingerprint:
-                raise MessageError(
-                    f"The message was made by bridge {message.bridge}, this wire has "
-                    f"{self.fingerprint}: its soft tokens mean nothing here."
-                )
-        soft = torch.stack([message.soft for message in messages]).to(self.receiver.lm.device)
-        return self.respond(self._need_task(), examples, soft, ranking_only=True)
+            check_message(self, message, bridges)
+        soft = stacked(messages).to(self.receiver.lm.device)
+        return self.respond(self.need_task(), examples, soft, ranking_only=True)
 
-    def _need_task(self) -> Task:
+    def examples(self, texts: Sequence[str], questions: Sequence[str] | None) -> list[Example]:
+        """A user's texts as examples of the wire's task. Raises: UsageError: As `send` does."""
+        return examples_of(self.need_task(), self.spec.setting, texts, questions)
+
+    def need_task(self) -> Task:
+        """The task it was trained on. Raises: UsageError: If it was not trained yet."""
         if self.task is None:
             raise UsageError(
                 "This wire was not trained yet: run train_bridge(wire, task, out_dir=...) first."
             )
         return self.task
 
-    def _examples(self, texts: Sequence[str], questions: Sequence[str] | None) -> list[Example]:
-        """Texts as examples of the task, without a right answer."""
-        task = self._need_task()
-        if not task.labels and task.kind != "generation":
-            raise UsageError(
-                f"The choices of task '{task.name}' differ from example to example: "
-                "use wire.respond(task, examples, soft)."
-            )
-        if task.setting(self.spec.setting) == "shared":
-            raise UsageError(
-                "In the setting 'shared' the receiver reads the text, too: "
-                "use wire.respond(task, examples, soft)."
-            )
-        asked = [question for question in questions or () if question.strip()]
-        if len(asked) != (len(texts) if task.asks else 0):
-            wants = "one question for each text" if task.asks else "no question beside the text"
-            raise UsageError(
-                f"Task '{task.name}' wants {wants}; it was given {len(texts)} text(s) and "
-                f"{len(asked)} question(s)."
-            )
-        if not all(text.strip() for text in texts):
-            raise UsageError("The text is empty: there is nothing to send.")
-        return [
-            Example("", text, question, task.labels, None, ())
-            for text, question in zip(texts, asked or [""] * len(texts))
-        ]
 
-
-def _identity(lm: LanguageModel) -> dict[str, str]:
-    return {"name": lm.name, "fingerprint": lm.fingerprint}
+def _listed(given: str | Sequence[str] | None) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given or ()

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from latentwire.errors import UsageError
+from latentwire.errors import UnknownNameError, UsageError
 from latentwire.progress import default_progress
 from telepathy.baselines_command import baselines
 from telepathy.guarding import guarded
 from telepathy.options import (
     DeviceOption,
     DtypeOption,
+    EncodingOption,
     JsonOption,
     LimitOption,
     PairOption,
@@ -68,6 +69,7 @@ def evaluate_command(
     receiver: ReceiverOption = None,
     sender_prompt: SenderPromptOption = "raw",
     setting: SettingOption = None,
+    encoding: EncodingOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     limit: LimitOption = None,
     relay_limit: Annotated[
@@ -91,9 +93,12 @@ def evaluate_command(
     from latentwire import Wire, evaluate, load_task
     from latentwire.baselines import METHODS
     from latentwire.models.pair import load_pair
+    from latentwire.wire_format import ENCODINGS
 
     for name in method or []:
         METHODS.get(name)
+    if encoding is not None and encoding not in ENCODINGS:
+        raise UnknownNameError.of("encoding", encoding, ENCODINGS)
     if run is None and task is None:
         raise UsageError("Give --run (a trained run) or --task and --method (baselines alone).")
     loaded = load_task(task) if task else None
@@ -113,13 +118,14 @@ def evaluate_command(
     else:
         wire = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
     assert loaded is not None
-    partial = bool(method or limit or task or not controls or split != "test")
+    partial = bool(method or limit or task or encoding or not controls or split != "test")
     results = evaluate(
         wire,
         loaded,
         methods=method,
         setting=setting,  # type: ignore[arg-type]
         sender_prompt=sender_prompt,
+        encoding=encoding,
         controls=controls,
         split=split,  # type: ignore[arg-type]
         limit=limit,

@@ -31,6 +31,13 @@ SenderPromptOption = Annotated[
         "--sender-prompt", help="raw: the sender reads the text alone; aware: text and task."
     ),
 ]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        help="How messages are written: fp32, fp16, bf16, int8, int4, lowrank. Default: the run's.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="A seeded random sample, not all.")

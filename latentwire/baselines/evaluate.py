@@ -7,6 +7,7 @@ from pathlib import Path
 
 from latentwire.asking import sample_of, take
 from latentwire.baselines.context import Context
+from latentwire.baselines.encoded import encoded, give_basis
 from latentwire.baselines.notes import asked, notes_of, sample_note
 from latentwire.data import Task
 from latentwire.data.spec import Setting, SplitName
@@ -38,6 +39,7 @@ def evaluate(
     methods: Sequence[str] | None = None,
     setting: Setting | None = None,
     sender_prompt: str = "raw",
+    encoding: str | None = None,
     controls: bool = True,
     split: SplitName = "test",
     limit: int | None = None,
@@ -56,6 +58,8 @@ def evaluate(
         methods: Names; by default the bridge (if there is a wire), its controls and all baselines.
         setting: How a bare pair is asked (`Task.setting`); a wire knows its own.
         sender_prompt: What the sender of a bare pair reads: `raw` or `aware`; likewise.
+        encoding: How messages are written; as the wire does by default. `lowrank` fits a basis to
+            training texts if the wire has none.
         controls: False leaves the controls out of that default.
         split: `test` by default, the whole of it.
         limit: Answer a seeded random sample of so many examples instead.
@@ -68,7 +72,8 @@ def evaluate(
     Raises: UnknownNameError, UsageError, DataError.
     """
     progress = progress or default_progress()
-    context = _context(wire, task, seed, setting, sender_prompt)
+    context = _context(encoded(wire, encoding), task, seed, setting, sender_prompt)
+    give_basis(context, progress)
     context.prompt_val_limit = prompt_val_limit
     names = list(methods or _default_methods(context, controls))
     built = [context.built(name) for name in names]

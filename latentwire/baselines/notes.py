@@ -7,6 +7,7 @@ from typing import Any
 
 from latentwire.baselines.context import Context
 from latentwire.data import Example
+from latentwire.wire_format import ENCODINGS
 
 
 def asked(context: Context) -> dict[str, Any]:
@@ -14,6 +15,7 @@ def asked(context: Context) -> dict[str, Any]:
     return {
         "setting": context.setting,
         "sender_prompt": context.sender_prompt,
+        "encoding": context.wire.spec.encoding if context.wire else None,
         "max_tokens": context.max_tokens or context.task.max_context_tokens,
         "chat": {"sender": context.sender.lm.is_chat, "receiver": context.receiver.lm.is_chat},
     }
@@ -31,6 +33,13 @@ def notes_of(
         f"{how['sender_prompt']} text; prompts are {turns[how['chat']['sender']]} for the "
         f"sender, {turns[how['chat']['receiver']]} for the receiver",
     ]
+    if context.wire is not None:
+        spec, basis = context.wire.spec, context.wire.basis
+        rank = f" of rank {basis.rank}" if basis and ENCODINGS[spec.encoding].needs_basis else ""
+        notes.append(
+            f"messages are written as {spec.encoding}{rank}; what is scored is what was read "
+            "from their bytes"
+        )
     for role, lm in (("sender", context.sender.lm), ("receiver", context.receiver.lm)):
         asker = context.asker(lm, "{context}")
         if n_cut := sum(asker.cut(example)[1] for example in examples):

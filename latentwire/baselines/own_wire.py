@@ -87,6 +87,7 @@ class LearnedPrefixMethod(OwnWire):
     steps and batch; the learning rate is their own.
     """
 
+    version = 1  # they send nothing: what changes messages does not change them
     rate = 1e-2  # chosen on val (docs/LOG.md)
 
     def changes(self) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from latentwire.bridge.base import Bridge, build_bridge
 from latentwire.errors import BridgeError, LatentWireError
@@ -20,7 +22,11 @@ _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 
 
 def save_bridge(
-    bridge: Bridge, options: dict[str, Any], facts: dict[str, Any], folder: Path
+    bridge: Bridge,
+    options: dict[str, Any],
+    facts: dict[str, Any],
+    folder: Path,
+    beside: Mapping[str, dict[str, Tensor]] | None = None,
 ) -> None:
     """Write a bridge and what it belongs to, atomically.
 
@@ -29,10 +35,13 @@ def save_bridge(
         options: The kind's options it was built with.
         facts: JSON-able facts about the pair and the task; `load_bridge` gives them back.
         folder: Where to; an older bridge there is replaced.
+        beside: More tensors that belong to it, by the name of their file.
     """
     with replacing_dir(folder) as temporary:
         weights = {name: value.contiguous() for name, value in bridge.state_dict().items()}
         save_file(weights, temporary / _WEIGHTS)
+        for name, tensors in (beside or {}).items():
+            save_file(tensors, temporary / name)
         config = {
             "format": _FORMAT,
             "kind": bridge.kind,

@@ -11,10 +11,13 @@ import torch
 
 from latentwire import Task, Wire, evaluate, train_bridge
 from latentwire.asking import Asker
+from latentwire.baselines.context import Context
 from latentwire.errors import BridgeError, MessageError, PairMismatchError, UsageError
 from latentwire.message import Message
 from latentwire.models import load_model
 from latentwire.progress import Progress
+from latentwire.wire_format import ENCODINGS, Limits
+from latentwire.wire_messages import identify, send_to_all
 
 
 @pytest.fixture
@@ -65,7 +68,11 @@ def test_a_message_is_what_travels(trained: tuple[Wire, Task, Path]) -> None:
     text = "val item 2 shows sea"
     (message,) = wire.send([text])
     assert message.bridge == wire.fingerprint and message.soft.shape == (4, 48)
+    assert message.sender == f"fake-llama@{wire.sender.lm.fingerprint}"
+    assert message.receiver == f"fake-gemma@{wire.receiver.lm.fingerprint}"
+    assert torch.equal(wire.send(text).soft, message.soft)
     (response,) = wire.receive([Message.from_bytes(message.to_bytes())])
+    assert wire.receive([message.to_bytes()]) == [response]
     shares = dict(zip(task.labels, torch.tensor(response.scores).softmax(-1).tolist()))
     assert shares == pytest.approx(wire.answer(text).scores, abs=1e-5)
 
@@ -74,6 +81,139 @@ def test_a_foreign_message_is_refused(trained: tuple[Wire, Task, Path]) -> None:
     wire, _, _ = trained
     with pytest.raises(MessageError, match="made by bridge other"):
         wire.receive([Message(torch.zeros(4, 48), "other")])
+    with pytest.raises(MessageError, match="made by bridge other"):
+        wire.read(Message(torch.zeros(4, 48), "other").to_bytes())
+    with pytest.raises(MessageError, match="is for the receiver x@1; this wire's is fake-gemma@"):
+        wire.receive([Message(torch.zeros(4, 48), wire.fingerprint, receiver="x@1")])
+    with pytest.raises(MessageError, match=r"have width 32; fake-gemma@.* reads 48"):
+        wire.receive([Message(torch.zeros(4, 32), wire.fingerprint)])
+    with pytest.raises(MessageError, match=r"shapes \(3, 48\), \(4, 48\)"):
+        wire.receive([Message(torch.ones(k, 48), wire.fingerprint) for k in (4, 3)])
+    wire.limits = Limits(max_tokens=3)
+    with pytest.raises(MessageError, match="n_tokens is '4'; 1 to 3 are allowed"):
+        wire.send("fire")
+
+
+def test_every_encoding_answers_and_reports_its_bytes(trained: tuple[Wire, Task, Path]) -> None:
+    wire, task, _ = trained
+    silent = {"timed": 0, "progress": Progress()}
+    sizes = {}
+    for encoding in ENCODINGS:
+        found = evaluate(wire, task, methods=["bridge", "shuffled"], encoding=encoding, **silent)
+        row = found.methods["bridge"]
+        assert row.accuracy is not None and row.accuracy.value >= 0.9
+        assert found.asked["encoding"] == encoding
+        assert any(f"messages are written as {encoding}" in note for note in found.notes)
+        assert found.methods["shuffled"].n_bytes == row.n_bytes
+        sizes[encoding] = row.n_bytes
+    assert wire.spec.encoding == "fp16" and wire.basis is None
+    assert sizes["fp32"] - sizes["fp16"] == 4 * 48 * 2 == 384  # header, four tokens, width 48
+    assert sizes["bf16"] == pytest.approx(sizes["fp16"], abs=8)
+    assert len(wire.send("fire").to_bytes()) == sizes["fp16"]
+    with pytest.raises(UsageError, match="Did you mean 'int8'"):
+        wire.with_encoding("int9")
+    with pytest.raises(UsageError, match="give --run"):
+        evaluate((wire.sender.lm, wire.receiver.lm), task, encoding="int8", **silent)
+
+
+def test_what_is_scored_is_what_came_off_the_wire(trained: tuple[Wire, Task, Path]) -> None:
+    wire, task, _ = trained
+    coarse = wire.with_encoding("int4")
+    (example,) = task.split("test")[:1]
+    states = wire.sender.encode(wire.sender_texts(task, [example])[0], wire.spec.layers)
+    soft = wire.soft_tokens(states)
+    data = coarse.pack(soft)[0].to_bytes()
+    (wanted,) = wire.respond(task, [example], coarse.read(data).soft[None])
+    (exact,) = wire.respond(task, [example], soft)
+    context = Context(task, wire.sender, wire.receiver, coarse, layers=wire.spec.layers)
+    (found,) = context.prepared("bridge", Progress()).predict([example], Progress())
+    assert found.n_bytes == len(data)
+    assert found.scores == pytest.approx(wanted.scores, abs=1e-5)
+    assert found.scores != pytest.approx(exact.scores, abs=1e-5)
+
+
+def test_a_basis_is_fitted_once_and_saved_with_the_bridge(
+    trained: tuple[Wire, Task, Path], tmp_path: Path
+) -> None:
+    wire, task, _ = trained
+    wire = wire.with_encoding("lowrank")
+    assert wire.lacks_basis
+    with pytest.raises(MessageError, match=r"Wire.fit_lowrank"):
+        wire.send("fire")
+    texts = [example.context for example in task.split("train")]
+    states = [wire.sender.encode(texts[start : start + 16], (2,)) for start in (0, 16, 32, 48)]
+    with pytest.raises(UsageError, match="rank of 1 to 48"):
+        wire.fit_lowrank(states, 49)
+    assert wire.fit_lowrank(states[0]).rank == 48
+    basis = wire.fit_lowrank(states, 6)
+    message = wire.send("fire")
+    wire.save(tmp_path / "kept")
+    again = Wire.from_pretrained(tmp_path / "kept")
+    assert again.basis is not None and again.basis.fingerprint == basis.fingerprint
+    assert torch.equal(again.read(message.to_bytes()).soft, message.soft)
+    assert again.answer(texts).copy() == wire.answer(texts)
+    plain = wire.with_encoding("fp32").answer(texts)
+    same = [a.label == b.label for a, b in zip(again.answer(texts), plain)]
+    assert sum(same) / len(same) >= 0.9
+    (tmp_path / "kept" / "lowrank.safetensors").unlink()
+    with pytest.raises(BridgeError, match="is no basis"):
+        Wire.from_pretrained(tmp_path / "kept")
+
+
+def test_many_senders_are_read_as_one_message(
+    trained: tuple[Wire, Task, Path], fake_wire: Callable[..., Wire], make_task: Callable[..., Task]
+) -> None:
+    wire, task, _ = trained
+    second = fake_wire(sender="fake-gemma", soft_tokens=2, seed=3)
+    second.task = task
+    one, two = wire.send("fire and rose"), second.send("sea")
+    both = Message.join([one, two])
+    assert both.soft.shape == (6, 48) and both.bridge == f"{wire.fingerprint}+{second.fingerprint}"
+    with pytest.raises(MessageError, match=f"made by bridge {second.fingerprint}"):
+        wire.receive([both])
+    (response,) = wire.receive([both.to_bytes()], bridges=[second.fingerprint])
+    (wanted,) = wire.respond(task, wire.examples(["-"], None), both.soft[None])
+    assert response.scores == pytest.approx(wanted.scores, abs=1e-5)
+    back = fake_wire(sender="fake-gemma", receiver="fake-llama")
+    back.task = task
+    with pytest.raises(MessageError, match="Only messages for one receiver can be joined"):
+        Message.join([one, back.send("sea")])
+
+
+def test_one_reading_for_many_receivers(
+    trained: tuple[Wire, Task, Path],
+    fake_wire: Callable[..., Wire],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire, task, out = trained
+    other = fake_wire(receiver="fake-llama", layer=[1, 3])
+    other.task = task
+    other.bridge.eval()
+    texts = ["fire and rose", "sea"]
+    alone = [wire.send(texts), other.send(texts)]
+    calls, encode = [], wire.sender.encode
+    monkeypatch.setattr(wire.sender, "encode", lambda *given: calls.append(given) or encode(*given))
+    sent = send_to_all([wire, other], texts)
+    assert len(calls) == 1 and calls[0][1] == (1, 2, 3)
+    for mine, yours in zip(sent, alone):
+        assert [m.receiver for m in mine] == [m.receiver for m in yours]
+        for a, b in zip(mine, yours):
+            assert torch.allclose(a.soft, b.soft, atol=2e-3)
+    replica = Wire.from_pretrained(out)  # one message, several receivers of one model
+    assert [r.scores for r in replica.receive(sent[0])] == [r.scores for r in wire.receive(sent[0])]
+    with pytest.raises(UsageError, match="wires from one sender; it was given 2"):
+        send_to_all([wire, fake_wire(sender="fake-gemma")], texts)
+
+
+def test_a_message_does_not_tell_where_a_model_lies(fake_wire: Callable[..., Wire]) -> None:
+    lm = fake_wire().sender.lm
+    for name, wanted in (
+        ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B"),
+        ("/home/someone/models/my model", "my-model"),
+        ("C:\\models\\mine", "mine"),
+    ):
+        lm.name = name
+        assert identify(lm) == f"{wanted}@{lm.fingerprint}"
 
 
 def test_empty_texts_and_untrained_wires(

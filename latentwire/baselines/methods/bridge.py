@@ -12,7 +12,6 @@ from torch import Tensor
 from latentwire.baselines.context import METHODS, Context
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
-from latentwire.message import Message
 from latentwire.models import SenderStates
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress
@@ -29,6 +28,7 @@ class BridgeMethod(Method):
     about = "soft tokens from the sender"
     needs_wire = True
     seeded = True
+    version = 2  # messages have another header since: bytes differ
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -78,7 +78,7 @@ class BridgeMethod(Method):
 
     def unpack(self, messages: Sequence[bytes]) -> Float[Tensor, "b k dr"]:
         """Soft tokens from messages, on the receiver's device."""
-        soft = torch.stack([Message.from_bytes(data).soft for data in messages])
+        soft = torch.stack([self.writer.read(data).soft for data in messages])
         return soft.to(self.wire.receiver.lm.device)
 
     @cached_property

@@ -1,0 +1,89 @@
+"""How long a message takes to be written and to be read, for each encoding.
+
+    python benchmarks/message_speed.py [--tokens 8] [--width 640] [--rounds 2000]
+
+Encodings take turns in every round, so that a busy moment of the machine hits all alike. Encode is
+`Message.to_bytes`, decode `Message.from_bytes` with all its checks, on one thread. Prints one JSON
+object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+
+from latentwire.message import Message
+from latentwire.run_folder import describe_environment
+from latentwire.wire_format import ENCODINGS, fit_basis
+
+RANK = 128
+WARM_UP = 50
+
+
+def measure(n_tokens: int, width: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Bytes and milliseconds of each encoding.
+
+    Args:
+        n_tokens: k, soft tokens of a message.
+        width: dr, size of each.
+        rounds: How often each is timed.
+    Returns: For each encoding bytes, median and 95th percentile of encode and decode in ms.
+    """
+    generator = torch.Generator().manual_seed(0)
+    soft = torch.randn(64, n_tokens, width, generator=generator)
+    basis = fit_basis(soft, min(RANK, width))
+    names = "smollm2-135m-instruct@" + "0" * 16, "gemma3-270m@" + "0" * 16
+    messages = {
+        name: [Message(each, "0" * 16, name, *names, basis) for each in soft] for name in ENCODINGS
+    }
+    taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in ENCODINGS}
+    n_bytes = {}
+    for turn in range(rounds + WARM_UP):
+        for name, made in messages.items():
+            message = made[turn % len(made)]
+            began = time.perf_counter()
+            data = message.to_bytes()
+            written = time.perf_counter()
+            Message.from_bytes(data, basis=basis)
+            read = time.perf_counter()
+            n_bytes[name] = len(data)
+            if turn >= WARM_UP:
+                taken[name][0].append(1000 * (written - began))
+                taken[name][1].append(1000 * (read - written))
+    return {
+        name: {
+            "bytes": n_bytes[name],
+            "encode_ms": statistics.median(encode),
+            "decode_ms": statistics.median(decode),
+            "both_ms": statistics.median(map(sum, zip(encode, decode))),
+            "both_ms_p95": sorted(map(sum, zip(encode, decode)))[int(0.95 * len(encode))],
+        }
+        for name, (encode, decode) in taken.items()
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=8, help="soft tokens of a message")
+    parser.add_argument("--width", type=int, default=640, help="size of a soft token")
+    parser.add_argument("--rounds", type=int, default=2000)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {
+        "tokens": args.tokens,
+        "width": args.width,
+        "rounds": args.rounds,
+        "rank": min(RANK, args.width),
+        "encodings": measure(args.tokens, args.width, args.rounds),
+        "environment": describe_environment(),
+    }
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""A trained wire whose messages are written in another way: nothing is trained again."""
+
+from __future__ import annotations
+
+from latentwire.asking import take
+from latentwire.baselines.context import Context
+from latentwire.errors import UsageError
+from latentwire.models import LanguageModel
+from latentwire.progress import Progress
+from latentwire.wire import Wire
+
+_MOST = 512  # texts that a basis is fitted to
+_BATCH = 32
+
+
+def encoded(
+    wire: Wire | tuple[LanguageModel, LanguageModel], encoding: str | None
+) -> Wire | tuple[LanguageModel, LanguageModel]:
+    """What is evaluated, with its messages in an encoding; as it is if none is named.
+
+    Raises: UsageError: If there is no wire, or no such encoding.
+    """
+    if encoding is None:
+        return wire
+    if not isinstance(wire, Wire):
+        raise UsageError("An encoding is how a bridge's messages are written: give --run.")
+    return wire.with_encoding(encoding)
+
+
+def give_basis(context: Context, progress: Progress) -> None:
+    """Fit the basis that the wire's encoding needs, on training texts, unless it has one."""
+    wire = context.wire
+    if wire is None or not wire.lacks_basis:
+        return
+    training, cache = context.training, context.cache
+    n = min(_MOST, training.train_limit or _MOST)
+    texts = context.sender_texts(take(context.task, "train", n, training.seed))
+    cache.ensure(texts, progress=progress)
+    starts = range(0, len(texts), _BATCH)
+    wire.fit_lowrank(cache.states(texts[start : start + _BATCH]) for start in starts)
