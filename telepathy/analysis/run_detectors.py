@@ -18,18 +18,15 @@ from telepathy.registry.record import COMPLETED
 FLAT, DIVERGED = "training loss did not fall", "training diverged"
 OLDER = "result older than its configuration"
 DIRTY, COMMITS = "uncommitted changes", "different commits"
-_STEPS, _WINDOWS = 40, 10
+_STEPS, _WINDOWS, _NEAR = 40, 10, 0.9
 
 
 @detector(FLAT)
 def loss_did_not_fall(evidence: Evidence) -> Iterator[Finding]:
     """The loss of the last tenth of the steps is no lower than that of the first tenth."""
     for run, folder in _trainings(evidence):
-        if (
-            (found := _windows(run, folder))
-            and found[-1] >= found[0]
-            and min(found) >= _near(found[0])
-        ):
+        found = _windows(run, folder)
+        if found and found[-1] >= found[0] and min(found) >= _NEAR * found[0]:
             yield Finding(
                 FLAT,
                 f"{run.record.name}: the loss was {found[0]:.3g} over the first tenth of the steps "
@@ -42,13 +39,14 @@ def loss_did_not_fall(evidence: Evidence) -> Iterator[Finding]:
 
 @detector(DIVERGED, unless=(FLAT,))
 def loss_diverged(evidence: Evidence) -> Iterator[Finding]:
-    """The loss fell and rose again, by much more than it scatters between tenths of the steps."""
+    """The loss fell and rose again, by much more than it scatters around its trend."""
     for run, folder in _trainings(evidence):
         if not (found := _windows(run, folder)):
             continue
         lowest, last = min(found), found[-1]
-        scatter = median(abs(b - a) for a, b in pairwise(found))
-        if last > 1.5 * lowest and last - lowest > 3 * scatter and last > 0.5 * found[0]:
+        scatter = median(abs(b - (a + c) / 2) for a, b, c in zip(found, found[1:], found[2:]))
+        rise = last - lowest
+        if last > 1.5 * lowest and rise > 3 * scatter and rise > 0.1 * (found[0] - lowest):
             yield Finding(
                 DIVERGED,
                 f"{run.record.name}: the loss fell to {lowest:.3g} and ended at {last:.3g}.",
@@ -129,10 +127,6 @@ def _windows(run: Run, folder: Path) -> list[float]:
         return []
     edges = [round(i * n / _WINDOWS) for i in range(_WINDOWS + 1)]
     return [median(losses[a:b]) for a, b in pairwise(edges)]
-
-
-def _near(first: float) -> float:
-    return 0.9 * first
 
 
 def _other_configuration(run: Run) -> str:
