@@ -86,18 +86,21 @@ def ignored(evidence: Evidence) -> Iterator[Finding]:
 @detector(CONTROL)
 def control_above_chance(evidence: Evidence) -> Iterator[Finding]:
     """A control knows more than a guess, though the receiver alone sees nothing of the text."""
-    from scipy.stats import binomtest
-
-    from latentwire.eval.statistics import holm_p_values
-
     asked = []
     for cell in evidence.cells:
         setting = (cell.found.get("asked") or {}).get("setting", "blind")
         if cell.method in CONTROLS and setting == "blind" and cell.majority and cell.values:
             n, guess = len(cell.values), cell.guess
             right = round(sum(cell.values.values()))
-            asked.append((cell, float(binomtest(right, n, guess, alternative="greater").pvalue)))
-    for (cell, _), p_value in zip(asked, holm_p_values([p for _, p in asked])):
+            asked.append((cell, right, n, guess))
+    if not asked:
+        return
+    from scipy.stats import binomtest
+
+    from latentwire.eval.statistics import holm_p_values
+
+    each = [binomtest(right, n, g, alternative="greater").pvalue for _, right, n, g in asked]
+    for (cell, *_), p_value in zip(asked, holm_p_values(each)):
         if p_value > _STRICT:
             continue
         yield Finding(

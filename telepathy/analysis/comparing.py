@@ -60,8 +60,6 @@ def pairs_of(cells: Sequence[Cell]) -> list[Pair]:
     The reference of a task is the bridge with most seeds, else the method with most; it was not
     chosen by its score.
     """
-    from latentwire.eval.statistics import holm_p_values
-
     couples = [
         (reference, other)
         for task in dict.fromkeys(cell.task for cell in cells)
@@ -69,6 +67,10 @@ def pairs_of(cells: Sequence[Cell]) -> list[Pair]:
         for other in cells
         if other.task == task and other is not reference and _shared(reference, other)
     ]
+    if not couples:
+        return []
+    from latentwire.eval.statistics import holm_p_values
+
     found = [_pair(a, b, len(couples)) for a, b in couples]
     adjusted = holm_p_values([values["p_value"] for values in found])
     return [Pair(**values, p_adjusted=p) for values, p in zip(found, adjusted)]

@@ -129,7 +129,8 @@ def test_commands_get_the_new_values() -> None:
 
 def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
     line = "torch.OutOfMemoryError: CUDA out of memory."
-    for seed, command in enumerate((["x", "--batch_size", "16", "--out", "o"], ["x"])):
+    whole = "x --batch_size 16 --grad_accum 2 --out o".split()
+    for seed, command in enumerate((whole, ["x"])):
         run = garden.begun("boolq", "bridge", seed, batch_size=16, command=command)
         garden.failed(run, [line])
     registry = garden.registry()
@@ -142,7 +143,7 @@ def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
     new, old = registry.find(key), garden.records[0]
     assert (new.state, new.name) == ("pending", old.name) and new.key != old.key
     assert new.config["train"]["batch_size"] == 8 and new.config["train"]["grad_accum"] == 4
-    assert new.command[2] == "8" and new.command[-1].startswith("o-")
+    assert new.command[2:5] == ["8", "--grad_accum", "4"] and new.command[-1].startswith("o-")
     assert new.history[0]["note"].startswith(f"fix of {old.key}: out-of-memory")
     assert superseded(registry.records()) == {old.key}
     assert registry.should_run(new.name, new.config).run
