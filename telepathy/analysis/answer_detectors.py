@@ -143,7 +143,7 @@ def odd_seed(evidence: Evidence) -> Iterator[Finding]:
     of how far seeds usually lie apart on this page, and the paired sampling error.
     """
     cells = [c for c in evidence.cells if len(c.answers) >= 3]
-    usual = median([_range(_means(c)) / 1.7 for c in cells]) if len(cells) >= 3 else 0.0
+    usual = median([_spread(_means(c)) for c in cells]) if len(cells) >= 3 else 0.0
     for cell in cells:
         means = _means(cell)
         middle = median(means.values())
@@ -152,7 +152,7 @@ def odd_seed(evidence: Evidence) -> Iterator[Finding]:
         off = means[seed] - median(others.values())
         nearest = min(others, key=lambda s: abs(others[s] - median(others.values())))
         error = _paired_error(cell.answers[seed], cell.answers[nearest])
-        scale = max(error, usual, _range(others) / 1.1)
+        scale = max(error, usual, _spread(others))
         if len(cell.values) < _ENOUGH or abs(off) < max(_LARGE, _STANDARD_ERRORS * scale):
             continue
         listed = ", ".join(f"{s}: {percent(value)}" for s, value in sorted(means.items()))
@@ -225,8 +225,13 @@ def _means(cell: Cell) -> dict[int, float]:
     return {seed: sum(a.values.values()) / len(a.values) for seed, a in cell.answers.items()}
 
 
-def _range(means: dict[int, float]) -> float:
-    return max(means.values()) - min(means.values())
+def _spread(means: dict[int, float]) -> float:
+    """Standard deviation from the range, which for a few normal values is as good.
+
+    Source: Tippett 1925, Biometrika 17 (expected range of n values).
+    """
+    expected = {1: 1.0, 2: 1.13, 3: 1.69, 4: 2.06, 5: 2.33}.get(len(means), 2.53)
+    return (max(means.values()) - min(means.values())) / expected
 
 
 def _paired_error(a: Answers, b: Answers) -> float:
