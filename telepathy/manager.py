@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from latentwire.errors import UnknownNameError, UsageError
+from latentwire.files import write_text
 from telepathy.guarding import guarded
 from telepathy.registry import DEFAULT_PATH, Registry
 from telepathy.registry.checks import validate
@@ -59,6 +61,48 @@ def merge(registry: Registry, files: Sequence[Path] = ()) -> View:
     )
 
 
+def analysis(registry: Registry, out: Path | None = None) -> View:
+    """What succeeded, what failed and why, what looks wrong, what to run next."""
+    from telepathy.analysis import analyze
+    from telepathy.analysis.page import as_markdown, as_text, relative_links
+
+    found = analyze(registry)
+    if out is None:
+        return View(found.to_json(), as_text(found))
+    write_text(out, as_markdown(found, relative_links(registry.store.folder, out)))
+    return View({**found.to_json(), "page": str(out)}, [f"The page is in {out}."])
+
+
+def apply_fixes(registry: Registry, *, yes: bool = False, as_json: bool = False) -> View:
+    """Show the changed configurations that would mend failures; write them if that is wanted.
+
+    A terminal is asked; elsewhere nothing is written without `yes`.
+    """
+    from telepathy.analysis import analyze
+    from telepathy.analysis.applying import proposals, shown, write
+
+    proposed = proposals(analyze(registry))
+    n = sum(not p.refused for p in proposed)
+    lines = shown(proposed) or ["No failure calls for another configuration."]
+    wanted = yes
+    if n and not yes and not as_json and sys.stdin.isatty():
+        print("\n".join(lines))
+        wanted = input(f"Write {n} pending experiments? [y/N] ").strip().lower() in ("y", "yes")
+        lines = []
+    written = write(registry, proposed) if wanted else []
+    if n and not wanted:
+        lines.append("Nothing was written; --yes writes it.")
+    lines += [f"{record.key} is pending." for record in written]
+    data = {"fixes": [p.to_json() for p in proposed], "written": [r.key for r in written]}
+    return View(data, lines, exit_code=1 if n and not wanted else 0)
+
+
+def _analyzed(registry: Registry, args: argparse.Namespace) -> View:
+    if args.apply_fixes:
+        return apply_fixes(registry, yes=args.yes, as_json=args.json)
+    return analysis(registry, args.out)
+
+
 def _gathered(registry: Registry, found: Gathered) -> View:
     data: dict[str, Any] = {
         "registry": str(registry.store.path),
@@ -86,6 +130,7 @@ ACTIONS: dict[str, Callable[[Registry, argparse.Namespace], View]] = {
     "rebuild_registry": lambda registry, args: rebuild(registry, args.runs_dir),
     "recent_failures": lambda registry, args: failures(registry, args.recent_failures),
     "merge": lambda registry, args: merge(registry, args.merge),
+    "analyze": _analyzed,
 }
 
 
@@ -112,6 +157,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="resolve a git conflict, take in files",
     )
+    action.add_argument("--analyze", action="store_true", help="what they say, what to run next")
+    p.add_argument("--apply-fixes", action="store_true", help="with --analyze: write its fixes")
+    p.add_argument("--yes", action="store_true", help="with --apply-fixes: do not ask")
+    p.add_argument("--out", type=Path, help="with --analyze: write a Markdown page")
     p.add_argument("--reason", default="", help="with --mark-rerun: why")
     p.add_argument("--class", dest="error_class", help="with --mark-rerun-all-failed: e.g. oom")
     p.add_argument("--runs-dir", type=Path, help="with --rebuild-registry: the run folders")
@@ -133,5 +182,7 @@ def show(view: View, as_json: bool) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     given = vars(args)
+    if args.apply_fixes and not args.analyze:
+        raise UsageError("--apply-fixes goes with --analyze: give both.")
     name = next(n for n in ACTIONS if given[n] is not None and given[n] is not False)
     show(ACTIONS[name](Registry(args.registry), args), args.json)

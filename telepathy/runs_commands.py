@@ -87,3 +87,23 @@ def merge_command(
 ) -> None:
     """Resolve a git conflict in the registry, take in other registries."""
     manager.show(manager.merge(Registry(registry), files or []), as_json)
+
+
+@app.command("analyze")
+def analyze_command(
+    out: Annotated[Path | None, typer.Option(help="Write a Markdown page there.")] = None,
+    apply_fixes: Annotated[
+        bool, typer.Option("--apply-fixes", help="Show its fixes and write them as pending.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --apply-fixes: do not ask.")] = False,
+    registry: RegistryOption = DEFAULT_PATH,
+    as_json: JsonOption = False,
+) -> None:
+    """What succeeded, what failed and why, what looks wrong, what to run next."""
+    known = Registry(registry)
+    found = (
+        manager.apply_fixes(known, yes=yes, as_json=as_json)
+        if apply_fixes
+        else manager.analysis(known, out)
+    )
+    manager.show(found, as_json)

@@ -20,6 +20,7 @@ from telepathy.registry.record import (
     MAX_FAILURES,
     MAX_PREEMPTIONS,
     NEEDS_RERUN,
+    PENDING,
     PREEMPTED,
     RUNNING,
     STALE,
@@ -125,9 +126,21 @@ class Registry:
         command: Sequence[str] = (),
         max_failures: int = MAX_FAILURES,
         max_preemptions: int = MAX_PREEMPTIONS,
+        note: str = "",
     ) -> Record:
-        """Write an experiment down as pending; one that is known keeps its state and counts."""
+        """Write an experiment down as pending; one that is known keeps its state and counts.
+
+        Args:
+            name: Letters, digits and . _ + = -.
+            config: What makes it this experiment; with the name it is the key.
+            command: What is run.
+            max_failures: Ends in failure before it is given up.
+            max_preemptions: The same for preemptions.
+            note: Why it is there, for the history of a new one.
+        """
         fresh = new_record(name, config)
+        if note:
+            fresh = moved(fresh, PENDING, note)
         given: dict[str, Any] = {
             "command": list(command),
             "max_failures": max_failures,

@@ -99,7 +99,10 @@ def failures(registry: Registry, n: int) -> View:
 
 
 def superseded(records: Iterable[Record]) -> set[str]:
-    """Keys of the records whose name has been used with another configuration since."""
+    """Keys of the records whose name has been used with another configuration since.
+
+    Written down counts as used: a fix that waits for its start takes the place of what failed.
+    """
     newest: dict[str, Record] = {}
     old = set()
     for record in records:
@@ -107,7 +110,7 @@ def superseded(records: Iterable[Record]) -> set[str]:
         if other is None:
             newest[record.name] = record
             continue
-        first, second = sorted((other, record), key=lambda r: (r.started_at, r.created_at))
+        first, second = sorted((other, record), key=lambda r: max(r.started_at, r.created_at))
         old.add(first.key)
         newest[record.name] = second
     return old

@@ -1,0 +1,166 @@
+"""Parts of the analysis: conditions, causes, each detector, fixes and what is written for them."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telepathy.analysis import analyze
+from telepathy.analysis.applying import proposals, write
+from telepathy.analysis.causes import groups_of
+from telepathy.analysis.commands import CommandError, elsewhere, rewritten
+from telepathy.analysis.conditions import fisher_p_value, separating
+from telepathy.analysis.run import Run
+from telepathy.manager import analysis, apply_fixes
+from telepathy.registry.views import superseded
+from tests.registry.planting import Garden
+
+
+@pytest.fixture
+def garden(tmp_path: Path) -> Garden:
+    return Garden(tmp_path)
+
+
+def _suspected(garden: Garden) -> list[str]:
+    return [f.kind for f in analyze(garden.registry()).suspicions]
+
+
+def test_fisher_is_exact() -> None:
+    assert fisher_p_value(3, 1, 1, 3) == pytest.approx(17 / 70)  # the lady tasting tea
+    assert fisher_p_value(4, 0, 0, 7) == pytest.approx(1 / 330)
+
+
+def test_a_condition_is_minimal_and_only_said_if_it_separates() -> None:
+    failed: list[dict[str, Any]] = [{"batch": 16, "length": n, "seed": n % 3} for n in (600, 1024)]
+    well: list[dict[str, Any]] = [{"batch": 16, "length": 256, "seed": s} for s in (0, 1, 2)]
+    well += [{"batch": 4, "length": 1024, "seed": s} for s in (0, 1, 2)]
+    found = separating(failed, well, ("batch", "length"))
+    assert found and str(found) == "batch 16 and length >= 600"
+    assert found.sentence.startswith("in 2 of 2 runs") and found.n_other == 6
+    one = separating(failed, well[:3] * 2, ("length",))
+    assert one and str(one) == "length >= 600"
+    assert separating(failed, [*failed, *well], ("batch", "length")) is None
+    assert separating(failed[:1], well) is None
+
+
+def test_like_failures_are_one_group(garden: Garden) -> None:
+    for i in range(2):
+        run = garden.begun("boolq", "bridge", i)
+        garden.failed(run, [f"DataError: /data/{i}/x.jsonl line {i}7 at 0x7f{i} is damaged"])
+    garden.failed(garden.begun("boolq", "bridge", 3), ["step 7: loss 0.3"], code=137)
+    garden.preempted(garden.begun("boolq", "bridge", 4), times=2)  # it goes on: no failure
+    groups = groups_of([Run(r, garden.runs / r.key) for r in garden.records])
+    assert [(g.kind, len(g.runs)) for g in groups] == [("data", 2), ("out-of-memory", 1)]
+    assert groups[0].cause == "DataError: <path> line <n> at <address> is damaged"
+    assert groups[1].cause == "exit code 137"
+
+
+@pytest.mark.parametrize(
+    ("methods", "more", "kind"),
+    [
+        ({"bridge": 0.5}, {}, "accuracy at chance"),
+        ({"bridge": lambda i, t: 0}, {}, "collapsed predictions"),
+        ({"bridge": 0.7}, {"val": 0.99}, "val and test far apart"),
+        ({"bridge": 0.7, "zero": 0.66}, {}, "control above chance"),
+        ({"bridge": 0.7, "zero": 0.66}, {"setting": "shared"}, ""),
+        ({"bridge": 0.7}, {"loss": lambda x: 1 + x}, "training loss did not fall"),
+        ({"bridge": 0.7}, {"loss": lambda x: 0.2 + 4 * (x - 0.6) ** 2}, "training diverged"),
+        ({"bridge": 0.7, "zero": 0.5}, {}, ""),
+    ],
+)
+def test_what_looks_wrong(
+    garden: Garden, methods: dict[str, Any], more: dict[str, Any], kind: str
+) -> None:
+    garden.completed(garden.begun("winogrande", "bridge"), methods, **more)
+    assert _suspected(garden) == ([kind] if kind else [])
+
+
+def test_a_message_that_is_ignored(garden: Garden) -> None:
+    draw = random.Random(0)
+    same = [t if draw.random() < 0.7 else 1 - t for t in garden.targets("winogrande")]
+    both = dict.fromkeys(("bridge", "shuffled"), lambda i, t: same[i])
+    garden.completed(garden.begun("winogrande", "bridge"), both)
+    assert "message ignored" in _suspected(garden)
+
+
+def test_one_seed_far_from_the_others(garden: Garden) -> None:
+    for seed, accuracy in enumerate((0.8, 0.79, 0.81, 0.58)):
+        garden.completed(garden.begun("winogrande", "bridge", seed), {"bridge": accuracy})
+    (found,) = analyze(garden.registry()).suspicions
+    assert found.kind == "one seed far from the others" and found.data["seed"] == 3
+
+
+def test_where_results_come_from(garden: Garden) -> None:
+    for seed in range(3):
+        run = garden.begun("winogrande", "bridge", seed, commit=f"c{seed // 2}", dirty=seed == 0)
+        garden.completed(run, {"bridge": 0.8})
+    folder = garden.runs / garden.records[1].key
+    config = json.loads((folder / "config.json").read_text())
+    config["setting"]["train"]["lr"] = 1.0
+    (folder / "config.json").write_text(json.dumps(config))
+    assert _suspected(garden) == [
+        "result older than its configuration",
+        "uncommitted changes",
+        "different commits",
+    ]
+
+
+def test_commands_get_the_new_values() -> None:
+    change = {"train.batch_size": (16, 8), "train.grad_accum": (None, 2)}
+    assert rewritten([], change) == []
+    assert rewritten(["x", "--batch-size", "16", "--k"], change) == (
+        "x --batch-size 8 --grad-accum 2 --k".split()
+    )
+    assert rewritten(["--batch_size=16"], change) == ["--batch_size=8", "--grad_accum", "2"]
+    given = rewritten(["x", '{"train": {"batch_size": 16}}'], change)
+    assert json.loads(given[1]) == {"train": {"batch_size": 8, "grad_accum": 2}}
+    shell = ["bash", "-c", "a --lr 0.03 --lr_end 0.03"]
+    assert rewritten(shell, {"lr": (0.03, 0.01)})[2] == "a --lr 0.01 --lr_end 0.03"
+    for wrong in (["x"], ["--batch_size", "16", "--batch-size", "16"], ["--batch-size", "161"]):
+        with pytest.raises(CommandError, match="batch_size 16"):
+            rewritten(wrong, change)
+    assert elsewhere(["--out", "runs/a/"], "0123456789") == ["--out", "runs/a-01234567"]
+
+
+def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
+    line = "torch.OutOfMemoryError: CUDA out of memory."
+    whole = "x --batch_size 16 --grad_accum 2 --out o".split()
+    for seed, command in enumerate((whole, ["x"])):
+        run = garden.begun("boolq", "bridge", seed, batch_size=16, command=command)
+        garden.failed(run, [line])
+    registry = garden.registry()
+    looked = apply_fixes(registry, as_json=True)
+    assert looked.exit_code == 1 and not looked.data["written"] and len(registry.records()) == 2
+    written = apply_fixes(registry, yes=True, as_json=True)
+    (key,) = written.data["written"]
+    assert "train.batch_size: 16 -> 8" in "\n".join(written.lines)
+    assert "does not show" in written.data["fixes"][1]["refused"]
+    new, old = registry.find(key), garden.records[0]
+    assert (new.state, new.name) == ("pending", old.name) and new.key != old.key
+    assert new.config["train"]["batch_size"] == 8 and new.config["train"]["grad_accum"] == 4
+    assert new.command[2:5] == ["8", "--grad_accum", "4"] and new.command[-1].startswith("o-")
+    assert new.history[0]["note"].startswith(f"fix of {old.key}: out-of-memory")
+    assert superseded(registry.records()) == {old.key}
+    assert registry.should_run(new.name, new.config).run
+    assert not registry.should_run(old.name, old.config).run  # the suite's own is given up
+    assert not write(registry, proposals(analyze(registry)))
+
+
+def test_the_page_links_to_its_runs_and_json_is_json(garden: Garden, tmp_path: Path) -> None:
+    done = garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
+    old = garden.begun("boolq", "lora")
+    garden.failed(old, ["NonFiniteError: Step 3: loss nan"])
+    garden.records.append(replace(old, state="pending", name="waits", history=[]))
+    registry = garden.registry()
+    page = tmp_path / "docs" / "page.md"
+    view = analysis(registry, page)
+    text = page.read_text()
+    assert f"[{done.key}](../runs/{done.key})" in text and "**nan.**" in text
+    json.dumps(view.data, allow_nan=False)
+    assert {"succeeded", "failed", "looks_wrong", "next"} <= view.data.keys()
+    assert max(map(len, analysis(registry).lines)) <= 80
