@@ -190,6 +190,7 @@ class Receiver(ForwardPasses):
         soft: Float[Tensor, "b k dr"] | None = None,
         *,
         max_new_tokens: int = 64,
+        min_new_tokens: int = 0,
         stop: Sequence[str] = (),
     ) -> Iterator[list[int | None]]:
         """Greedy decoding with a KV cache, one step at a time.
@@ -198,23 +199,28 @@ class Receiver(ForwardPasses):
             prompts: One per row.
             soft: Soft tokens at each prompt's mark, or None.
             max_new_tokens: Longest text.
+            min_new_tokens: Shortest text: before it no row ends.
             stop: A row ends behind the first of these that follows some text.
         Yields: For each row its next token id, or None once the row has ended.
         """
         encoded = self.run(prompts, soft, n_more=max_new_tokens - 1, use_cache=True)
         hidden, mask, cache = encoded.hidden[:, -1:], encoded.mask, encoded.cache
-        ends = set(self.lm.end_ids)
+        ends = list(self.lm.end_ids)
         running = [True] * len(prompts)
         written: list[list[int]] = [[] for _ in prompts]
         for step in range(max_new_tokens):
-            tokens = self.head(hidden)[:, -1].argmax(-1)
+            logits = self.head(hidden)[:, -1]
+            if step < min_new_tokens:
+                logits[:, ends] = -torch.inf
+            tokens = logits.argmax(-1)
             emitted: list[int | None] = []
             for i, token in enumerate(tokens.tolist()):
                 running[i] = running[i] and token not in ends
                 emitted.append(token if running[i] else None)
                 if stop and running[i]:
                     written[i].append(token)
-                    running[i] = cut_at_stop(self.decode(written[i]), stop) is None
+                    ended = cut_at_stop(self.decode(written[i]), stop) is not None
+                    running[i] = not ended or step + 1 < min_new_tokens
             yield emitted
             if not any(running) or step + 1 == max_new_tokens:
                 return

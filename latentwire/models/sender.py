@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from latentwire.errors import ModelError, ShapeError, UsageError
@@ -105,7 +105,7 @@ class Sender:
         most = tokens_per_pass(self.lm.device)
         for index in by_length([len(row) for row in ids], batch_size, most):
             tokens, mask = pad_right([ids[i] for i in index], self.lm.device)
-            yield index, SenderStates(self._run(tokens, mask, layers), mask)
+            yield index, SenderStates(self.run(tokens, mask, layers), mask)
 
     def _ids(self, text: str) -> list[int]:
         ids = self.lm.token_ids(text, special=True)
@@ -113,8 +113,10 @@ class Sender:
             raise UsageError("The text is empty: there is nothing to send.")
         return ids[: self.lm.max_tokens]
 
-    def _run(self, tokens: Tensor, mask: Tensor, layers: tuple[int, ...]) -> Tensor:
-        """States (b, l, t, ds) of `layers`; True in `mask` keeps a token."""
+    def run(
+        self, tokens: Int[Tensor, "b t"], mask: Bool[Tensor, "b t"], layers: tuple[int, ...]
+    ) -> Float[Tensor, "b l t ds"]:
+        """States of `layers` for token ids, right-padded; True in `mask` keeps a token."""
         top = max(layers)
         if top == 0:
             return self.lm.embed(tokens)[:, None]
