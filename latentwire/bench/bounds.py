@@ -193,4 +193,3 @@ def relay_passes(
     step = model_pass(sender, sender.n_layers, n_rows, 1, head=True)
     reads = model_pass(receiver, receiver.n_layers, n_rows, n_receiver)
     return [first, *[step] * (n_written - 1), reads]
-
