@@ -135,11 +135,11 @@ def memory(
     in_this_process: Annotated[bool, typer.Option("--in-this-process", hidden=True)] = False,
 ) -> None:
     """Measure weights, peak and what answering needs beside weights, in a process of its own."""
-    if not in_this_process:
-        finish(apart(sys.argv[sys.argv.index("memory") + 1 :]), out, as_json)
-        return
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
-    print_json(memory_of(chosen, batch_size))
+    if in_this_process:
+        print_json(memory_of(chosen, batch_size))
+    else:
+        finish(memory_apart(chosen, batch_size), out, as_json)
 
 
 @app.command()
@@ -233,15 +233,17 @@ def memory_of(chosen: dict[str, Any], batch_size: int) -> dict[str, Any]:
         return measure_memory(lambda: open_subject(Path(folder), **chosen), batch_size=batch_size)
 
 
-def apart(arguments: list[str]) -> dict[str, Any]:
+def memory_apart(chosen: dict[str, Any], batch_size: int) -> dict[str, Any]:
     """The same in a process that has done nothing else.
 
-    Args:
-        arguments: Those of `latentwire bench memory`.
     Raises: LatentWireError: With that process's message and exit code, if it fails.
     """
-    command = [sys.executable, "-m", "telepathy.cli", "bench", "memory", *arguments]
-    done = subprocess.run([*command, "--in-this-process"], capture_output=True, text=True)
+    given = {**chosen, "batch_size": batch_size}
+    flags = [
+        f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None
+    ]
+    command = [sys.executable, "-m", "telepathy.cli", "bench", "memory", "--in-this-process"]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
         kind = UsageError if done.returncode == UsageError.exit_code else LatentWireError

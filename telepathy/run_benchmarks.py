@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentwire.errors import UnknownNameError, UsageError
-from telepathy.bench_command import apart, finish, with_subject
+from latentwire.progress import Progress
+from telepathy.bench_command import finish, memory_apart, with_subject
 from telepathy.guarding import guarded
 from telepathy.script_flags import device_of
+
+if TYPE_CHECKING:
+    from latentwire.bench.subject import Subject
 
 _NAMES = ("batched", "latency", "memory", "throughput")
 
@@ -37,20 +41,10 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Run as the flags say, print the table and leave JSON and picture."""
-    name = args.benchmark
-    if name not in _NAMES:
-        raise UnknownNameError.of("benchmark", name, _NAMES)
+    if args.benchmark not in _NAMES:
+        raise UnknownNameError.of("benchmark", args.benchmark, _NAMES)
     if min(*args.batch_sizes, args.rounds, args.soft_tokens) < 1:
         raise UsageError("--batch_sizes, --rounds and --soft_tokens are 1 or more.")
-    found = _memory(args) if name == "memory" else _timed(args, name)
-    finish(found, args.output_dir, args.json)
-
-
-def _timed(args: argparse.Namespace, name: str) -> dict[str, Any]:
-    from latentwire.bench.latency import measure_latency
-    from latentwire.bench.throughput import measure_throughput
-
-    given: dict[str, Any] = {"batch_sizes": args.batch_sizes, "rounds": args.rounds}
     chosen = {
         "run": args.checkpoint,
         "pair": args.pair,
@@ -58,23 +52,24 @@ def _timed(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "soft_tokens": args.soft_tokens,
         "device": device_of(args),
     }
-    if name == "latency":
-        # One text at a time, as ever; `batched` is latency at every batch size.
-        given["batch_sizes"] = [1]
-    measure = measure_throughput if name == "throughput" else measure_latency
-    return with_subject(chosen, lambda s, p, _: measure(s, **given, progress=p))
+    if args.benchmark == "memory":
+        found = memory_apart(chosen, max(args.batch_sizes))
+    else:
+        found = with_subject(chosen, lambda s, p, _: _measure(args, s, p))
+    finish(found, args.output_dir, args.json)
 
 
-def _memory(args: argparse.Namespace) -> dict[str, Any]:
-    flags = {
-        "--run": args.checkpoint,
-        "--pair": args.pair,
-        "--random-weights": args.random_weights,
-        "--soft-tokens": args.soft_tokens,
-        "--batch-size": max(args.batch_sizes),
-        "--device": device_of(args),
-    }
-    return apart([str(x) for flag, v in flags.items() if v is not None for x in (flag, v)])
+def _measure(args: argparse.Namespace, subject: Subject, progress: Progress) -> dict[str, Any]:
+    from latentwire.bench.latency import measure_latency
+    from latentwire.bench.throughput import measure_throughput
+
+    if args.benchmark == "throughput":
+        return measure_throughput(
+            subject, batch_sizes=args.batch_sizes, rounds=args.rounds, progress=progress
+        )
+    # `latency` is one text at a time; `batched` is the same at every batch size.
+    sizes = args.batch_sizes if args.benchmark == "batched" else [1]
+    return measure_latency(subject, batch_sizes=sizes, rounds=args.rounds, progress=progress)
 
 
 def main() -> None:

@@ -156,6 +156,11 @@ def counted_pass(module: nn.Module, work: Callable[[], object]) -> Pass:
     return Pass(float(counter.get_total_flops()), float(n_bytes))
 
 
+def written_passes(lm: LanguageModel, n_rows: int, n_written: int) -> list[Pass]:
+    """Passes that a written answer costs behind its prompt: one for each token but the first."""
+    return [model_pass(lm, lm.n_layers, n_rows, 1, head=True)] * max(n_written - 1, 0)
+
+
 def bridge_passes(
     wire: Wire, n_rows: int, n_sender: int, n_receiver: int, bridge: Pass
 ) -> list[Pass]:
@@ -190,6 +195,6 @@ def relay_passes(
     """
     sender, receiver = wire.sender.lm, wire.receiver.lm
     first = model_pass(sender, sender.n_layers, n_rows, n_sender, head=True)
-    step = model_pass(sender, sender.n_layers, n_rows, 1, head=True)
+    steps = written_passes(sender, n_rows, n_written)
     reads = model_pass(receiver, receiver.n_layers, n_rows, n_receiver)
-    return [first, *[step] * (n_written - 1), reads]
+    return [first, *steps, reads]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def race(
         for turn in range(-warm_up, rounds):
             start = turn % len(names)
             for name in names[start:] + names[:start]:
-                spent = milliseconds(lambda name=name: works[name](turn))  # type: ignore[misc]
+                spent = milliseconds(partial(works[name], turn))
                 if turn >= 0:
                     taken[name].append(spent)
             bar.advance()

@@ -18,6 +18,7 @@ from latentwire.bench.bounds import (
     measure_machine,
     model_pass,
     relay_passes,
+    written_passes,
 )
 from latentwire.bench.clock import Spread, Work, race
 from latentwire.bench.made_up import examples_of_length
@@ -204,7 +205,7 @@ def _passes(
     handed = context.asker(lm, relay.way.prompt)
     sender_reads = max(_new(writer.read(e)[0].prompt) for e in examples)
     receiver_reads = max(_new(handed.hand(e, "")[0].prompt) for e in examples)
-    steps = [model_pass(lm, lm.n_layers, n, 1, head=True)] * max(bare.n_written - 1, 0)
+    steps = written_passes(lm, n, bare.n_written)
     module = counted_pass(wire.bridge, bare.bridge)
     passes = {
         "bridge": [*bridge_passes(wire, n, bare.n_sender, bare.n_receiver, module), *steps],

@@ -8,7 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from latentwire.bench.bare import BareSum
-from latentwire.bench.bounds import bridge_passes, counted_pass, measure_machine
+from latentwire.bench.bounds import (
+    Machine,
+    bridge_passes,
+    counted_pass,
+    measure_machine,
+    written_passes,
+)
 from latentwire.bench.clock import Work, race
 from latentwire.bench.made_up import examples_of_length
 from latentwire.bench.subject import DEFAULT_INPUT_TOKENS, Subject
@@ -46,34 +52,11 @@ def measure_throughput(
         raise UsageError("Batch sizes, input lengths and rounds of a benchmark are 1 or more.")
     progress = progress or Progress()
     machine = measure_machine(subject.lms[1].device, subject.lms[1].dtype)
-    grid = []
-    for length in input_lengths:
-        sized = subject.reading(length)
-        wire, most = sized.exact(), max(batch_sizes)
-        examples = examples_of_length(subject.task, wire.sender.lm, most * (rounds + 1), length)
-        works: dict[str, Work] = {
-            str(size): lambda turn, size=size: answer(  # type: ignore[misc]
-                wire, examples[(turn % (rounds + 1)) * most :][:size]
-            )
-            for size in batch_sizes
-        }
-        title = f"throughput, {length} tokens"
-        taken = race(works, rounds, progress=progress, title=title)
-        for size in batch_sizes:
-            bare = BareSum(wire, subject.task, examples[:size])
-            module = counted_pass(wire.bridge, bare.bridge)
-            passes = bridge_passes(wire, size, bare.n_sender, bare.n_receiver, module)
-            ms, bound = statistics.median(taken[str(size)]), machine.lower_bound_ms(passes)
-            grid.append(
-                {
-                    "batch_size": size,
-                    "input_tokens": length,
-                    "texts_per_s": 1000 * size / ms,
-                    "p50": ms,
-                    "lower_bound_ms": bound,
-                    "ratio_to_lower_bound": ms / bound,
-                }
-            )
+    grid = [
+        point
+        for length in input_lengths
+        for point in _row(subject.reading(length), length, batch_sizes, rounds, machine, progress)
+    ]
     return {
         "benchmark": "throughput",
         **subject.describe(),
@@ -85,6 +68,44 @@ def measure_throughput(
         "rounds": rounds,
         "environment": describe_environment(),
     }
+
+
+def _row(
+    subject: Subject,
+    length: int,
+    batch_sizes: Sequence[int],
+    rounds: int,
+    machine: Machine,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """All batch sizes at one length of text."""
+    wire, most = subject.exact(), max(batch_sizes)
+    examples = examples_of_length(subject.task, wire.sender.lm, most * (rounds + 1), length)
+    works: dict[str, Work] = {
+        str(size): lambda turn, size=size: answer(  # type: ignore[misc]
+            wire, examples[(turn % (rounds + 1)) * most :][:size]
+        )
+        for size in batch_sizes
+    }
+    taken = race(works, rounds, progress=progress, title=f"throughput, {length} tokens")
+    points = []
+    for size in batch_sizes:
+        bare = BareSum(wire, subject.task, examples[:size])
+        module = counted_pass(wire.bridge, bare.bridge)
+        passes = bridge_passes(wire, size, bare.n_sender, bare.n_receiver, module)
+        passes += written_passes(wire.receiver.lm, size, bare.n_written)
+        ms, bound = statistics.median(taken[str(size)]), machine.lower_bound_ms(passes)
+        points.append(
+            {
+                "batch_size": size,
+                "input_tokens": length,
+                "texts_per_s": 1000 * size / ms,
+                "p50": ms,
+                "lower_bound_ms": bound,
+                "ratio_to_lower_bound": ms / bound,
+            }
+        )
+    return points
 
 
 def answer(wire: Wire, examples: Sequence[Example]) -> object:
