@@ -34,6 +34,7 @@ class BareSum:
         texts, _ = wire.sender_texts(task, examples)
         rows = [sender.token_ids(text, special=True) for text in texts]
         self.tokens, self.mask = pad_right(rows, sender.device)
+        self.attention = self.mask if len({*map(len, rows)}) > 1 else None
         asker = wire.asker(task)
         requests = [asker.hand(example)[0] for example in examples]
         self.writes = task.kind == "generation"
@@ -42,7 +43,7 @@ class BareSum:
         new = [list(r.prompt.before[r.prompt.n_static :]) for r in requests]
         self.before, self.behind = _embedded(lm, new), _embedded(lm, behind)
         with torch.no_grad():
-            self.states = wire.sender.run(self.tokens, self.mask, self.layers)
+            self.states = wire.sender.run(self.tokens, self.attention, self.layers)
             self.soft = self.bridge()
         self.n_sender = self.tokens.shape[1]
         self.n_receiver = self.before.shape[1] + wire.spec.soft_tokens + self.behind.shape[1]
@@ -50,7 +51,7 @@ class BareSum:
     @torch.no_grad()
     def sender(self) -> object:
         """The sender's prefill to its layer."""
-        return self.wire.sender.run(self.tokens, self.mask, self.layers)
+        return self.wire.sender.run(self.tokens, self.attention, self.layers)
 
     @torch.no_grad()
     def bridge(self) -> Any:
