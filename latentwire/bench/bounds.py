@@ -15,6 +15,7 @@ from latentwire.wire import Wire
 
 _SIDES = (512, 1024, 2048, 4096, 8192)  # of square matrices; larger ones only while they are quick
 _LONG_MS = 250.0
+_BUFFER, _BUFFER_GPU = 1 << 28, 1 << 30  # bytes, beyond every cache
 _REPEATS = 5
 
 
@@ -100,7 +101,7 @@ def _operations_per_s(device: torch.device, dtype: torch.dtype) -> float:
 
 @torch.inference_mode()
 def _bytes_per_s(device: torch.device, dtype: torch.dtype) -> float:
-    n_bytes = 1 << 28 if device.type == "cpu" else 1 << 30  # beyond every cache
+    n_bytes = _BUFFER if device.type == "cpu" else _BUFFER_GPU
     rows = n_bytes // dtype.itemsize // 4096
     matrix = torch.ones(rows, 4096, dtype=dtype, device=device)
     vector, other = matrix[0].clone(), torch.empty_like(matrix)
