@@ -77,7 +77,7 @@ def latency(
     """Time the bridge beside text relays of several lengths, text in to answer out."""
     from latentwire.bench.latency import measure_latency
 
-    given = {"lengths": numbers(lengths, "--lengths"), "relay_tokens": relay_tokens}
+    given: dict[str, Any] = {"lengths": numbers(lengths, "--lengths"), "relay_tokens": relay_tokens}
     given |= {"batch_sizes": numbers(batch_sizes, "--batch-sizes"), "rounds": rounds}
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
     finish(

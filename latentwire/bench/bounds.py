@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -92,7 +93,7 @@ def _operations_per_s(device: torch.device, dtype: torch.dtype) -> float:
     fastest = 0.0
     for side in _SIDES:
         a, b = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
-        ms = _least(lambda a=a, b=b: a @ b)  # type: ignore[misc]
+        ms = _least(partial(torch.matmul, a, b))
         fastest = max(fastest, 2 * side**3 / ms)
         if ms > _LONG_MS:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from latentwire.baselines.context import METHODS, Context
@@ -158,8 +159,7 @@ def _measure(
     methods = _methods(subject, context, lengths, progress)
     bares = [BareSum(wire, task, part) for part in turns]
     works: dict[str, Work] = {
-        name: lambda turn, method=method: answer_texts(task, method, turns[turn])  # type: ignore[misc]
-        for name, method in methods.items()
+        name: partial(_answer_turn, task, method, turns) for name, method in methods.items()
     }
     works["bare_sender"] = lambda turn: bares[turn].sender()
     works["bare_bridge"] = lambda turn: bares[turn].bridge()
@@ -182,6 +182,12 @@ def _methods(
         writes.sender_as_reader = context.sender_as_reader
         methods[_relay(n)] = METHODS.get("text_relay")(writes)  # type: ignore[call-arg]
     return methods
+
+
+def _answer_turn(
+    task: Task, method: Method, turns: Sequence[Sequence[Example]], turn: int
+) -> list[str]:
+    return answer_texts(task, method, turns[turn])
 
 
 def answer_texts(task: Task, method: Method, examples: Sequence[Example]) -> list[str]:

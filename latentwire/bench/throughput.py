@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from latentwire.bench.bare import BareSum
@@ -81,12 +82,8 @@ def _row(
     """All batch sizes at one length of text."""
     wire, most = subject.exact(), max(batch_sizes)
     examples = examples_of_length(subject.task, wire.sender.lm, most * (rounds + 1), length)
-    works: dict[str, Work] = {
-        str(size): lambda turn, size=size: answer(  # type: ignore[misc]
-            wire, examples[(turn % (rounds + 1)) * most :][:size]
-        )
-        for size in batch_sizes
-    }
+    turns = [examples[i : i + most] for i in range(0, len(examples), most)]
+    works: dict[str, Work] = {str(size): partial(_turn, wire, turns, size) for size in batch_sizes}
     taken = race(works, rounds, progress=progress, title=f"throughput, {length} tokens")
     points = []
     for size in batch_sizes:
@@ -106,6 +103,10 @@ def _row(
             }
         )
     return points
+
+
+def _turn(wire: Wire, turns: Sequence[Sequence[Example]], size: int, turn: int) -> object:
+    return answer(wire, turns[turn][:size])
 
 
 def answer(wire: Wire, examples: Sequence[Example]) -> object:

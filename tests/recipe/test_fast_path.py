@@ -75,6 +75,7 @@ def test_many_texts_get_the_answers_of_single_calls(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task]
 ) -> None:
     wire = fake_wire()
+    wire.bridge.eval()
     wire.task = make_task()
     texts = [("fire " * (i % 7 + 1)) + f"rain {i}" for i in range(40)]
     for text, answer in zip(texts, wire.answer(texts)):
@@ -105,6 +106,7 @@ def test_a_wire_streams_what_it_answers(
     fake_wire: Callable[..., Wire], names: Task, make_task: Callable[..., Task]
 ) -> None:
     wire = fake_wire()
+    wire.bridge.eval()
     wire.task = names
     assert (
         "".join(wire.stream("A text by Ann.", "who?"))
