@@ -35,9 +35,9 @@ def resident_mb() -> float:
 def train(pair: str, n_train: int, steps: int) -> dict[str, float]:
     """Train in this process; memory before it began, and its peak."""
     import torch
-    from train_speed import made_up_task
 
     from latentwire import Wire, train_bridge
+    from latentwire.bench.made_up import made_up_task
     from latentwire.progress import Progress
 
     torch.set_num_threads(1)

@@ -102,6 +102,8 @@ def _distinct(
     requests: Sequence[Sequence[Request]], soft: Float[Tensor, "b k dr"] | None
 ) -> list[int]:
     """For each example the first one that is asked the same, with the same soft tokens."""
+    if len(requests) == 1:
+        return [0]
     first: dict[object, int] = {}
     rows = [None] * len(requests) if soft is None else list(soft.detach().cpu().float())
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -22,9 +22,10 @@ from latentwire.errors import UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates
 from latentwire.models.pair import default_layer, load_pair
+from latentwire.models.streaming import stream_text
 from latentwire.progress import Progress
-from latentwire.wire_format import ENCODINGS, LIMITS, Basis, fit_basis, read_header
-from latentwire.wire_messages import check_message, stacked, write_messages
+from latentwire.wire_format import ENCODINGS, LIMITS, Basis, fit_basis
+from latentwire.wire_messages import check_message, read_messages, stacked, write_messages
 from latentwire.wire_saving import load_wire, save_wire
 from latentwire.wire_spec import Answer, WireSpec
 
@@ -217,6 +218,16 @@ class Wire:
         device = self.receiver.lm.device
         return self.bridge(states.states.to(device), states.mask.to(device))  # type: ignore[no-any-return]
 
+    def soft_tokens_of(self, texts: Sequence[str]) -> Float[Tensor, "b k dr"]:
+        """Soft tokens of texts as the sender reads them: batches of like length, one at a time."""
+        places: list[int] = []
+        parts = []
+        for index, states in self.sender.encode_batches(texts, self.spec.layers):
+            places += index
+            parts.append(self.soft_tokens(states))
+        order = torch.tensor(places).argsort()
+        return torch.cat(parts)[order.to(parts[0].device)]
+
     @overload
     def send(self, texts: str, questions: str | None = None) -> Message: ...
     @overload
@@ -250,9 +261,11 @@ class Wire:
             bridges: Fingerprints of other bridges for this receiver whose messages it takes.
         Raises: MessageError: If it is none, or for another wire, before any tensor is made.
         """
-        header, payload = read_header(data, self.limits)
-        check_message(self, header, bridges)
-        return Message.from_parts(header, payload, self.basis)
+        return self.read_all([data], bridges=bridges)[0]
+
+    def read_all(self, datas: Sequence[bytes], *, bridges: Collection[str] = ()) -> list[Message]:
+        """The same for several messages. Raises: MessageError: As `read` does."""
+        return read_messages(self, datas, bridges)
 
     def receive(
         self,
@@ -326,6 +339,22 @@ class Wire:
         answers = [Answer.of(response, task, was) for response, was in zip(responses, cut)]
         return answers[0] if isinstance(text, str) else answers
 
+    def stream(self, text: str, question: str | None = None) -> Iterator[str]:
+        """As `answer` for one text, but the written answer comes in pieces while it is written.
+
+        Raises: UsageError: As `answer` does; also if answers of the task are chosen, not written.
+        """
+        task = self.need_task()
+        if task.kind != "generation":
+            raise UsageError(
+                f"Answers of task '{task.name}' are chosen, not written: use wire.answer(text)."
+            )
+        examples = self.examples([text], _listed(question))
+        soft = stacked(self._send(examples)[0]).to(self.receiver.lm.device)
+        prompt = self.asker(task).hand(examples[0])[0].prompt
+        length = task.max_new_tokens
+        return stream_text(self.receiver, prompt, soft, max_new_tokens=length, stop=task.stop)
+
     def pack(self, soft: Float[Tensor, "b k dr"]) -> list[Message]:
         """Soft tokens as messages of this wire."""
         return write_messages(self, soft)
@@ -363,9 +392,9 @@ class Wire:
 
     def _send(self, examples: Sequence[Example]) -> tuple[list[Message], list[bool]]:
         read, cut = self.sender_texts(self.need_task(), examples)
-        soft = self.soft_tokens(self.sender.encode(read, self.spec.layers))
         # Through bytes, so that a message that never leaves the machine is rounded all the same.
-        return [self.read(message.to_bytes()) for message in self.pack(soft)], cut
+        packed = self.pack(self.soft_tokens_of(read))
+        return self.read_all([message.to_bytes() for message in packed]), cut
 
     def _receive(
         self,
@@ -373,8 +402,9 @@ class Wire:
         examples: Sequence[Example],
         bridges: Collection[str] = (),
     ) -> list[Response]:
+        known = {self.fingerprint, *bridges}
         for message in messages:
-            check_message(self, message, bridges)
+            check_message(self, message, known)
         soft = stacked(messages).to(self.receiver.lm.device)
         return self.respond(self.need_task(), examples, soft, ranking_only=True)
 

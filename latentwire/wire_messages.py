@@ -13,7 +13,7 @@ from torch import Tensor
 from latentwire.errors import MessageError, UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, SenderStates
-from latentwire.wire_format import Header
+from latentwire.wire_format import Header, read_header
 
 if TYPE_CHECKING:
     from latentwire.wire import Wire
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 def write_messages(wire: Wire, soft: Float[Tensor, "b k dr"]) -> list[Message]:
     """Soft tokens as messages of a wire."""
     sender, receiver = identify(wire.sender.lm), identify(wire.receiver.lm)
+    bridge = wire.fingerprint
     return [
-        Message(row, wire.fingerprint, wire.spec.encoding, sender, receiver, wire.basis)
+        Message(row, bridge, wire.spec.encoding, sender, receiver, wire.basis)
         for row in soft.detach().to("cpu", torch.float32)  # one transfer for all
     ]
 
 
-def check_message(wire: Wire, made: Header | Message, bridges: Collection[str]) -> None:
+def check_message(wire: Wire, made: Header | Message, known: Collection[str]) -> None:
     """Look whether a message was made for a wire's receiver by a bridge that it takes.
 
     Args:
         wire: The reading wire.
         made: The message, or only its header.
-        bridges: Fingerprints of other bridges that are taken.
+        known: Fingerprints of the bridges that are taken, its own among them.
     Raises: MessageError: If it was not.
     """
-    known = {wire.fingerprint, *bridges}
     if strange := [name for name in made.bridge.split("+") if name not in known]:
         raise MessageError(
             f"The message was made by bridge {strange[0]}, this wire has {wire.fingerprint}: its "
@@ -54,6 +54,16 @@ def check_message(wire: Wire, made: Header | Message, bridges: Collection[str]) 
         raise MessageError(
             f"The message's soft tokens have width {given}; {identify(lm)} reads {width}."
         )
+
+
+def read_messages(wire: Wire, datas: Sequence[bytes], bridges: Collection[str]) -> list[Message]:
+    """Messages from bytes, each looked at before a tensor is made; see `Wire.read`."""
+    known, messages = {wire.fingerprint, *bridges}, []
+    for data in datas:
+        header, payload = read_header(data, wire.limits)
+        check_message(wire, header, known)
+        messages.append(Message.from_parts(header, payload, wire.basis))
+    return messages
 
 
 def stacked(messages: Sequence[Message]) -> Float[Tensor, "b k dr"]:
@@ -97,7 +107,7 @@ def send_to_all(
             known[read] = sender.encode(read, layers)
         states, places = known[read], [layers.index(layer) for layer in wire.spec.layers]
         soft = wire.soft_tokens(SenderStates(states.states[:, places], states.mask))
-        sent.append([wire.read(message.to_bytes()) for message in wire.pack(soft)])
+        sent.append(wire.read_all([message.to_bytes() for message in wire.pack(soft)]))
     return sent
 
 

@@ -10,6 +10,7 @@ import typer
 from latentwire.errors import UnknownNameError, UsageError
 from latentwire.progress import default_progress
 from telepathy.baselines_command import baselines
+from telepathy.bench_command import app as bench_app
 from telepathy.guarding import guarded
 from telepathy.options import (
     DeviceOption,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(runs_app, name="runs")
+app.add_typer(bench_app, name="bench")
 
 
 @app.command()

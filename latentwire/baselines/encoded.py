@@ -27,8 +27,14 @@ def encoded(
     return wire.with_encoding(encoding)
 
 
-def give_basis(context: Context, progress: Progress) -> None:
-    """Fit the basis that the wire's encoding needs, on training texts, unless it has one."""
+def give_basis(context: Context, progress: Progress, rank: int | None = None) -> None:
+    """Fit the basis that the wire's encoding needs, on training texts, unless it has one.
+
+    Args:
+        context: Of the wire.
+        progress: Told of each batch.
+        rank: Of the basis; `Wire.fit_lowrank` says what it is by default.
+    """
     wire = context.wire
     if wire is None or not wire.lacks_basis:
         return
@@ -37,4 +43,4 @@ def give_basis(context: Context, progress: Progress) -> None:
     texts = context.sender_texts(take(context.task, "train", n, training.seed))
     cache.ensure(texts, progress=progress)
     starts = range(0, len(texts), _BATCH)
-    wire.fit_lowrank(cache.states(texts[start : start + _BATCH]) for start in starts)
+    wire.fit_lowrank((cache.states(texts[start : start + _BATCH]) for start in starts), rank)

@@ -72,7 +72,7 @@ def evaluate(
     Raises: UnknownNameError, UsageError, DataError.
     """
     progress = progress or default_progress()
-    context = _context(encoded(wire, encoding), task, seed, setting, sender_prompt)
+    context = context_of(encoded(wire, encoding), task, seed, setting, sender_prompt)
     give_basis(context, progress)
     context.prompt_val_limit = prompt_val_limit
     names = list(methods or _default_methods(context, controls))
@@ -125,13 +125,14 @@ def _default_methods(context: Context, controls: bool) -> list[str]:
     return ["bridge", *(CONTROLS if controls else ()), *baselines]
 
 
-def _context(
+def context_of(
     wire: Wire | tuple[LanguageModel, LanguageModel],
     task: Task,
-    seed: int,
-    setting: Setting | None,
-    sender_prompt: str,
+    seed: int = 0,
+    setting: Setting | None = None,
+    sender_prompt: str = "raw",
 ) -> Context:
+    """What methods work with, for a wire or a bare pair; `evaluate` says what is given."""
     if isinstance(wire, tuple):
         sender, receiver = wire
         return Context(

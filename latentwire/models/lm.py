@@ -49,6 +49,7 @@ class LanguageModel:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self._answers: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._handed: dict[tuple[str, str], Prompt] = {}
 
     @property
     def device(self) -> torch.device:
@@ -206,6 +207,17 @@ class LanguageModel:
             static: Start of `text` that every example of the template shares.
         Raises: ModelError: If the chat template refuses the prompt.
         """
+        if MESSAGE_MARK not in text:
+            return self._tokenised(text, static)
+        # Around a message most prompts of a task are the same.
+        key = (text, static)
+        if key not in self._handed:
+            if len(self._handed) > 4096:
+                self._handed.clear()
+            self._handed[key] = self._tokenised(text, static)
+        return self._handed[key]
+
+    def _tokenised(self, text: str, static: str) -> Prompt:
         wrapped = self.turn(text)
         # A chat template's own words before the user's text are the same for every example too.
         start = wrapped.find(text) + len(static)

@@ -8,7 +8,7 @@ A deep prefix takes the place of that start: what stands behind it has seen it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,6 +42,7 @@ class Encoded:
     hidden: Tensor  # (b, u, dr), left-padded
     mask: Tensor  # (b, prefix + u)
     cache: Any
+    is_padded: bool
 
 
 class ForwardPasses:
@@ -105,23 +106,27 @@ class ForwardPasses:
         if branches is not None:
             extras = [[token for ids in each for token in ids] for each in branches]
             owners = [[j for j, ids in enumerate(each) for _ in ids] for each in branches]
-        rows = [self._row(p, soft, i, extra) for i, (p, extra) in enumerate(zip(prompts, extras))]
+        rows = self._rows(prompts, soft, extras, prefix.n_read if prefix else 0)
         return self._forward(rows, prefix, owners, use_cache=use_cache)
 
-    def _row(
-        self, prompt: Prompt, soft: Tensor | None, i: int, extra: Sequence[int]
-    ) -> Callable[[int], Tensor]:
-        """A function from the number of leading tokens to skip to the row's embeddings (u, dr)."""
-
-        def build(skip: int) -> Tensor:
-            ids = torch.tensor([*prompt.before[skip:], *prompt.after, *extra], dtype=torch.long)
-            embedded = self.lm.embed(ids)
-            if soft is None:
-                return embedded
-            cut = len(prompt.before) - skip
-            return torch.cat([embedded[:cut], soft[i].to(embedded), embedded[cut:]])
-
-        return build
+    def _rows(
+        self,
+        prompts: Sequence[Prompt],
+        soft: Tensor | None,
+        extras: Sequence[Sequence[int]],
+        skip: int,
+    ) -> list[Tensor]:
+        """Embeddings of each row, (u, dr), without its first `skip` tokens; all at once."""
+        ids = [[*p.before[skip:], *p.after, *extra] for p, extra in zip(prompts, extras)]
+        flat = self.lm.embed(torch.tensor([i for row in ids for i in row], dtype=torch.long))
+        rows = list(flat.split([len(row) for row in ids]))
+        if soft is None:
+            return rows
+        cuts = [len(p.before) - skip for p in prompts]
+        return [
+            torch.cat([row[:cut], each, row[cut:]])
+            for row, each, cut in zip(rows, soft.to(flat), cuts)
+        ]
 
     def _shared(self, prompts: Sequence[Prompt]) -> _Prefix | None:
         """The cached start that all prompts have in common, if the window allows its reuse."""
@@ -149,21 +154,23 @@ class ForwardPasses:
 
     def _forward(
         self,
-        rows: Sequence[Callable[[int], Tensor]],
+        rows: Sequence[Tensor],
         prefix: _Prefix | None,
         owners: Sequence[Sequence[int]] | None = None,
         *,
         use_cache: bool,
     ) -> Encoded:
         start = prefix.length if prefix else 0
-        embedded = [row(prefix.n_read if prefix else 0) for row in rows]
-        longest = max(len(row) for row in embedded)
-        x = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in embedded])
-        mask = torch.ones(len(rows), start + longest, dtype=torch.bool, device=x.device)
-        for i, row in enumerate(embedded):
+        longest = max(map(len, rows))
+        is_padded = min(map(len, rows)) < longest
+        x = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
+        # What is known on the host is not asked of the device: that would wait for it.
+        mask = torch.ones(len(rows), start + longest, dtype=torch.bool)
+        for i, row in enumerate(rows):
             mask[i, start : start + longest - len(row)] = False
-        positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:]
-        attention: Any = None if bool(mask.all()) else mask.long()
+        positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:].to(x.device)
+        mask = mask.to(x.device)
+        attention: Any = mask.long() if is_padded else None
         if owners is not None:
             attention, positions = self._apart(mask, owners, start)
         cache = self._cache(prefix, len(rows)) if prefix or use_cache else None
@@ -176,7 +183,7 @@ class ForwardPasses:
             past_key_values=cache,
             use_cache=cache is not None,
         )
-        return Encoded(out.last_hidden_state, mask, out.past_key_values)
+        return Encoded(out.last_hidden_state, mask, out.past_key_values, is_padded)
 
     def _apart(
         self, mask: Tensor, owners: Sequence[Sequence[int]], start: int
@@ -222,8 +229,8 @@ class ForwardPasses:
         logits = self.lm.model.get_output_embeddings()(flat)
         return self._cap(logits.view(*hidden.shape[:-1], -1))
 
-    def head_rows(self, hidden: Float[Tensor, " d"], ids: list[int]) -> Float[Tensor, " c"]:
-        """Logits of a few tokens behind one state, without those of the whole vocabulary."""
+    def head_rows(self, hidden: Float[Tensor, "*b d"], ids: list[int]) -> Float[Tensor, "*b c"]:
+        """Logits of a few tokens behind states, without those of the whole vocabulary."""
         head = self.lm.model.get_output_embeddings()
         index = torch.tensor(ids, device=hidden.device)
         bias = head.bias[index] if getattr(head, "bias", None) is not None else None

@@ -18,6 +18,7 @@ from latentwire.models.packing import PackedChoices, pack, packed_size
 from latentwire.models.passes import MAX_HEAD_POSITIONS, Encoded, ForwardPasses
 
 _MAX_PACKED_ROWS = 16  # rows whose packed choices are run at once: like sizes, little padding
+_MAX_BRANCHED = 64  # tokens of a row's choices that one pass takes in behind its prompt
 
 
 class Receiver(ForwardPasses):
@@ -109,10 +110,14 @@ class Receiver(ForwardPasses):
         Raises: UsageError: If a choice has no token.
         """
         _check_choices(choices)
-        tails = [[ids[:-1] for ids in row] for row in choices]
+        tails, sizes = (
+            [[ids[:-1] for ids in row] for row in choices],
+            list(map(packed_size, choices)),
+        )
         longest = max(len(ids) for row in tails for ids in row)
-        encoded = self.run(prompts, soft, branches=tails, n_more=longest, use_cache=False)
-        hidden, sizes = encoded.hidden, [packed_size(row) for row in choices]
+        branches = tails if any(sizes) else None
+        encoded = self.run(prompts, soft, branches=branches, n_more=longest, use_cache=False)
+        hidden = encoded.hidden
         scores = self.first_scores(
             torch.stack([hidden[i, -1 - size] for i, size in enumerate(sizes)]), choices
         )
@@ -138,7 +143,10 @@ class Receiver(ForwardPasses):
 
         -inf where a row has fewer choices than another.
         """
-        rows = [self.head_rows(h, [ids[0] for ids in row]) for h, row in zip(last, choices)]
+        firsts = [[ids[0] for ids in row] for row in choices]
+        if all(row == firsts[0] for row in firsts):
+            return self.head_rows(last, firsts[0])
+        rows = [self.head_rows(h, row) for h, row in zip(last, firsts)]
         return pad_sequence(rows, batch_first=True, padding_value=-torch.inf)
 
     @torch.inference_mode()
@@ -159,21 +167,20 @@ class Receiver(ForwardPasses):
             prompts: One per row.
             choices: For each row the token ids of its choices.
             soft: Soft tokens at each prompt's mark, or None.
-            ranking_only: When all choices of all rows are one token, skip the normaliser over the
-                vocabulary: scores are then log-probabilities among the row's choices. Same order.
+            ranking_only: Scores may be log-probabilities among the row's choices: same order. Then
+                one pass does for prompts and choices, unless these are many, and the normaliser
+                over the vocabulary is left out.
         Returns: For each row a tensor (c,), float32, on the CPU.
         Raises: UsageError: If a choice has no token.
         """
         _check_choices(choices)
+        if ranking_only and max(map(packed_size, choices)) <= _MAX_BRANCHED:
+            found = self.compare_choices(prompts, choices, soft).float().cpu()
+            return [scores[: len(row)].log_softmax(-1) for scores, row in zip(found, choices)]
         longest = max((len(ids) for row in choices for ids in row), default=1)
         single = longest == 1
         encoded = self.run(prompts, soft, n_more=longest - 1, use_cache=not single)
         last = encoded.hidden[:, -1]
-        if single and ranking_only:
-            return [
-                self.head_rows(last[i], [ids[0] for ids in row]).log_softmax(-1).cpu()
-                for i, row in enumerate(choices)
-            ]
         firsts = self.head(last[:, None])[:, 0].float().log_softmax(-1)
         scores = [
             firsts[i, torch.tensor([ids[0] for ids in row], device=firsts.device)].cpu()
@@ -190,6 +197,7 @@ class Receiver(ForwardPasses):
         soft: Float[Tensor, "b k dr"] | None = None,
         *,
         max_new_tokens: int = 64,
+        min_new_tokens: int = 0,
         stop: Sequence[str] = (),
     ) -> Iterator[list[int | None]]:
         """Greedy decoding with a KV cache, one step at a time.
@@ -198,31 +206,38 @@ class Receiver(ForwardPasses):
             prompts: One per row.
             soft: Soft tokens at each prompt's mark, or None.
             max_new_tokens: Longest text.
+            min_new_tokens: Shortest text: before it no row ends.
             stop: A row ends behind the first of these that follows some text.
         Yields: For each row its next token id, or None once the row has ended.
         """
         encoded = self.run(prompts, soft, n_more=max_new_tokens - 1, use_cache=True)
         hidden, mask, cache = encoded.hidden[:, -1:], encoded.mask, encoded.cache
-        ends = set(self.lm.end_ids)
+        position = mask.sum(1, keepdim=True)
+        ends = list(self.lm.end_ids)
         running = [True] * len(prompts)
         written: list[list[int]] = [[] for _ in prompts]
         for step in range(max_new_tokens):
-            tokens = self.head(hidden)[:, -1].argmax(-1)
+            logits = self.head(hidden)[:, -1]
+            if step < min_new_tokens:
+                logits[:, ends] = -torch.inf
+            tokens = logits.argmax(-1)
             emitted: list[int | None] = []
             for i, token in enumerate(tokens.tolist()):
                 running[i] = running[i] and token not in ends
                 emitted.append(token if running[i] else None)
                 if stop and running[i]:
                     written[i].append(token)
-                    running[i] = cut_at_stop(self.decode(written[i]), stop) is None
+                    ended = cut_at_stop(self.decode(written[i]), stop) is not None
+                    running[i] = not ended or step + 1 < min_new_tokens
             yield emitted
             if not any(running) or step + 1 == max_new_tokens:
                 return
-            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+            if encoded.is_padded:
+                mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
             out = self.lm.model.base_model(
                 inputs_embeds=self.lm.embed(tokens[:, None]),
-                attention_mask=mask.long(),
-                position_ids=mask.sum(1, keepdim=True) - 1,
+                attention_mask=mask.long() if encoded.is_padded else None,
+                position_ids=position + step,
                 past_key_values=cache,
                 use_cache=True,
             )

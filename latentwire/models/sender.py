@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from latentwire.errors import ModelError, ShapeError, UsageError
@@ -104,8 +104,10 @@ class Sender:
         ids = [self._ids(text) for text in texts]
         most = tokens_per_pass(self.lm.device)
         for index in by_length([len(row) for row in ids], batch_size, most):
-            tokens, mask = pad_right([ids[i] for i in index], self.lm.device)
-            yield index, SenderStates(self._run(tokens, mask, layers), mask)
+            rows = [ids[i] for i in index]
+            tokens, mask = pad_right(rows, self.lm.device)
+            is_padded = len({*map(len, rows)}) > 1
+            yield index, SenderStates(self.run(tokens, mask if is_padded else None, layers), mask)
 
     def _ids(self, text: str) -> list[int]:
         ids = self.lm.token_ids(text, special=True)
@@ -113,13 +115,20 @@ class Sender:
             raise UsageError("The text is empty: there is nothing to send.")
         return ids[: self.lm.max_tokens]
 
-    def _run(self, tokens: Tensor, mask: Tensor, layers: tuple[int, ...]) -> Tensor:
-        """States (b, l, t, ds) of `layers`; True in `mask` keeps a token."""
+    def run(
+        self, tokens: Int[Tensor, "b t"], mask: Bool[Tensor, "b t"] | None, layers: tuple[int, ...]
+    ) -> Float[Tensor, "b l t ds"]:
+        """States of `layers` for token ids, right-padded.
+
+        Args:
+            tokens: Ids.
+            mask: True keeps a token; None if none is padding.
+            layers: See `encode`.
+        """
         top = max(layers)
         if top == 0:
             return self.lm.embed(tokens)[:, None]
         # Padding is on the right and attention is causal: real tokens never see it.
-        attention = None if bool(mask.all()) else mask
         decoder = self._decoder(top)
         kept: dict[int, Tensor] = {0: self.lm.embed(tokens)} if 0 in layers else {}
         hooks = [
@@ -128,7 +137,7 @@ class Sender:
             if i + 1 in layers
         ]
         try:
-            decoder(input_ids=tokens, attention_mask=attention, use_cache=False)
+            decoder(input_ids=tokens, attention_mask=mask, use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()

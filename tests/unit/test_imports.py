@@ -28,8 +28,9 @@ FORBIDDEN = {
         "message",
         "wire",
     ),
-    "latentwire/train": ("eval", "baselines"),
-    "latentwire/eval": ("train", "baselines"),
+    "latentwire/train": ("eval", "baselines", "bench"),
+    "latentwire/eval": ("train", "baselines", "bench"),
+    "latentwire/baselines": ("bench",),
 }
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from latentwire.baselines.context import METHODS, Context
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
-from latentwire.models import SenderStates
 from latentwire.models.states import StateCache
 from latentwire.progress import Progress
 from latentwire.wire import Wire
@@ -68,7 +67,11 @@ class BridgeMethod(Method):
             self._cache.ensure(texts, progress=progress)
         messages: list[bytes] = []
         for start in range(0, len(texts), _BATCH):
-            soft = self.writer.soft_tokens(self._states(texts[start : start + _BATCH], fresh))
+            part = texts[start : start + _BATCH]
+            if fresh:
+                soft = self.writer.soft_tokens_of(part)
+            else:
+                soft = self.writer.soft_tokens(self._cache.states(part))
             messages += [m.to_bytes() for m in self.writer.pack(soft)]
         return messages
 
@@ -78,7 +81,7 @@ class BridgeMethod(Method):
 
     def unpack(self, messages: Sequence[bytes]) -> Float[Tensor, "b k dr"]:
         """Soft tokens from messages, on the receiver's device."""
-        soft = torch.stack([self.writer.read(data).soft for data in messages])
+        soft = torch.stack([message.soft for message in self.writer.read_all(messages)])
         return soft.to(self.wire.receiver.lm.device)
 
     @cached_property
@@ -87,8 +90,3 @@ class BridgeMethod(Method):
         if layers == self.context.layers:
             return self.context.cache
         return StateCache(self.context.sender, layers)
-
-    def _states(self, texts: Sequence[str], fresh: bool) -> SenderStates:
-        if fresh:
-            return self.writer.sender.encode(texts, self.writer.spec.layers)
-        return self._cache.states(texts)

@@ -1,0 +1,85 @@
+"""A task that needs no data on this machine, and texts of a given length of any task."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from latentwire.data import Example, Task, load_task
+from latentwire.models import LanguageModel
+
+_TASK = """\
+name: made_up
+version: 1
+kind: choice
+metric: acc
+labels: [hot, wet]
+source:
+  files: {train: train.csv, val: val.csv, test: test.csv}
+splits: {train: train, val: val, test: test}
+example: {context: "{text}", target: label, target_values: [hot, wet]}
+prompts:
+  - "Kinds: {labels}.\\nText: {context}\\nKind:"
+  - "Which of {labels} is it?\\n{context}\\nAnswer:"
+  - "{context}\\nIts kind is"
+relay_prompts: ["Note: {context}\\nNote:", "Sum: {context}\\nSum:", "Facts: {context}\\nFacts:"]
+sender_prompt_aware: "Kinds: {labels}.\\nText: {context}\\nKind:"
+max_context_tokens: 64
+"""
+_WORDS = {"hot": ("fire", "blood", "rose", "flame"), "wet": ("sea", "sky", "rain", "lake")}
+
+
+def made_up_task(folder: Path, n_train: int, n_words: int = 8) -> Task:
+    """A two-label task of random words.
+
+    Args:
+        folder: Where its files are written; they must stay while the task is used.
+        n_train: Training examples; val and test have 32 each.
+        n_words: Words of each text; a number that makes it unique follows.
+    """
+    draw = random.Random(0)
+    number = 0
+    for split, count in (("train", n_train), ("val", 32), ("test", 32)):
+        with (folder / f"{split}.csv").open("w", newline="") as out:
+            rows = csv.writer(out)
+            rows.writerow(["text", "label"])
+            for _ in range(count):
+                label = draw.choice(sorted(_WORDS))
+                number += 1
+                words = draw.choices(_WORDS[label], k=n_words)
+                rows.writerow([" ".join([*words, str(number)]), label])
+    (folder / "made_up.yaml").write_text(_TASK)
+    return load_task(folder / "made_up.yaml")
+
+
+def examples_of_length(
+    task: Task, lm: LanguageModel, n: int, n_tokens: int | None, seed: int = 0
+) -> list[Example]:
+    """Examples of a task's val split, no two with the same text, brought to one length.
+
+    Args:
+        task: Gives the texts; test is not touched.
+        lm: Counts the tokens.
+        n: How many.
+        n_tokens: Tokens of each text, made of several texts of the split where one is shorter;
+            None leaves texts as they are, and repeats none before all were used.
+        seed: Of which texts.
+    """
+    found = task.sample("val", min(max(n, 64), len(task.split("val"))), seed)
+    if n_tokens is None:
+        return [found[i % len(found)] for i in range(n)]
+    draw = random.Random(seed)
+    return [_of_length(found, i, lm, n_tokens, draw) for i in range(n)]
+
+
+def _of_length(
+    found: Sequence[Example], i: int, lm: LanguageModel, n_tokens: int, draw: random.Random
+) -> Example:
+    first = found[i % len(found)]
+    text = f"{i} {first.context}"  # the number keeps equal texts apart
+    while not lm.truncate(text, n_tokens)[1]:
+        text += " " + draw.choice(found).context
+    return replace(first, id=f"{first.id}-{i}", context=lm.truncate(text, n_tokens)[0])
