@@ -39,8 +39,8 @@ def run_here(
     """
     places = slots(experiments, jobs)
     pusher = Pusher(registry, experiments, f"Results of {suite.prefix}") if push else None
-    # The experiments run this very program, and share its cores.
-    os.environ["LATENTWIRE_PYTHON"] = sys.executable
+    # The experiments run this very program, if no other is named, and share its cores.
+    os.environ.setdefault("LATENTWIRE_PYTHON", sys.executable)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_cores() // len(places))))
     for experiment in experiments:
         registry.add(experiment.name, experiment.config, command=experiment.command)
