@@ -78,11 +78,15 @@ def _table() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
-        options = (p for p in command.params if p.param_type_name == "option")
-        found[name] = {
-            max(p.opts, key=len).lstrip("-").replace("-", "_"): _kind(p) for p in options
-        }
+        found[name] = _options(command)
+        for inner, each in getattr(command, "commands", {}).items():
+            found[f"{name} {inner}"] = _options(each)
     return found
+
+
+def _options(command: Any) -> dict[str, str]:
+    options = [p for p in command.params if p.param_type_name == "option"]
+    return {max(p.opts, key=len).lstrip("-").replace("-", "_"): _kind(p) for p in options}
 
 
 def _kind(parameter: Any) -> str:

@@ -138,17 +138,20 @@ class _Expansion:
             yield Experiment(named, config, lines, run / "results.json", section.need)
 
     def _benchmarks(self, section: Benchmarks, task: str) -> Iterator[Experiment]:
-        flags = Flags.of("bench").without(OWN_FLAGS)
         if (section.of, task) not in self.bridges:
             return  # that section has other tasks
         needed, trained = self.bridges[section.of, task]
         for kind in section.kinds:
-            options = flags.chosen(self.spec.settings) | section.options
+            command = f"bench {kind}"
+            flags = Flags.of(command if has_command(command) else "bench")
+            # The run knows its pair and how it was trained.
+            common = {k: v for k, v in self.spec.settings.items() if k in ("device", "dtype")}
+            options = flags.chosen(common) | section.options
             own = {"benchmark": kind, "of": trained.relative_to(self.runs_dir).as_posix()}
             config = self._config("benchmark", task, own, options)
             named = self._named(config["task"], f"bench-{kind}")
             results = self._run(named, config) / "results.json"
-            line = flags.line(f"bench {kind}", {"run": trained, **options, "json": True})
+            line = flags.line(command, {"run": trained, **options, "json": True})
             lines = (f"{line} > {results}.part", f"mv {results}.part {results}")
             yield Experiment(named, config, lines, results, section.need, (needed,))
 

@@ -129,7 +129,11 @@ def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 def _sentence(model: type[BaseModel], mistake: dict[str, Any]) -> str:
     location = [str(part) for part in mistake["loc"]]
+    choice = [part for part in location if _is_type(part)]
+    location = [part for part in location if not _is_type(part)]
     key = ".".join(location)
+    if choice:  # of a value with several types, pydantic tells each that it does not have
+        return f"{key}: {mistake['input']!r} is not allowed here"
     if mistake["type"] == "extra_forbidden":
         known = _known_keys(model, location[:-1])
         return f"{key}: {UnknownNameError.of('key', location[-1], known)}"
@@ -137,6 +141,10 @@ def _sentence(model: type[BaseModel], mistake: dict[str, Any]) -> str:
         return f"{key}: missing"
     hint = " (put it in quotes)" if mistake["type"] == "string_type" else ""
     return f"{key}: {mistake['msg']}, not {mistake['input']!r}{hint}"
+
+
+def _is_type(part: str) -> bool:
+    return part in ("bool", "int", "float", "str") or part.startswith(("list[", "literal["))
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
