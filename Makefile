@@ -3,10 +3,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-fast lint check clean
+.PHONY: help demo test test-fast test-slurm lint check clean
 help:
 	@echo "make demo       train and evaluate a bridge between two small real models"
 	@echo "make test       all tests; make test-fast: those without the real models"
+	@echo "make test-slurm a user's day on a SLURM cluster of one node; needs root"
 	@echo "make check      lint, types and all tests: what CI runs"
 	@echo "make clean      remove the virtual environment (caches and runs stay)"
 
@@ -20,7 +21,10 @@ test: $(READY)
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest -m "not real" $(ARGS)
+	@$(BIN)/python -m pytest -m "not real and not slurm" $(ARGS)
+
+test-slurm: $(READY)
+	@./scripts/test_slurm.sh $(BIN)/python $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -51,7 +51,9 @@ def baselines(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of what is trained.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate of the bridge.")] = None,
     train_limit: Annotated[int | None, typer.Option(help="Training examples.")] = None,
+    val_limit: Annotated[int | None, typer.Option(help="Val examples of trainings.")] = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between validations.")] = None,
     prompt_val_limit: Annotated[
         int, typer.Option(min=1, help="Val examples on which prompts are chosen.")
@@ -86,7 +88,9 @@ def baselines(
     given = {
         "steps": steps,
         "batch_size": batch_size,
+        "lr": lr,
         "train_limit": train_limit,
+        "val_limit": val_limit,
         "eval_every": eval_every,
     }
     plan = Plan(

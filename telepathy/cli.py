@@ -25,6 +25,7 @@ from telepathy.options import (
     SettingOption,
 )
 from telepathy.runs_commands import app as runs_app
+from telepathy.submit_command import submit
 from telepathy.tables import print_json
 from telepathy.task_commands import app as tasks_app
 from telepathy.train_command import train
@@ -55,6 +56,7 @@ def demo(
 
 app.command()(train)
 app.command()(baselines)
+app.command()(submit)
 
 
 @app.command("eval")

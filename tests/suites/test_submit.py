@@ -1,0 +1,89 @@
+"""`latentwire submit`: what it tells a scheduler, and what it says before."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from latentwire.errors import ConfigError, UnknownNameError, UsageError
+from telepathy.cli import app
+from telepathy.suites.profile import Profile, load_profile
+from telepathy.suites.slurm import SubmitError, fits, sbatch_command, submit
+
+_SBATCH = (
+    '#!/bin/sh\nenv | grep -c "^SLURM_JOB" >&2\necho "$@" > "$SAID"\n[ -z "$REFUSE" ] && echo 7\n'
+)
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program of that name; the file where it leaves its arguments."""
+    (tmp_path / "sbatch").write_text(_SBATCH)
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SAID", str(tmp_path / "said"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "said"
+
+
+def test_a_suite_becomes_an_array_under_the_profile(sbatch: Path) -> None:
+    (sbatch.parent / "profiles").mkdir()
+    text = "account: a\npartition: p\ntime: '1:00:00'\ngpus: 4\njobs: 9\noptions: [--qos=q]\n"
+    (sbatch.parent / "profiles" / "there.yaml").write_text(text)
+    command = "submit smoke --partition other --push".split()
+    dry = CliRunner().invoke(app, [*command, "--dry-run", "--json"])
+    assert dry.exit_code == 0, dry.output
+    assert json.loads(dry.stdout)["n_due"] >= 12 and not sbatch.exists()
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and "Submitted job 7." in done.stdout
+    said = sbatch.read_text()
+    for words in (
+        "--account=a --partition=other --time=1:00:00 --gpus-per-node=4 --qos=q",
+        "--array=1-3",
+        "--suite smoke --scale full",
+        "--profile none --push",
+    ):
+        assert words in said
+
+
+def test_profiles_say_what_is_wrong_with_them(sbatch: Path) -> None:
+    assert load_profile(None) == load_profile("none") == Profile()
+    folder = sbatch.parent / "profiles"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("acount: x\ntime: 12:00:00\n")
+    with pytest.raises(ConfigError, match=r"2 mistake(.|\n)*'account'(.|\n)*put it in quotes"):
+        load_profile(None)
+    (folder / "b.yaml").write_text("")
+    with pytest.raises(UnknownNameError, match="a, b, or none"):
+        load_profile(None)
+    with pytest.raises(UnknownNameError, match="Unknown profile 'c'"):
+        load_profile("c")
+    assert load_profile("b") == Profile()
+
+
+def test_the_users_profile_is_a_file() -> None:
+    path = Path(__file__).parents[2] / "profiles" / "marlowe.yaml"
+    options = load_profile(str(path)).sbatch_options()
+    assert {"--account=marlowe-m000066", "--partition=preempt"} <= set(options)
+
+
+def test_a_job_hands_on_nothing_of_its_own(sbatch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "3")
+    monkeypatch.setenv("SLURM_JOB_ACCOUNT", "a")
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "2")
+    assert fits(Profile(account="a", gpus=2)) and not fits(Profile(gpus=3))
+    assert not fits(Profile(account="b")) and not fits(Profile(partition="p"))
+    assert submit(sbatch_command(Profile(), 3, ["--x"])) == "7"
+    monkeypatch.setenv("REFUSE", "1")
+    with pytest.raises(SubmitError, match=r"refused \(0\)"):  # no SLURM_JOB variable was left
+        submit(sbatch_command(Profile(), 3, []))
+
+
+def test_without_a_scheduler_it_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="--local"):
+        submit(sbatch_command(Profile(), 1, []))
