@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from telepathy.analysis.conditions import Condition
@@ -130,7 +130,7 @@ _PROPOSERS: dict[str, Proposer] = {
 _AGAIN = "then mark for a re-run"
 
 
-def _concretely(runs: Sequence[Run], changes: Changes) -> str:
+def _concretely(runs: Sequence[Run], changes: Mapping[str, dict[str, Any]]) -> str:
     """The changes themselves, where they are the same for all runs; and a full stop."""
     found = {
         tuple((key, flat(run.record.config).get(key), new) for key, new in own.items())

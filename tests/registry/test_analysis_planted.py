@@ -51,7 +51,7 @@ def _healthy(garden: Garden) -> None:
             )
             garden.completed(run, {"bridge": BRIDGE["boolq"], "zero": CONTROLS["boolq"]})
     garden.completed(garden.begun("boolq", "text_relay", 0), {"text_relay": BRIDGE["boolq"]})
-    garden.completed(garden.begun("boolq", "ridge", 0), {"ridge": 0.77})
+    garden.completed(garden.begun("boolq", "ridge", 0), {"ridge": 0.82})
     garden.preempted(garden.begun("winogrande", "cot_relay", 0), times=3)  # goes on
     garden.completed(garden.begun("winogrande", "ensemble", 0), {"ensemble": 0.68})
 
