@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -54,7 +54,7 @@ class Baselines(Section):
 
     bridge: str = "perceiver"
     soft_tokens: int = Field(default=8, ge=1)
-    methods: list[str] | Literal["all"] = ALL
+    methods: list[str] | Literal["all"] = "all"
 
 
 class Benchmarks(Section):
@@ -80,7 +80,7 @@ class SuiteSpec(Strict):
     @property
     def sections(self) -> dict[str, Section]:
         """All sections by dotted key, in the order of the work: what takes longest comes first."""
-        kinds = {
+        kinds: dict[str, Mapping[str, Section]] = {
             "baselines": self.baselines,
             "bridges": self.bridges,
             "benchmarks": self.benchmarks,

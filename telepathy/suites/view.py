@@ -24,10 +24,13 @@ def plan(suite: Suite, experiments: Sequence[Experiment], registry: Registry) ->
     """What a submission would run."""
     records = {record.key: record for record in registry.records()}
     rows, found = [], []
+    n_due, minutes = 0, 0.0
     for e in experiments:
         decision = decide(records.get(e.key))
-        due = "yes" if decision.run else "no"
-        rows.append((e.name, due, f"{e.need.minutes:.0f}", decision.reason))
+        if decision.run:
+            n_due, minutes = n_due + 1, minutes + e.need.minutes
+        answer = "yes" if decision.run else "no"
+        rows.append((e.name, answer, f"{e.need.minutes:.0f}", decision.reason))
         found.append(
             {
                 "name": e.name,
@@ -41,13 +44,11 @@ def plan(suite: Suite, experiments: Sequence[Experiment], registry: Registry) ->
                 "commands": list(e.lines),
             }
         )
-    due = [f for f in found if f["due"]]
-    hours = sum(f["minutes"] for f in due) / 60
     head = (
-        f"{suite.spec.name}, scale {suite.scale}: {len(found)} experiments, {len(due)} due, "
-        f"about {hours:.1f} h one by one"
+        f"{suite.spec.name}, scale {suite.scale}: {len(found)} experiments, {n_due} due, "
+        f"about {minutes / 60:.1f} h one by one"
     )
-    data = {"suite": suite.spec.name, "scale": suite.scale, "n_due": len(due), "experiments": found}
+    data = {"suite": suite.spec.name, "scale": suite.scale, "n_due": n_due, "experiments": found}
     return View(data, [head, *table(_PLAN, rows)])
 
 

@@ -55,7 +55,7 @@ def test_profiles_say_what_is_wrong_with_them(sbatch: Path) -> None:
     folder = sbatch.parent / "profiles"
     folder.mkdir()
     (folder / "a.yaml").write_text("acount: x\ntime: 12:00:00\n")
-    with pytest.raises(ConfigError, match=r"2 mistake(.|\n)*'account'(.|\n)*put it in quotes"):
+    with pytest.raises(ConfigError, match=r"2 mistake(.|\n)*put it in quotes(.|\n)*'account'"):
         load_profile(None)
     (folder / "b.yaml").write_text("")
     with pytest.raises(UnknownNameError, match="a, b, or none"):
