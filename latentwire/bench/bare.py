@@ -43,8 +43,9 @@ class BareSum:
         new = [list(r.prompt.before[r.prompt.n_static :]) for r in requests]
         self.before, self.behind = _embedded(lm, new), _embedded(lm, behind)
         with torch.no_grad():
-            self.states = wire.sender.run(self.tokens, self.attention, self.layers)
-            self.soft = self.bridge()
+            states = wire.sender.run(self.tokens, self.attention, self.layers)
+        self.bridge_inputs = states.to(lm.device), self.mask.to(lm.device)
+        self.soft = self.bridge()
         self.n_sender = self.tokens.shape[1]
         self.n_receiver = self.before.shape[1] + wire.spec.soft_tokens + self.behind.shape[1]
 
@@ -56,8 +57,7 @@ class BareSum:
     @torch.no_grad()
     def bridge(self) -> Any:
         """The bridge module alone."""
-        device = self.wire.receiver.lm.device
-        return self.wire.bridge(self.states.to(device), self.mask.to(device))
+        return self.wire.bridge(*self.bridge_inputs)
 
     @torch.no_grad()
     def receiver(self) -> object:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from latentwire.bench.clock import milliseconds
 from latentwire.models import LanguageModel
@@ -148,12 +148,13 @@ def module_pass(module: nn.Module, n_vectors: int) -> Pass:
     return Pass(2.0 * values * n_vectors, float(n_bytes))
 
 
-def counted_pass(module: nn.Module, work: Callable[[], object]) -> Pass:
+def counted_pass(module: nn.Module, *inputs: Tensor) -> Pass:
     """A pass whose operations torch counts while it runs, for modules of any make."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        work()
+    # The counter follows modules by their gradients.
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        module(*inputs)
     n_bytes = sum(p.numel() * p.element_size() for p in module.parameters())
     return Pass(float(counter.get_total_flops()), float(n_bytes))
 

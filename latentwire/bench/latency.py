@@ -212,7 +212,7 @@ def _passes(
     sender_reads = max(_new(writer.read(e)[0].prompt) for e in examples)
     receiver_reads = max(_new(handed.hand(e, "")[0].prompt) for e in examples)
     steps = written_passes(lm, n, bare.n_written)
-    module = counted_pass(wire.bridge, bare.bridge)
+    module = counted_pass(wire.bridge, *bare.bridge_inputs)
     passes = {
         "bridge": [*bridge_passes(wire, n, bare.n_sender, bare.n_receiver, module), *steps],
         "zeroshot_receiver": [

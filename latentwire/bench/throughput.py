@@ -88,7 +88,7 @@ def _row(
     points = []
     for size in batch_sizes:
         bare = BareSum(wire, subject.task, examples[:size])
-        module = counted_pass(wire.bridge, bare.bridge)
+        module = counted_pass(wire.bridge, *bare.bridge_inputs)
         passes = bridge_passes(wire, size, bare.n_sender, bare.n_receiver, module)
         passes += written_passes(wire.receiver.lm, size, bare.n_written)
         ms, bound = statistics.median(taken[str(size)]), machine.lower_bound_ms(passes)

@@ -119,7 +119,7 @@ class ForwardPasses:
         """Embeddings of each row, (u, dr), without its first `skip` tokens; all at once."""
         ids = [[*p.before[skip:], *p.after, *extra] for p, extra in zip(prompts, extras)]
         flat = self.lm.embed(torch.tensor([i for row in ids for i in row], dtype=torch.long))
-        rows = list(flat.split([len(row) for row in ids]))
+        rows = list(torch.split(flat, [len(row) for row in ids]))
         if soft is None:
             return rows
         cuts = [len(p.before) - skip for p in prompts]
