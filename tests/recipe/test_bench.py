@@ -51,7 +51,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def subject(own_cache: Path, tmp_path: Path) -> Subject:
     """The fakes with an untrained bridge and a made-up task."""
-    return open_subject(tmp_path, pair="fake", soft_tokens=4, input_tokens=24)
+    folder = tmp_path / "made_up"
+    folder.mkdir()
+    return open_subject(folder, pair="fake", soft_tokens=4, input_tokens=24)
 
 
 @pytest.fixture
