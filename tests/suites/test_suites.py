@@ -36,6 +36,10 @@ def test_own_suites_give_ordinary_commands(name: str, scale: str, least: int) ->
         assert experiment.result_file.parts[1] == experiment.key
         for line in experiment.lines:
             program, command, *words = shlex.split(line)
+            if experiment.config["kind"] == "benchmark":
+                if program == "mv":
+                    continue
+                command = f"{command} {words[0]}"
             assert program == "latentwire"
             known = Flags.of(command).kinds
             flags = [word[2:].replace("-", "_") for word in words if word.startswith("--")]
