@@ -33,7 +33,7 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_suite_becomes_an_array_under_the_profile(sbatch: Path) -> None:
     (sbatch.parent / "profiles").mkdir()
-    text = "account: a\npartition: p\ntime: '1:00:00'\ngpus: 4\njobs: 9\noptions: [--qos=q]\n"
+    text = "account: a\npartition: p\ntime: '1:00:00'\ngpus: 4\njobs: 3\noptions: [--qos=q]\n"
     (sbatch.parent / "profiles" / "there.yaml").write_text(text)
     command = "submit smoke --partition other --push".split()
     dry = CliRunner().invoke(app, [*command, "--dry-run", "--json"])
