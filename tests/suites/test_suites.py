@@ -41,8 +41,6 @@ def test_own_suites_give_ordinary_commands(name: str, scale: str, least: int) ->
                     continue
                 command = f"{command} {words[0]}"
             assert program == "latentwire"
-            if command == "bench":
-                command += f" {words.pop(0)}"
             known = Flags.of(command).kinds
             flags = [word[2:].replace("-", "_") for word in words if word.startswith("--")]
             assert set(flags) <= set(known)
