@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 
@@ -38,14 +37,13 @@ def test_a_suite_becomes_an_array_under_the_profile(sbatch: Path) -> None:
     command = "submit smoke --partition other --push".split()
     dry = CliRunner().invoke(app, [*command, "--dry-run", "--json"])
     assert dry.exit_code == 0, dry.output
-    n_due = json.loads(dry.stdout)["n_due"]
-    assert n_due >= 12 and not sbatch.exists()
+    assert json.loads(dry.stdout)["n_due"] >= 12 and not sbatch.exists()
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0 and "Submitted job 7." in done.stdout
     said = sbatch.read_text()
     for words in (
         "--account=a --partition=other --time=1:00:00 --gpus-per-node=4 --qos=q",
-        f"--array=1-{math.ceil(n_due / 4)}",
+        "--array=1-3",
         "--suite smoke --scale full",
         "--profile none --push",
     ):
