@@ -88,7 +88,7 @@ class LearnedPrefixMethod(OwnWire):
     """
 
     version = 1  # they send nothing: what changes messages does not change them
-    rate = 1e-2  # chosen on val (docs/LOG.md)
+    rate = 1e-2  # a usual one; benchmarks/learning_rates.py tries others on val
 
     def changes(self) -> dict[str, Any]:
         return {

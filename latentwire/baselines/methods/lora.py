@@ -21,7 +21,7 @@ from latentwire.progress import Progress
 from latentwire.run_folder import RunFolder
 from latentwire.train.checkpoint import copy_weights
 
-_RATE = 1e-3  # chosen on val (docs/LOG.md)
+_RATE = 1e-3  # a usual one; benchmarks/learning_rates.py tries others on val
 
 
 @METHODS.add("lora")
