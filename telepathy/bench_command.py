@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from latentwire.errors import LatentWireError, MissingPackageError, UsageError
+from latentwire.errors import LatentWireError, UsageError
 from latentwire.files import write_json
 from latentwire.progress import Progress, default_progress
 from telepathy.bench_tables import show_bench
@@ -269,10 +269,7 @@ def finish(found: dict[str, Any], out: Path | None, as_json: bool) -> None:
         write_json(out / f"{name}.json", found)
         from latentwire.bench.plots import plot
 
-        try:
-            plot(found, out / f"{name}.png")
-        except MissingPackageError as error:
-            print(f"no picture: {error}", file=sys.stderr)
+        plot(found, out / f"{name}.png")
     if as_json:
         print_json(found)
     else:

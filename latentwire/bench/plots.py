@@ -1,4 +1,4 @@
-"""One picture for each benchmark, from its JSON alone. matplotlib is optional."""
+"""One picture for each benchmark, from its JSON alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from latentwire.errors import MissingPackageError, UnknownNameError
+from latentwire.errors import UnknownNameError
 from latentwire.files import replacing_file
 
 _MB = 1 << 20
@@ -18,19 +18,13 @@ def plot(found: dict[str, Any], path: Path) -> None:
     Args:
         found: What the benchmark gave.
         path: PNG file to write.
-    Raises:
-        MissingPackageError: If matplotlib is not installed.
-        UnknownNameError: If there is no picture of such a result.
+    Raises: UnknownNameError: If there is no picture of such a result.
     """
     name = found.get("benchmark", "")
     if name not in _PICTURES:
         raise UnknownNameError.of("benchmark", name, _PICTURES)
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError(
-            "Plots need matplotlib. Run: pip install 'latentwire[plots]'"
-        ) from error
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     _PICTURES[name](found, axes)
