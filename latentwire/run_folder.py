@@ -32,6 +32,7 @@ class RunFolder:
         self.bridge = self.path / "bridge"
         self.checkpoints = self.path / "checkpoints"
         self.warm_start = self.path / "start"
+        self.tensorboard = self.path / "tensorboard"
 
     def predictions(self, method: str) -> Path:
         """File with one line per example that `method` answered."""
@@ -85,6 +86,7 @@ class RunFolder:
             _remove(self.checkpoints)
             _remove(self.warm_start)
             _remove(self.bridge)
+            _remove(self.tensorboard)
         elif not resume:
             raise UsageError(
                 f"{self.path} already holds a run. Use --resume to go on with it, --overwrite to "

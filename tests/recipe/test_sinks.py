@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from latentwire import Task, Wire, train_bridge
 from latentwire.errors import InterruptedRunError, MissingPackageError, UnknownNameError
 from latentwire.progress import Progress
+from latentwire.run_folder import RunFolder
 from latentwire.sinks import SINKS, Sink, Sinks
 from latentwire.sinks import group as group_module
 from latentwire.train import Processes, train_seeds
@@ -205,3 +206,8 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer.add_scalar.assert_any_call("loss", 2.0, 1)
     assert "train.lr: 0.1" in writer.add_text.call_args.args[1]
     writer.close.assert_called_once_with()
+    # A run that is replaced leaves no curves among those of the new one.
+    run = RunFolder(tmp_path)
+    run.tensorboard.mkdir()
+    run.start({"setting": {}}, resume=False, overwrite=True)
+    assert not run.tensorboard.exists()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from latentwire.run_folder import RunFolder
 from latentwire.sinks.base import SINKS, Sink, Value
 
 
@@ -21,7 +22,7 @@ class TensorBoardSink(Sink):
     def start(self, name: str, folder: Path, config: Mapping[str, Value]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+        self._writer: Any = SummaryWriter(str(RunFolder(folder).tensorboard))
         lines = [f"    {key}: {value}" for key, value in config.items()]
         self._writer.add_text("config", "\n".join([name, "", *lines]))
 
