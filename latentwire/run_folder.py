@@ -6,13 +6,13 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from latentwire.errors import DataError, UsageError
 from latentwire.files import write_json
+from latentwire.source_tree import source_tree
 
 _PACKAGES = ("latentwire", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
@@ -32,6 +32,7 @@ class RunFolder:
         self.bridge = self.path / "bridge"
         self.checkpoints = self.path / "checkpoints"
         self.warm_start = self.path / "start"
+        self.tensorboard = self.path / "tensorboard"
 
     def predictions(self, method: str) -> Path:
         """File with one line per example that `method` answered."""
@@ -85,6 +86,7 @@ class RunFolder:
             _remove(self.checkpoints)
             _remove(self.warm_start)
             _remove(self.bridge)
+            _remove(self.tensorboard)
         elif not resume:
             raise UsageError(
                 f"{self.path} already holds a run. Use --resume to go on with it, --overwrite to "
@@ -110,26 +112,10 @@ def describe_environment() -> dict[str, Any]:
             versions[package] = "not installed"
     return {
         "versions": versions,
-        "commit": _commit(),
+        "commit": str(source_tree()),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
     }
-
-
-def _commit() -> str:
-    """Commit of the source tree, `-dirty` behind it if it was changed; `unknown` outside git."""
-    root = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
 
 
 def _remove(folder: Path) -> None:

@@ -15,12 +15,14 @@ from telepathy.options import (
     DtypeOption,
     JsonOption,
     LimitOption,
+    LogToOption,
     PairOption,
     ReceiverOption,
     SenderOption,
     SenderPromptOption,
     SettingOption,
     seeds_of,
+    sinks_of,
 )
 from telepathy.tables import print_json
 
@@ -70,6 +72,7 @@ def baselines(
     out: Annotated[
         Path, typer.Option("--out", help="Folder; what it has is not run again.")
     ] = Path("runs/baselines"),
+    log_to: LogToOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
@@ -120,10 +123,11 @@ def baselines(
     tasks = [load_task(name) for name in task]
     for each in tasks:
         each.setting(plan.setting)
-    progress = default_progress()
+    progress, sinks = default_progress(), sinks_of(log_to)
     lms = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
     found = [
-        run_suite(lms, each, out / each.name, plan, progress=progress).to_json() for each in tasks
+        run_suite(lms, each, out / each.name, plan, progress=progress, sinks=sinks).to_json()
+        for each in tasks
     ]
     show_suites(found, out, as_json)
 

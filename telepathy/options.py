@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from latentwire.errors import UsageError
+
+if TYPE_CHECKING:
+    from latentwire.sinks import Sinks
 
 PairOption = Annotated[
     str | None, typer.Option("--pair", help="Preset: embedded (default), paper, fake.")
@@ -38,6 +41,14 @@ EncodingOption = Annotated[
         help="How messages are written: fp32, fp16, bf16, int8, int4, lowrank. Default: the run's.",
     ),
 ]
+LogToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log-to",
+        help="Send numbers of trainings there, too: mlflow, tensorboard, trackio, wandb; several "
+        "joined by commas. Default: nowhere.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="A seeded random sample, not all.")
@@ -50,3 +61,10 @@ def seeds_of(text: str) -> list[int]:
         return [int(each) for each in text.split(",")]
     except ValueError:
         raise UsageError(f"--seeds wants whole numbers joined by commas, not '{text}'.") from None
+
+
+def sinks_of(text: str | None) -> Sinks:
+    """`mlflow,wandb` -> these sinks. Raises: UnknownNameError, MissingPackageError."""
+    from latentwire.sinks import Sinks
+
+    return Sinks.of(name for name in (text or "").split(",") if name.strip())

@@ -14,12 +14,14 @@ from telepathy.options import (
     DeviceOption,
     DtypeOption,
     JsonOption,
+    LogToOption,
     PairOption,
     ReceiverOption,
     SenderOption,
     SenderPromptOption,
     SettingOption,
     seeds_of,
+    sinks_of,
 )
 from telepathy.tables import print_json
 
@@ -108,6 +110,7 @@ def train(
     seeds: Annotated[
         str | None, typer.Option(help="Several, e.g. 0,1,2: one run each below --out.")
     ] = None,
+    log_to: LogToOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -154,7 +157,12 @@ def train(
     tasks = [load_task(name) for name in task]
     for each in tasks:
         each.setting(setting)  # type: ignore[arg-type]
-    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "config": config}
+    how: dict[str, Any] = {
+        "resume": resume,
+        "overwrite": overwrite,
+        "config": config,
+        "sinks": sinks_of(log_to),
+    }
     with Processes.joined() as processes:  # before models: it chooses the GPU
         config.check(tasks, processes.world)
         progress = default_progress() if processes.is_first else Progress()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from telepathy.guarding import guarded
+from telepathy.options import sinks_of
 from telepathy.script_flags import add_model_flags, device_of
 from telepathy.train_command import recipe
 
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--eval_every", type=int, help="steps between validations")
     p.add_argument("--save_every", type=int, help="steps between checkpoints")
     p.add_argument("--seed", type=int, default=42, help="of weights, order and samples")
+    p.add_argument("--log_to", help="send numbers there, too, e.g. tensorboard,mlflow")
     p.add_argument("--resume", action="store_true", help="go on with the run in --output_dir")
     return p
 
@@ -64,6 +66,7 @@ def train(args: argparse.Namespace) -> None:
     bridge, loss = recipe(args.bridge_type, None, args.loss, args.diversity_weight)
     config = TrainConfig.of(seed=args.seed, loss=loss, **given)
     task = load_task(args.dataset)
+    sinks = sinks_of(args.log_to)
     options = {n: getattr(args, n) for n in ("depth", "heads") if getattr(args, n) is not None}
     with Processes.joined() as processes:
         progress = default_progress() if processes.is_first else Progress()
@@ -79,7 +82,13 @@ def train(args: argparse.Namespace) -> None:
             **options,
         )
         done = train_bridge(
-            wire, task, args.output_dir, config=config, resume=args.resume, progress=progress
+            wire,
+            task,
+            args.output_dir,
+            config=config,
+            resume=args.resume,
+            progress=progress,
+            sinks=sinks,
         )
         if processes.is_first:
             print("  ".join(f"{k} {v:.4g}" for k, v in done.best.items()))

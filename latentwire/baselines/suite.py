@@ -27,6 +27,7 @@ from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.pair import default_layer
 from latentwire.progress import Progress, default_progress
 from latentwire.run_folder import RunFolder, describe_environment
+from latentwire.sinks import Sinks
 from latentwire.train import TrainConfig, train_bridge
 from latentwire.wire import Wire
 
@@ -95,6 +96,7 @@ def run_suite(
     plan: Plan | None = None,
     *,
     progress: Progress | None = None,
+    sinks: Sinks | None = None,
 ) -> Results:
     """Run every method of a plan on a task; what the folder has already is not run again.
 
@@ -104,11 +106,12 @@ def run_suite(
         out_dir: Folder of the suite. A stopped suite goes on when it is called again.
         plan: All methods on the whole test split with three seeds by default.
         progress: A bar on a terminal, lines in a log by default.
+        sinks: Told of the trainings of bridges.
     Raises: UnknownNameError, UsageError, DataError, InterruptedRunError: A training was asked to
         stop; it is saved.
     """
-    suite = Suite(lms, task, Path(out_dir), plan or Plan(), progress or default_progress())
-    return suite.run()
+    progress = progress or default_progress()
+    return Suite(lms, task, Path(out_dir), plan or Plan(), progress, sinks).run()
 
 
 class Suite:
@@ -120,6 +123,7 @@ class Suite:
         out: Folder.
         plan: What is run.
         progress: Told of everything.
+        sinks: Told of the trainings of bridges.
     """
 
     def __init__(
@@ -129,11 +133,12 @@ class Suite:
         out: Path,
         plan: Plan,
         progress: Progress,
+        sinks: Sinks | None = None,
     ) -> None:
         if not plan.seeds or len({*plan.seeds}) < len(plan.seeds):
             raise UsageError(f"Give one or more different seeds, not {list(plan.seeds)}.")
         self.lms, self.task, self.out = lms, task, out
-        self.plan, self.progress = plan, progress
+        self.plan, self.progress, self.sinks = plan, progress, sinks
         self.notes: dict[str, str] = {}
         self._wires: dict[int, Wire] = {}
         self._contexts: dict[tuple[int, bool], Context] = {}
@@ -283,7 +288,15 @@ class Suite:
 
     def _train(self, wire: Wire, task: Task, out: Path, seed: int) -> None:
         config = self.plan.training.model_copy(update={"seed": seed})
-        train_bridge(wire, task, out, config=config, resume=True, progress=self.progress)
+        train_bridge(
+            wire,
+            task,
+            out,
+            config=config,
+            resume=True,
+            progress=self.progress,
+            sinks=self.sinks,
+        )
 
     def _results(self, answered: dict[str, list[Answers]]) -> Results:
         runs = {name: [a.predictions for a in each] for name, each in answered.items()}

@@ -19,6 +19,7 @@ from latentwire.models.states import StateCache
 from latentwire.objectives import OBJECTIVES, Loss, Space
 from latentwire.progress import Progress, default_progress
 from latentwire.run_folder import RunFolder, describe_environment
+from latentwire.sinks import Sinks
 from latentwire.train.config import TrainConfig
 from latentwire.train.filling import fill_answers, fill_states
 from latentwire.train.forward import Forward
@@ -61,6 +62,7 @@ def train_bridge(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    sinks: Sinks | None = None,
     **settings: Any,
 ) -> TrainResult:
     """Train the wire's bridge and leave a run folder; the wire keeps the best weights.
@@ -80,6 +82,7 @@ def train_bridge(
         resume: Go on with the run in `out_dir` (from its start if it has no checkpoint).
         overwrite: Replace the run in `out_dir`.
         progress: A bar on a terminal, lines in a log by default.
+        sinks: Where its numbers go beside the run folder; the first process sends them.
         settings: Fields of TrainConfig.
     Raises:
         ConfigError: If a setting is unknown or out of range, `init` does not fit, an objective
@@ -94,6 +97,7 @@ def train_bridge(
     tasks = [task] if isinstance(task, Task) else list(task)
     processes = Processes.join()
     progress = (progress or default_progress()) if processes.is_first else Progress()
+    sinks = sinks if sinks and processes.is_first else Sinks()
     config.check(tasks, processes.world)
     if config.shard_receiver:
         _refuse_one_model(wire)
@@ -130,9 +134,11 @@ def train_bridge(
             start = warm_start(run, forward, data, processes, progress, resume=resume)
             data = [each.with_prompt(start.prompts[each.task.name]) for each in data]
         processes.share([*wire.bridge.state_dict().values(), *loss.state_dict().values()])
-        trainer = Trainer(forward, data, config, run, processes, stop, progress)
+        trainer = Trainer(forward, data, config, run, processes, stop, progress, sinks)
         started = time.monotonic()
-        state = trainer.fit(resume)
+        with sinks.run(run.path, setting, progress.say):
+            state = trainer.fit(resume)
+            sinks.log(state.step, {"best": state.best or {}})
         wire.task, wire.training = tasks[0], config.model_dump()
         if len(tasks) > 1:
             wire.training["tasks"] = [each.name for each in tasks]

@@ -7,6 +7,7 @@ from typing import Any
 
 from latentwire.files import write_jsonl
 from latentwire.run_folder import RunFolder
+from latentwire.sinks import Sinks
 
 
 class MetricsLog:
@@ -16,10 +17,13 @@ class MetricsLog:
         run: The run's folder.
         step: Steps done so far.
         active: False writes nothing: another process of the same run does.
+        sinks: Told of each line, too.
     """
 
-    def __init__(self, run: RunFolder, step: int, *, active: bool = True) -> None:
-        self._path, self._active = run.metrics, active
+    def __init__(
+        self, run: RunFolder, step: int, *, active: bool = True, sinks: Sinks | None = None
+    ) -> None:
+        self._path, self._active, self._sinks = run.metrics, active, sinks or Sinks()
         self._rows: list[dict[str, Any]] = []
         if active and self._path.is_file():
             kept = []
@@ -41,6 +45,8 @@ class MetricsLog:
     def write(self, row: dict[str, Any]) -> None:
         """Add a line; it is on disk after ten lines or `flush`."""
         self._rows.append(row)
+        if self._active:
+            self._sinks.log(row["step"], {k: v for k, v in row.items() if k != "step"})
         if len(self._rows) >= 10:
             self.flush()
 

@@ -13,6 +13,7 @@ from latentwire.data import Task
 from latentwire.errors import UsageError
 from latentwire.files import write_json
 from latentwire.progress import Progress
+from latentwire.sinks import Sinks
 from latentwire.train.config import TrainConfig
 from latentwire.train.loop import TrainResult, train_bridge
 from latentwire.train.processes import Processes
@@ -46,6 +47,7 @@ def train_seeds(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    sinks: Sinks | None = None,
     **settings: Any,
 ) -> SeedsResult:
     """Train one bridge per seed. Models are loaded once, and sender states computed once.
@@ -59,6 +61,7 @@ def train_seeds(
         resume: Go on where it was stopped; finished seeds are not run again.
         overwrite: Replace the runs.
         progress: As in `train_bridge`.
+        sinks: As in `train_bridge`; each seed is a run there.
         settings: Fields of TrainConfig.
     Raises: UsageError: If there are fewer than two seeds or one is there twice, and as
         `train_bridge` does.
@@ -76,6 +79,7 @@ def train_seeds(
             resume=resume,
             overwrite=overwrite,
             progress=progress,
+            sinks=sinks,
         )
         for seed in seeds
     }

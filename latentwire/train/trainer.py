@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from latentwire.errors import DataError, NonFiniteError
 from latentwire.progress import Progress
 from latentwire.run_folder import RunFolder
+from latentwire.sinks import Sinks
 from latentwire.train.average import WeightAverage
 from latentwire.train.checkpoint import (
     Trained,
@@ -42,6 +43,7 @@ class Trainer:
         processes: Those that train together.
         stop: Whether this process was asked to stop.
         progress: Told of each step.
+        sinks: Told of what each step measures.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class Trainer:
         processes: Processes,
         stop: StopRequest,
         progress: Progress,
+        sinks: Sinks | None = None,
     ) -> None:
         self.forward, self.data, self.config, self.run = forward, data, config, run
         self.processes, self.stop, self.progress = processes, stop, progress
+        self.sinks = sinks or Sinks()
         self.module, self.loss = forward.module, forward.loss
         groups = [
             *_decay_groups(self.module, config.weight_decay),
@@ -81,7 +85,7 @@ class Trainer:
         found = load_checkpoint(self.run, self.trained, self.processes) if resume else None
         state = found or TrainState()
         self._agree(state)
-        log = MetricsLog(self.run, state.step, active=self.processes.is_first)
+        log = MetricsLog(self.run, state.step, active=self.processes.is_first, sinks=self.sinks)
         saved, note = state.step, ""
         with self.progress.task("training", config.steps, state.step) as bar, log:
             while True:

@@ -53,16 +53,6 @@ def process_start(pid: int) -> str:
     return _output("ps", "-o", "lstart=", "-p", str(pid)) or ""
 
 
-def git_state() -> dict[str, Any]:
-    """Commit of the source tree, and whether its files differ from it (those in runs/ may)."""
-    root = str(Path(__file__).parents[2])
-    commit = _output("git", "-C", root, "rev-parse", "--short=12", "HEAD")
-    changed = _output(
-        "git", "-C", root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!runs"
-    )
-    return {"commit": commit or "unknown", "dirty": bool(changed)}
-
-
 class Liveness:
     """Tells whether runs are still there. SLURM is asked once, and only if a run has a job."""
 

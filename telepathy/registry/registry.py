@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from latentwire.errors import UnknownNameError, UsageError
 from latentwire.files import write_text
+from latentwire.source_tree import source_tree
 from telepathy.registry import failure
 from telepathy.registry.due import Decision, decide
-from telepathy.registry.machine import Liveness, git_state, place, process_start
+from telepathy.registry.machine import Liveness, place, process_start
 from telepathy.registry.record import (
     COMPLETED,
     FAILED,
@@ -178,7 +179,7 @@ class Registry:
         Raises: NotDueError: If it runs already, is completed, or has used up its budget.
         """
         fresh = new_record(name, config)
-        here = {**git_state(), **place(pid, gpu)}
+        here = {**asdict(source_tree()), **place(pid, gpu)}
         if command:
             here["command"] = list(command)
 

@@ -101,7 +101,8 @@ class _Expansion:
         named = self._named(config["task"], name)
         run = self._run(named, config)
         # A folder that has answers already goes on with them: there is no --resume to give.
-        line = flags.line("baselines", {"task": self._task(task), **own, **options, "out": run})
+        words = {"task": self._task(task), **own, **options, **self._log_to(), "out": run}
+        line = flags.line("baselines", words)
         folder = run / config["task"]
         if trains(section):
             self.bridges[name, task] = (run.name, folder / f"seed-{seeds[0]}")
@@ -121,7 +122,7 @@ class _Expansion:
             parts = [f"{kind}.k{soft_tokens}.s{seed}"]
             named = self._named(config["task"], *([name] if section.options else []), *parts)
             run = self._run(named, config)
-            training = {"task": self._task(task), **own, **train.chosen(options)}
+            training = {"task": self._task(task), **own, **train.chosen(options), **self._log_to()}
             lines = (
                 train.line("train", {**training, "out": run, "resume": True}),
                 evaluate.line(
@@ -161,6 +162,10 @@ class _Expansion:
         known = self.suite.task(task)
         named = {"kind": kind, "task": known.name, "task_version": known.version}
         return {**named, **own, **options}
+
+    def _log_to(self) -> dict[str, str]:
+        """Where trainings send their numbers: their results are the same without it."""
+        return {"log_to": ",".join(self.spec.log_to)} if self.spec.log_to else {}
 
     def _task(self, task: str) -> str:
         """The task as the command line takes it."""

@@ -15,7 +15,7 @@ CONTROLLED = ("bridge", "zero", "random", "shuffled")
 # What a suite says itself, so that no option may.
 OWN_FLAGS = {
     *("task", "out", "resume", "overwrite", "json", "seed", "seeds", "bridge", "preset"),
-    *("soft_tokens", "run", "method", "methods", "other_run"),
+    *("soft_tokens", "run", "method", "methods", "other_run", "log_to"),
 }
 
 
@@ -73,6 +73,7 @@ class SuiteSpec(Strict):
     tasks: list[str] = Field(min_length=1)
     seeds: list[int] = Field(default=[0], min_length=1)
     settings: dict[str, Option] = {}
+    log_to: list[str] = []  # sinks; no part of what an experiment is
     baselines: dict[str, Baselines] = {}
     bridges: dict[str, Bridges] = {}
     benchmarks: dict[str, Benchmarks] = {}
@@ -97,10 +98,13 @@ class SuiteSpec(Strict):
 
     def mistakes(self, load_task: Callable[[str], Any]) -> list[str]:
         """Rules that types cannot say; one sentence per mistake."""
+        from latentwire.sinks import SINKS
+
         found = []
         if not self.sections:
             found.append("baselines, bridges, benchmarks: give at least one section")
         found += _names("tasks", self.tasks, load_task)
+        found += _names("log_to", self.log_to, SINKS.get)
         found += self._setting_mistakes()
         for key, section in self.sections.items():
             found += [
@@ -119,9 +123,9 @@ class SuiteSpec(Strict):
         flags = Flags.of("train", "eval")
         if self.baselines:
             # What is trained there must be trained alike: no setting is dropped in silence.
-            known = {**evaluation.without(training.kinds).kinds, **Flags.of("baselines").kinds}
-            flags = Flags(known)
-        return flags.without(OWN_FLAGS).mistakes("settings", self.settings)
+            own = evaluation.without({*training.kinds, "encoding"})
+            flags = Flags({**own.kinds, **Flags.of("baselines").kinds})
+        return _option_mistakes("settings", self.settings, flags)
 
     def _section_mistakes(self, key: str, section: Section) -> list[str]:
         from latentwire.baselines import METHODS
@@ -142,12 +146,23 @@ class SuiteSpec(Strict):
             trained = {*self.bridges, *(n for n, b in self.baselines.items() if trains(b))}
             wrong = UnknownNameError.of("section with bridges", section.of, trained)
             return [] if section.of in trained else [f"{key}.of: {wrong}"]
-        return found + flags.without(OWN_FLAGS).mistakes(f"{key}.options", section.options)
+        return found + _option_mistakes(f"{key}.options", section.options, flags)
 
 
 def trains(section: Baselines) -> bool:
     """Whether a group of methods leaves trained bridges behind."""
     return section.methods == ALL or "bridge" in section.methods
+
+
+def _option_mistakes(key: str, options: Mapping[str, Option], flags: Flags) -> list[str]:
+    """What is wrong with options; the name of an encoding is known before anything is trained."""
+    from latentwire.wire_format import ENCODINGS
+
+    found = flags.without(OWN_FLAGS).mistakes(key, options)
+    name = str(options.get("encoding", "fp32"))
+    if name not in ENCODINGS:
+        found.append(f"{key}.encoding: {UnknownNameError.of('encoding', name, ENCODINGS)}")
+    return found
 
 
 def _names(key: str, names: Iterable[str], get: Callable[[str], Any]) -> list[str]:

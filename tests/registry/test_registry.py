@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -165,7 +168,9 @@ def test_the_newer_revision_wins_whatever_the_clocks_say() -> None:
 
 
 @pytest.mark.parametrize("driver", [True, False])
-def test_two_clones_merge_to_the_union(tmp_path: Path, driver: bool) -> None:
+def test_two_clones_merge_to_the_union(
+    tmp_path: Path, driver: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def git(folder: Path, *arguments: str, check: bool = True) -> None:
         identity = ["-c", "user.name=t", "-c", "user.email=t@t.example"]
         subprocess.run(["git", *identity, *arguments], cwd=folder, check=check, capture_output=True)
@@ -173,13 +178,13 @@ def test_two_clones_merge_to_the_union(tmp_path: Path, driver: bool) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     a.mkdir()
     git(a, "init", "-q", "-b", "main")
-    (a / ".gitattributes").write_text("experiment_registry.json merge=latentwire-registry\n")
-    one = Registry(a / "experiment_registry.json")
+    shutil.copy(ROOT / ".gitattributes", a)
+    one = Registry(a / "runs" / "experiment_registry.json")
     shared = one.start("shared")
-    git(a, "add", ".gitattributes", "experiment_registry.json")
+    git(a, "add", ".gitattributes", "runs/experiment_registry.json")
     git(a, "commit", "-qm", "start")
     git(tmp_path, "clone", "-q", str(a), str(b))
-    two = Registry(b / "experiment_registry.json")
+    two = Registry(b / "runs" / "experiment_registry.json")
     one.complete(shared, metrics={"acc": 1.0})
     one.add("only-a")
     two.add("only-b")
@@ -187,9 +192,13 @@ def test_two_clones_merge_to_the_union(tmp_path: Path, driver: bool) -> None:
     for folder in (a, b):
         git(folder, "commit", "-qam", "runs")
     if driver:
-        script = f"{sys.executable} {ROOT / 'telepathy/experiment_registry.py'}"
-        command = f"PYTHONPATH={ROOT} {script} merge-driver %O %A %B"
-        git(b, "config", "merge.latentwire-registry.driver", command)
+        # As the documentation has it, with the packages beside the registry.
+        for package in ("latentwire", "telepathy"):
+            (b / package).symlink_to(ROOT / package)
+        text = (ROOT / "docs" / "experiments.md").read_text()
+        (command,) = re.findall(r"git config (merge\S+driver) \\\n +'(.+)'", text)
+        git(b, "config", *command)
+        monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     git(b, "pull", "-q", "--no-rebase", check=driver)
     if not driver:
         assert b"<<<<<<<" in two.store.path.read_bytes()
@@ -197,7 +206,7 @@ def test_two_clones_merge_to_the_union(tmp_path: Path, driver: bool) -> None:
     assert [r.name for r in two.store.records()] == ["only-a", "only-b", "shared"]
     assert two.store.records()[2].state == "completed"
     assert salvage(two.store.path.read_bytes())[1] == 0
-    assert not list(b.glob("*.damaged-*"))
+    assert not list(two.store.runs_dir.glob("*.damaged-*"))
 
 
 def test_heartbeats_do_not_touch_the_index(registry: Registry) -> None:

@@ -14,8 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from telepathy.cli import app
+from telepathy.manager import apply_fixes
 from telepathy.registry import Registry
 from telepathy.registry.running import exit_code_of, run_experiment
+from tests.registry.planting import Garden
 
 ROOT = Path(__file__).parents[2]
 MANAGER = str(ROOT / "scripts" / "experiment_manager.py")
@@ -101,6 +103,80 @@ def test_runs_commands_give_the_same(registry: Registry) -> None:
         done = CliRunner().invoke(app, ["runs", *command, *file, "--json"])
         assert done.exit_code == 0, done.output
         assert isinstance(json.loads(done.stdout), dict)
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_an_analysis_is_printed_or_written(tmp_path: Path, script: bool) -> None:
+    garden = Garden(tmp_path)
+    garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
+    garden.failed(garden.begun("boolq", "bridge", 1), ["NonFiniteError: Step 3: loss nan"])
+    registry = garden.registry()
+    file = ["--registry", str(registry.store.path)]
+
+    def call(*flags: str) -> str:
+        if script:
+            done = _call(registry, MANAGER, "--analyze", *flags)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+        invoked = CliRunner().invoke(app, ["runs", "analyze", *file, *flags])
+        assert invoked.exit_code == 0, invoked.output
+        return invoked.stdout
+
+    assert "nan" in call()
+    page = tmp_path / "docs" / "page.md"
+    found = json.loads(call("--json", "--out", str(page)))
+    assert {"succeeded", "failed", "looks_wrong", "next"} <= found.keys()
+    assert found["page"] == str(page) and "**nan.**" in page.read_text()
+
+
+def test_fixes_are_applied_where_that_is_said(tmp_path: Path) -> None:
+    registry = _out_of_memory(Garden(tmp_path)).registry()
+    file = ["--registry", str(registry.store.path)]
+    alone = _call(registry, MANAGER, "--status", "--apply-fixes")
+    assert alone.returncode == 2 and "give both" in alone.stderr
+    # Without a terminal nobody is asked, and nothing is written.
+    looked = _call(registry, MANAGER, "--analyze", "--apply-fixes")
+    assert looked.returncode == 1 and "--yes writes it" in looked.stdout
+    assert len(registry.records()) == 1
+    command = ["runs", "analyze", "--apply-fixes", *file]
+    assert CliRunner().invoke(app, command).exit_code == 1 and len(registry.records()) == 1
+    done = CliRunner().invoke(app, [*command, "--yes", "--json"])
+    assert done.exit_code == 0, done.output
+    (key,) = json.loads(done.stdout)["written"]
+    assert registry.find(key).state == "pending"
+
+
+@pytest.mark.parametrize(("answer", "wanted"), [("y", True), (" YES ", True), ("", False)])
+def test_a_terminal_is_asked_before_fixes_are_written(
+    answer: str,
+    wanted: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    registry = _out_of_memory(Garden(tmp_path)).registry()
+    asked: list[str] = []
+
+    def reply(question: str) -> str:
+        assert "batch_size: 16 -> 8" in capsys.readouterr().out  # shown before it is asked
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", reply)
+    view = apply_fixes(registry)
+    assert asked == ["Write 1 pending experiments? [y/N] "]
+    assert view.exit_code == int(not wanted) and len(view.data["written"]) == int(wanted)
+    assert len(registry.records()) == 1 + int(wanted)
+    assert ("Nothing was written" in "\n".join(view.lines)) != wanted
+
+
+def _out_of_memory(garden: Garden) -> Garden:
+    """One failure that a smaller batch mends."""
+    command = "x --batch_size 16 --grad_accum 2 --out o".split()
+    run = garden.begun("boolq", "bridge", batch_size=16, command=command)
+    garden.failed(run, ["torch.OutOfMemoryError: CUDA out of memory."])
+    return garden
 
 
 def test_the_script_keeps_its_words(registry: Registry) -> None:

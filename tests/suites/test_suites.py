@@ -80,6 +80,36 @@ def test_another_setting_is_another_experiment_of_that_name(tmp_path: Path) -> N
     assert not {e.key for e in first} & {e.key for e in second}
 
 
+def test_where_numbers_go_is_no_part_of_an_experiment(tmp_path: Path) -> None:
+    text = _GOOD + "baselines: {all: {methods: [bridge]}}\n"
+    plain = expand(load_suite(_write(tmp_path, text)), Path("runs"))
+    text += "log_to: [tensorboard, mlflow]\n"
+    logged = expand(load_suite(_write(tmp_path, text)), Path("runs"))
+    assert [e.key for e in logged] == [e.key for e in plain]
+    for experiment in logged:
+        assert "--log-to tensorboard,mlflow" in experiment.lines[0]
+        assert not any("--log-to" in line for line in experiment.lines[1:])
+    with pytest.raises(ConfigError, match=r"log_to: Unknown sink 'nope'"):
+        load_suite(_write(tmp_path, text.replace("mlflow", "nope")))
+
+
+def test_a_section_may_name_the_encoding_of_messages(tmp_path: Path) -> None:
+    text = _GOOD.replace("[2, 4]}}", "[2], options: {encoding: int8}}, plain: {soft_tokens: [2]}}")
+    *int8, plain = expand(load_suite(_write(tmp_path, text)), Path("runs"))
+    for experiment in int8:
+        assert experiment.config["encoding"] == "int8" and ".main." in experiment.name
+        training, evaluation = experiment.lines
+        assert "--encoding int8" in evaluation and "--encoding" not in training
+    assert "encoding" not in plain.config
+    with pytest.raises(ConfigError, match=r"main\.options\.encoding: Unknown encoding 'int9'"):
+        load_suite(_write(tmp_path, text.replace("int8", "int9")))
+    # Baselines have no encoding: as a setting of all it would not hold for all.
+    everywhere = text.replace("steps: 5", "steps: 5, encoding: int8")
+    assert load_suite(_write(tmp_path, everywhere))
+    with pytest.raises(ConfigError, match=r"settings\.encoding: Unknown option"):
+        load_suite(_write(tmp_path, everywhere + "baselines: {all: {}}\n"))
+
+
 def test_sections_that_clash_are_refused_and_equal_ones_are_one(tmp_path: Path) -> None:
     same = _GOOD.replace("]}}", "]}, more: {bridge: [mlp], soft_tokens: [2]}}")
     assert len(expand(load_suite(_write(tmp_path, same)), Path("runs"))) == 4

@@ -18,6 +18,7 @@ FORBIDDEN = {
     "latentwire/data": ("models", "bridge", "losses", "objectives", *_ABOVE),
     "latentwire/models": ("data", "bridge", "losses", "objectives", *_ABOVE),
     "latentwire/bridge": ("data", "models", "losses", "objectives", *_ABOVE),
+    "latentwire/sinks": ("data", "models", "bridge", "losses", "objectives", *_ABOVE),
     "latentwire/objectives": ("data", "models", "bridge", *_ABOVE),
     "latentwire/wire_format": (
         "data",
