@@ -155,6 +155,5 @@ def open_subject(
         progress=progress,
         **how,
     )
-    wire.bridge.eval()  # as a trained one that is loaded
     wire.task = made_up_task(folder, n_train)
     return Subject(wire, wire.task, None, input_tokens or DEFAULT_INPUT_TOKENS)

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from latentwire.errors import BridgeError, MessageError, UsageError
 
+DEFAULT_RANK = 128  # 8 soft tokens are then about 1.5 KB
+
 
 @dataclass(frozen=True, eq=False)
 class Basis:
