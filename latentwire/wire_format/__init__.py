@@ -2,7 +2,7 @@
 
 from latentwire.wire_format.basis import DEFAULT_RANK, Basis, fit_basis
 from latentwire.wire_format.encodings import ENCODINGS, Encoding, check_encoding
-from latentwire.wire_format.header import LIMITS, Header, Limits, read_header
+from latentwire.wire_format.header import LIMITS, Header, Limits, header_of, read_header
 
 __all__ = [
     "DEFAULT_RANK",
@@ -14,5 +14,6 @@ __all__ = [
     "Limits",
     "check_encoding",
     "fit_basis",
+    "header_of",
     "read_header",
 ]
