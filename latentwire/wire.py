@@ -15,6 +15,7 @@ from torch import Tensor
 from latentwire.answering import Response, respond
 from latentwire.asking import Asker, examples_of, sender_texts
 from latentwire.bridge import BRIDGES, Bridge
+from latentwire.bridge.compiled import CompiledBridge
 from latentwire.bridge.saving import bridge_fingerprint
 from latentwire.calibration import calibration
 from latentwire.data import Example, Task
@@ -23,15 +24,15 @@ from latentwire.errors import UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates
 from latentwire.models.pair import load_pair
-from latentwire.models.streaming import stream_text
 from latentwire.progress import Progress
 from latentwire.wire_building import chosen_layers, untrained_bridge
 from latentwire.wire_format import DEFAULT_RANK, ENCODINGS, LIMITS, Basis, fit_basis
 from latentwire.wire_messages import (
+    read_by_sender,
     read_messages,
     receive_messages,
     send_examples,
-    stacked,
+    stream_answer,
     write_messages,
 )
 from latentwire.wire_saving import load_wire, save_wire
@@ -59,6 +60,7 @@ class Wire:
         self.training: dict[str, Any] = {}  # settings it was trained with, for equal budgets
         self.basis: Basis | None = None  # of lowrank messages, see fit_lowrank
         self.limits = LIMITS  # what it accepts as a message
+        self.compiled: CompiledBridge | None = None  # of the bridge, see compile
         self._hashed: tuple[tuple[int, ...], str] | None = None
 
     # -- making and keeping -------------------------------------------------------------------
@@ -192,11 +194,22 @@ class Wire:
                 from shared text need it.
         Raises: ConfigError: If the bridge's kind needs texts and there are none.
         """
-        self.bridge.calibrate(
-            calibration(
-                self.bridge, states, self.sender.lm, self.receiver.lm, words, seed, texts=texts
-            )
-        )
+        lms = self.sender.lm, self.receiver.lm
+        facts = calibration(self.bridge, states, *lms, words, seed, texts=texts)
+        self.bridge.calibrate(facts)
+
+    def compile(self, *, mode: str | None = "reduce-overhead", **options: Any) -> None:
+        """Let torch compile the bridge for answering, from the next text on.
+
+        A GPU then starts it as one CUDA graph. The first texts of a new length or number wait for
+        that; it pays where many are answered. Answers differ by rounding at most. Needs what
+        torch.compile does: Triton on a GPU, a C++ compiler on a CPU.
+
+        Args:
+            mode: Of torch.compile; `reduce-overhead` is the one with CUDA graphs.
+            options: More of torch.compile, such as `backend`.
+        """
+        self.compiled = CompiledBridge(self.bridge, mode=mode, **options)
 
     # -- using --------------------------------------------------------------------------------
 
@@ -209,19 +222,12 @@ class Wire:
     def soft_tokens(self, states: SenderStates) -> Float[Tensor, "b k dr"]:
         """Soft tokens for sender states, float32, on the receiver's device."""
         device = self.receiver.lm.device
-        return self.bridge(states.states.to(device), states.mask.to(device))  # type: ignore[no-any-return]
+        run = self.compiled or self.bridge
+        return run(states.states.to(device), states.mask.to(device))
 
     def soft_tokens_of(self, texts: Sequence[str]) -> Float[Tensor, "b k dr"]:
         """Soft tokens of texts as the sender reads them: batches of like length, one at a time."""
-        places: list[int] = []
-        parts = []
-        for index, states in self.sender.encode_batches(texts, self.spec.layers):
-            places += index
-            parts.append(self.soft_tokens(states))
-        if not parts:
-            return self.bridge.anchors.new_zeros(0, *self.bridge.anchors.shape)
-        order = torch.tensor(places).argsort()
-        return torch.cat(parts)[order.to(parts[0].device)]
+        return read_by_sender(self, texts)
 
     @overload
     def send(self, texts: str, questions: str | None = None) -> Message: ...
@@ -345,11 +351,7 @@ class Wire:
             raise UsageError(
                 f"Answers of task '{task.name}' are chosen, not written: use wire.answer(text)."
             )
-        examples = self.examples([text], _listed(question))
-        soft = stacked(send_examples(self, examples)[0]).to(self.receiver.lm.device)
-        prompt = self.asker(task).hand(examples[0])[0].prompt
-        length = task.max_new_tokens
-        return stream_text(self.receiver, prompt, soft, max_new_tokens=length, stop=task.stop)
+        return stream_answer(self, self.examples([text], _listed(question)))
 
     def pack(self, soft: Float[Tensor, "b k dr"]) -> list[Message]:
         """Soft tokens as messages of this wire."""

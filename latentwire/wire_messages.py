@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +15,7 @@ from latentwire.data import Example
 from latentwire.errors import MessageError, UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, SenderStates
+from latentwire.models.streaming import stream_text
 from latentwire.wire_format import Header, read_header
 
 if TYPE_CHECKING:
@@ -68,6 +69,19 @@ def read_messages(wire: Wire, datas: Sequence[bytes], bridges: Collection[str]) 
     return messages
 
 
+def read_by_sender(wire: Wire, texts: Sequence[str]) -> Float[Tensor, "b k dr"]:
+    """Soft tokens of texts: batches of like length, one at a time; `Wire.soft_tokens_of`."""
+    places: list[int] = []
+    parts = []
+    for index, states in wire.sender.encode_batches(texts, wire.spec.layers):
+        places += index
+        parts.append(wire.soft_tokens(states))
+    if not parts:
+        return wire.bridge.anchors.new_zeros(0, *wire.bridge.anchors.shape)
+    order = torch.tensor(places).argsort()
+    return torch.cat(parts)[order.to(parts[0].device)]
+
+
 def send_examples(wire: Wire, examples: Sequence[Example]) -> tuple[list[Message], list[bool]]:
     """The message of each example, as it comes off the wire, and whether its text was cut."""
     read, cut = wire.sender_texts(wire.need_task(), examples)
@@ -91,6 +105,15 @@ def receive_messages(
         check_message(wire, message, known)
     soft = stacked(messages).to(wire.receiver.lm.device)
     return wire.respond(task, examples, soft, ranking_only=True)
+
+
+def stream_answer(wire: Wire, examples: Sequence[Example]) -> Iterator[str]:
+    """What a wire's receiver writes for one example, in pieces; see `Wire.stream`."""
+    task = wire.need_task()
+    soft = stacked(send_examples(wire, examples)[0]).to(wire.receiver.lm.device)
+    prompt = wire.asker(task).hand(examples[0])[0].prompt
+    length = task.max_new_tokens
+    return stream_text(wire.receiver, prompt, soft, max_new_tokens=length, stop=task.stop)
 
 
 def stacked(messages: Sequence[Message]) -> Float[Tensor, "b k dr"]:

@@ -252,6 +252,19 @@ def test_a_wire_that_is_built_does_not_drop_out(
     assert {True, False} == set(modes) and not wire.bridge.training
 
 
+def test_a_compiled_bridge_answers_the_same(trained: tuple[Wire, Task, Path]) -> None:
+    wire, _, _ = trained
+    texts = ["fire and rose", "sea", "rain " * 40, "test item 3 shows rose fire"]
+    plain, soft = wire.answer(texts), wire.soft_tokens_of(texts)
+    wire.compile(mode=None, backend="eager")
+    assert torch.allclose(wire.soft_tokens_of(texts), soft, atol=1e-5)
+    for answer, before in zip(wire.with_encoding("fp32").answer(texts), plain):
+        assert answer.label == before.label
+        assert answer.scores == pytest.approx(before.scores, abs=1e-3)
+    assert wire.with_encoding("int8").compiled is wire.compiled
+    assert {*wire.bridge.state_dict()} == {*Wire.build(pair="fake").bridge.state_dict()}
+
+
 def test_another_pair_is_refused(trained: tuple[Wire, Task, Path]) -> None:
     _, _, out = trained
     with pytest.raises(PairMismatchError, match="trained for the sender 'fake-llama'"):
