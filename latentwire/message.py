@@ -18,6 +18,7 @@ from latentwire.wire_format import (
     Header,
     Limits,
     check_encoding,
+    header_of,
     read_header,
 )
 from latentwire.wire_format.encodings import DTYPES, Numbers
@@ -61,7 +62,7 @@ class Message:
             soft = basis.shrink(soft)
         elif encoding.needs_basis:
             raise _no_basis(encoding.name)
-        header = Header(
+        header = header_of(
             self.bridge,
             self.sender,
             self.receiver,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from latentwire.answering import Response, respond
 from latentwire.asking import Asker, examples_of, sender_texts
-from latentwire.bridge import BRIDGES, Bridge, build_bridge
+from latentwire.bridge import BRIDGES, Bridge
+from latentwire.bridge.compiled import CompiledBridge
 from latentwire.bridge.saving import bridge_fingerprint
 from latentwire.calibration import calibration
 from latentwire.data import Example, Task
@@ -21,18 +23,22 @@ from latentwire.data.spec import Setting
 from latentwire.errors import UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates
-from latentwire.models.pair import default_layer, load_pair
-from latentwire.models.streaming import stream_text
+from latentwire.models.pair import load_pair
 from latentwire.progress import Progress
-from latentwire.wire_format import ENCODINGS, LIMITS, Basis, fit_basis
-from latentwire.wire_messages import check_message, read_messages, stacked, write_messages
+from latentwire.wire_building import chosen_layers, untrained_bridge
+from latentwire.wire_format import DEFAULT_RANK, ENCODINGS, LIMITS, Basis, fit_basis
+from latentwire.wire_messages import (
+    read_by_sender,
+    read_messages,
+    receive_messages,
+    send_examples,
+    stream_answer,
+    write_messages,
+)
 from latentwire.wire_saving import load_wire, save_wire
 from latentwire.wire_spec import Answer, WireSpec
 
 __all__ = ["Answer", "Wire", "WireSpec"]
-
-
-DEFAULT_RANK = 128  # of lowrank messages: 8 soft tokens are then about 1.5 KB
 
 
 class Wire:
@@ -54,6 +60,7 @@ class Wire:
         self.training: dict[str, Any] = {}  # settings it was trained with, for equal budgets
         self.basis: Basis | None = None  # of lowrank messages, see fit_lowrank
         self.limits = LIMITS  # what it accepts as a message
+        self.compiled: CompiledBridge | None = None  # of the bridge, see compile
         self._hashed: tuple[tuple[int, ...], str] | None = None
 
     # -- making and keeping -------------------------------------------------------------------
@@ -103,24 +110,12 @@ class Wire:
             writes a deep prefix and the receiver takes none).
         """
         lms = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
-        reading = Sender(lms[0])
-        answering = Receiver(lms[1], reads=BRIDGES.get(bridge).writes)
-        if layer is None:
-            layer = default_layer(lms[0].n_layers)
-        layers = reading.check_layers([layer] if isinstance(layer, int) else layer)
-        made = build_bridge(
-            bridge,
-            n_layers=len(layers),
-            sender_width=lms[0].width,
-            receiver_width=answering.soft_width,
-            soft_tokens=soft_tokens,
-            seed=seed,
-            **options,
-        )
+        kind = BRIDGES.get(bridge)
+        reading, answering = Sender(lms[0]), Receiver(lms[1], reads=kind.writes)
         spec = WireSpec(
-            bridge=made.kind,
+            bridge=kind.kind,
             soft_tokens=soft_tokens,
-            layers=layers,
+            layers=chosen_layers(reading, layer),
             sender_prompt=sender_prompt,
             setting=setting,
             max_tokens=max_tokens,
@@ -128,7 +123,7 @@ class Wire:
             encoding=encoding,
             options=options,
         )
-        return cls(reading, answering, made, spec)
+        return cls(reading, answering, untrained_bridge(reading, answering, spec, seed), spec)
 
     @classmethod
     def from_pretrained(
@@ -199,11 +194,22 @@ class Wire:
                 from shared text need it.
         Raises: ConfigError: If the bridge's kind needs texts and there are none.
         """
-        self.bridge.calibrate(
-            calibration(
-                self.bridge, states, self.sender.lm, self.receiver.lm, words, seed, texts=texts
-            )
-        )
+        lms = self.sender.lm, self.receiver.lm
+        facts = calibration(self.bridge, states, *lms, words, seed, texts=texts)
+        self.bridge.calibrate(facts)
+
+    def compile(self, *, mode: str | None = "reduce-overhead", **options: Any) -> None:
+        """Let torch compile the bridge for answering, from the next text on.
+
+        A GPU then starts it as one CUDA graph. The first texts of a new length or number wait for
+        that; it pays where many are answered. Answers differ by rounding at most. Needs what
+        torch.compile does: Triton on a GPU, a C++ compiler on a CPU.
+
+        Args:
+            mode: Of torch.compile; `reduce-overhead` is the one with CUDA graphs.
+            options: More of torch.compile, such as `backend`.
+        """
+        self.compiled = CompiledBridge(self.bridge, mode=mode, **options)
 
     # -- using --------------------------------------------------------------------------------
 
@@ -216,17 +222,12 @@ class Wire:
     def soft_tokens(self, states: SenderStates) -> Float[Tensor, "b k dr"]:
         """Soft tokens for sender states, float32, on the receiver's device."""
         device = self.receiver.lm.device
-        return self.bridge(states.states.to(device), states.mask.to(device))  # type: ignore[no-any-return]
+        run = self.compiled or self.bridge
+        return run(states.states.to(device), states.mask.to(device))
 
     def soft_tokens_of(self, texts: Sequence[str]) -> Float[Tensor, "b k dr"]:
         """Soft tokens of texts as the sender reads them: batches of like length, one at a time."""
-        places: list[int] = []
-        parts = []
-        for index, states in self.sender.encode_batches(texts, self.spec.layers):
-            places += index
-            parts.append(self.soft_tokens(states))
-        order = torch.tensor(places).argsort()
-        return torch.cat(parts)[order.to(parts[0].device)]
+        return read_by_sender(self, texts)
 
     @overload
     def send(self, texts: str, questions: str | None = None) -> Message: ...
@@ -250,7 +251,7 @@ class Wire:
             MessageError: If a number does not fit into the wire's encoding, or it has no basis.
             UsageError: If a text is empty or a question is missing.
         """
-        messages, _ = self._send(self.examples(_listed(texts), _listed(questions)))
+        messages, _ = send_examples(self, self.examples(_listed(texts), _listed(questions)))
         return messages[0] if isinstance(texts, str) else messages
 
     def read(self, data: bytes, *, bridges: Collection[str] = ()) -> Message:
@@ -287,7 +288,8 @@ class Wire:
             UsageError: If a question is missing.
         """
         read = [self.read(m, bridges=bridges) if isinstance(m, bytes) else m for m in messages]
-        return self._receive(read, self.examples(["-"] * len(read), questions), bridges)
+        examples = self.examples(["-"] * len(read), questions)
+        return receive_messages(self, read, examples, bridges)
 
     def respond(
         self,
@@ -334,8 +336,8 @@ class Wire:
         """
         task = self.need_task()
         examples = self.examples(_listed(text), _listed(question))
-        messages, cut = self._send(examples)
-        responses = self._receive(messages, examples)
+        messages, cut = send_examples(self, examples)
+        responses = receive_messages(self, messages, examples)
         answers = [Answer.of(response, task, was) for response, was in zip(responses, cut)]
         return answers[0] if isinstance(text, str) else answers
 
@@ -349,11 +351,7 @@ class Wire:
             raise UsageError(
                 f"Answers of task '{task.name}' are chosen, not written: use wire.answer(text)."
             )
-        examples = self.examples([text], _listed(question))
-        soft = stacked(self._send(examples)[0]).to(self.receiver.lm.device)
-        prompt = self.asker(task).hand(examples[0])[0].prompt
-        length = task.max_new_tokens
-        return stream_text(self.receiver, prompt, soft, max_new_tokens=length, stop=task.stop)
+        return stream_answer(self, self.examples([text], _listed(question)))
 
     def pack(self, soft: Float[Tensor, "b k dr"]) -> list[Message]:
         """Soft tokens as messages of this wire."""
@@ -364,9 +362,8 @@ class Wire:
 
         Raises: UnknownNameError: If there is no such encoding.
         """
-        other = Wire(self.sender, self.receiver, self.bridge, replace(self.spec, encoding=encoding))
-        other.task, other.prompts, other.training = self.task, self.prompts, self.training
-        other.basis, other.limits, other._hashed = self.basis, self.limits, self._hashed
+        other = copy(self)
+        other.spec = replace(self.spec, encoding=encoding)
         return other
 
     @property
@@ -389,24 +386,6 @@ class Wire:
         soft = torch.cat([self.soft_tokens(batch).cpu() for batch in batches])
         self.basis = fit_basis(soft, min(DEFAULT_RANK, soft.shape[-1]) if rank is None else rank)
         return self.basis
-
-    def _send(self, examples: Sequence[Example]) -> tuple[list[Message], list[bool]]:
-        read, cut = self.sender_texts(self.need_task(), examples)
-        # Through bytes, so that a message that never leaves the machine is rounded all the same.
-        packed = self.pack(self.soft_tokens_of(read))
-        return self.read_all([message.to_bytes() for message in packed]), cut
-
-    def _receive(
-        self,
-        messages: Sequence[Message],
-        examples: Sequence[Example],
-        bridges: Collection[str] = (),
-    ) -> list[Response]:
-        known = {self.fingerprint, *bridges}
-        for message in messages:
-            check_message(self, message, known)
-        soft = stacked(messages).to(self.receiver.lm.device)
-        return self.respond(self.need_task(), examples, soft, ranking_only=True)
 
     def examples(self, texts: Sequence[str], questions: Sequence[str] | None) -> list[Example]:
         """A user's texts as examples of the wire's task. Raises: UsageError: As `send` does."""

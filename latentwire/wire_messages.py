@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from latentwire.answering import Response
+from latentwire.data import Example
 from latentwire.errors import MessageError, UsageError
 from latentwire.message import Message
 from latentwire.models import LanguageModel, SenderStates
+from latentwire.models.streaming import stream_text
 from latentwire.wire_format import Header, read_header
 
 if TYPE_CHECKING:
@@ -66,6 +69,53 @@ def read_messages(wire: Wire, datas: Sequence[bytes], bridges: Collection[str]) 
     return messages
 
 
+def read_by_sender(wire: Wire, texts: Sequence[str]) -> Float[Tensor, "b k dr"]:
+    """Soft tokens of texts: batches of like length, one at a time; `Wire.soft_tokens_of`."""
+    places: list[int] = []
+    parts = []
+    for index, states in wire.sender.encode_batches(texts, wire.spec.layers):
+        places += index
+        parts.append(wire.soft_tokens(states))
+    if not parts:
+        return wire.bridge.anchors.new_zeros(0, *wire.bridge.anchors.shape)
+    order = torch.tensor(places).argsort()
+    return torch.cat(parts)[order.to(parts[0].device)]
+
+
+def send_examples(wire: Wire, examples: Sequence[Example]) -> tuple[list[Message], list[bool]]:
+    """The message of each example, as it comes off the wire, and whether its text was cut."""
+    read, cut = wire.sender_texts(wire.need_task(), examples)
+    # Through bytes, so that a message that never leaves the machine is rounded all the same.
+    packed = wire.pack(wire.soft_tokens_of(read))
+    return wire.read_all([message.to_bytes() for message in packed]), cut
+
+
+def receive_messages(
+    wire: Wire,
+    messages: Sequence[Message],
+    examples: Sequence[Example],
+    bridges: Collection[str] = (),
+) -> list[Response]:
+    """What a wire's receiver answers to each message, asked what its example asks."""
+    task = wire.need_task()
+    if not messages:
+        return []
+    known = {wire.fingerprint, *bridges}
+    for message in messages:
+        check_message(wire, message, known)
+    soft = stacked(messages).to(wire.receiver.lm.device)
+    return wire.respond(task, examples, soft, ranking_only=True)
+
+
+def stream_answer(wire: Wire, examples: Sequence[Example]) -> Iterator[str]:
+    """What a wire's receiver writes for one example, in pieces; see `Wire.stream`."""
+    task = wire.need_task()
+    soft = stacked(send_examples(wire, examples)[0]).to(wire.receiver.lm.device)
+    prompt = wire.asker(task).hand(examples[0])[0].prompt
+    length = task.max_new_tokens
+    return stream_text(wire.receiver, prompt, soft, max_new_tokens=length, stop=task.stop)
+
+
 def stacked(messages: Sequence[Message]) -> Float[Tensor, "b k dr"]:
     """Soft tokens of messages. Raises: MessageError: If they are not equally long."""
     if len(sizes := sorted({tuple(message.soft.shape) for message in messages})) > 1:
@@ -97,6 +147,8 @@ def send_to_all(
             f"{', '.join(each.lm.name for each in senders.values()) or 'none'}."
         )
     sender = wires[0].sender
+    if not texts:
+        return [wire.send([]) for wire in wires]
     layers = tuple(sorted({layer for wire in wires for layer in wire.spec.layers}))
     known: dict[tuple[str, ...], SenderStates] = {}  # wires may cut or ask differently
     sent = []

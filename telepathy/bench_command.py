@@ -48,6 +48,12 @@ InputOption = Annotated[
         "--input-tokens", min=1, help="Tokens of each text; default: a run's own texts, else 60."
     ),
 ]
+CompileOption = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Run the bridge through torch.compile, on a GPU as CUDA graphs."
+    ),
+]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Folder for bench_NAME.json and bench_NAME.png.")
 ]
@@ -71,6 +77,7 @@ def latency(
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 10,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    compile_bridge: CompileOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,6 +87,7 @@ def latency(
     given: dict[str, Any] = {"lengths": numbers(lengths, "--lengths"), "relay_tokens": relay_tokens}
     given |= {"batch_sizes": numbers(batch_sizes, "--batch-sizes"), "rounds": rounds}
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
+    chosen["compiled"] = compile_bridge
     finish(
         with_subject(chosen, lambda s, p, _: measure_latency(s, **given, progress=p)), out, as_json
     )
@@ -103,6 +111,7 @@ def throughput(
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 5,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    compile_bridge: CompileOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -112,6 +121,7 @@ def throughput(
     given: dict[str, Any] = {"batch_sizes": numbers(batch_sizes, "--batch-sizes"), "many": many}
     given |= {"input_lengths": numbers(input_lengths, "--input-lengths"), "rounds": rounds}
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
+    chosen["compiled"] = compile_bridge
     finish(
         with_subject(chosen, lambda s, p, _: measure_throughput(s, **given, progress=p)),
         out,

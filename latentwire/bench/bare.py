@@ -57,7 +57,7 @@ class BareSum:
     @torch.no_grad()
     def bridge(self) -> Any:
         """The bridge module alone."""
-        return self.wire.bridge(*self.bridge_inputs)
+        return (self.wire.compiled or self.wire.bridge)(*self.bridge_inputs)
 
     @torch.no_grad()
     def receiver(self) -> object:

@@ -80,7 +80,7 @@ class Subject:
             spec = replace(spec, max_tokens=self.input_tokens)
         wire = Wire(old.sender, ExactWriter(old.receiver.lm, old.receiver.reads), old.bridge, spec)
         wire.task, wire.prompts, wire.training = self.task, old.prompts, old.training
-        wire.basis, wire.limits = old.basis, old.limits
+        wire.basis, wire.limits, wire.compiled = old.basis, old.limits, old.compiled
         return wire
 
     def context(self, wire: Wire) -> Context:
@@ -101,6 +101,7 @@ class Subject:
             "layers": list(self.wire.spec.layers),
             "sender_layers": self.wire.sender.lm.n_layers,
             "input_tokens": self.input_tokens,
+            "compiled": self.wire.compiled is not None,
         }
 
 
@@ -115,6 +116,7 @@ def open_subject(
     layer: int | None = None,
     input_tokens: int | None = None,
     n_train: int = 64,
+    compiled: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     progress: Progress | None = None,
@@ -131,6 +133,7 @@ def open_subject(
         layer: Sender layer it reads.
         input_tokens: Sender tokens of each text; a run's texts as they are by default, else 60.
         n_train: Training examples of a made-up task.
+        compiled: Whether the bridge runs through torch.compile (`Wire.compile`).
         device: As in `Wire.build`.
         dtype: As in `Wire.build`.
         progress: Told when a model is converted.
@@ -143,18 +146,21 @@ def open_subject(
     how: dict[str, Any] = {"device": device, "dtype": dtype}
     if run is not None:
         wire = Wire.from_pretrained(run, progress=progress, **how)
-        return Subject(wire, wire.need_task(), run, input_tokens)
-    sender, receiver = random_pair(random_weights, **how) if random_weights else (None, None)
-    wire = Wire.build(
-        sender,
-        receiver,
-        pair=pair,
-        bridge=bridge,
-        soft_tokens=soft_tokens,
-        layer=layer,
-        progress=progress,
-        **how,
-    )
-    wire.bridge.eval()  # as a trained one that is loaded
-    wire.task = made_up_task(folder, n_train)
-    return Subject(wire, wire.task, None, input_tokens or DEFAULT_INPUT_TOKENS)
+        task = wire.need_task()
+    else:
+        sender, receiver = random_pair(random_weights, **how) if random_weights else (None, None)
+        wire = Wire.build(
+            sender,
+            receiver,
+            pair=pair,
+            bridge=bridge,
+            soft_tokens=soft_tokens,
+            layer=layer,
+            progress=progress,
+            **how,
+        )
+        task = wire.task = made_up_task(folder, n_train)
+        input_tokens = input_tokens or DEFAULT_INPUT_TOKENS
+    if compiled:
+        wire.compile()
+    return Subject(wire, task, run, input_tokens)

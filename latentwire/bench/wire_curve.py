@@ -19,8 +19,8 @@ from latentwire.eval.runner import summarise
 from latentwire.models.lm import LanguageModel
 from latentwire.progress import Progress
 from latentwire.run_folder import describe_environment
-from latentwire.wire import DEFAULT_RANK, Wire
-from latentwire.wire_format import ENCODINGS, Basis
+from latentwire.wire import Wire
+from latentwire.wire_format import DEFAULT_RANK, ENCODINGS, Basis
 
 RANKS = (8, 32, DEFAULT_RANK)
 

@@ -1,10 +1,11 @@
 """Soft tokens as bytes: a strict header, encodings of the numbers, and a low-rank basis."""
 
-from latentwire.wire_format.basis import Basis, fit_basis
+from latentwire.wire_format.basis import DEFAULT_RANK, Basis, fit_basis
 from latentwire.wire_format.encodings import ENCODINGS, Encoding, check_encoding
-from latentwire.wire_format.header import LIMITS, Header, Limits, read_header
+from latentwire.wire_format.header import LIMITS, Header, Limits, header_of, read_header
 
 __all__ = [
+    "DEFAULT_RANK",
     "ENCODINGS",
     "LIMITS",
     "Basis",
@@ -13,5 +14,6 @@ __all__ = [
     "Limits",
     "check_encoding",
     "fit_basis",
+    "header_of",
     "read_header",
 ]

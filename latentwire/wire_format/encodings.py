@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
 
@@ -24,12 +25,12 @@ Numbers = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
 # safetensors' names. bfloat16 is kept as its 16 bits: numpy has no such type.
-DTYPES: dict[str, npt.DTypeLike] = {
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I8": "i1",
-    "U8": "u1",
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
 }
 _BF16_INFINITY = 0x7F80
 _LARGEST_SCALE = _BF16_INFINITY - 1 - (7 << 7)  # bits of the largest bfloat16, over 2**7
@@ -50,10 +51,10 @@ class Part:
     dtype: str
     shape: tuple[int, ...]
 
-    @property
+    @cached_property
     def n_bytes(self) -> int:
         """Its size."""
-        return prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
+        return prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
 class Encoding(ABC):
@@ -153,7 +154,9 @@ class _Quantised(Encoding):
 
     def write(self, numbers: Numbers) -> list[Array]:
         grouped = _in_groups(numbers, self.group)
-        bits = _to_bf16(np.maximum(np.abs(grouped).max(-1) / self.levels, _SMALLEST_SCALE))
+        bits = _to_bf16(
+            np.maximum(np.maximum.reduce(np.abs(grouped), -1) / self.levels, _SMALLEST_SCALE)
+        )
         if not _scales_fit(bits):  # NaN and infinity end up here as well
             raise self._unfit()
         # The largest of a group is within levels * (1 +- 2**-9): its whole number is `levels`, no

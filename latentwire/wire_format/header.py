@@ -4,6 +4,11 @@ A message is a safetensors file: eight bytes of length, a JSON header, the tenso
 one needs nothing but the facts in it: from them this module writes the header again and compares
 it byte for byte. Doubled keys, overlapping offsets, foreign dtypes, more tensors, other spelling:
 all differ, and nothing has to be thought of one by one.
+
+Messages of one bridge have equal headers but for the checksum. So the last headers that passed are
+remembered, byte for byte and with the limits they passed under: the next message with such a
+header costs one look-up. What depends on one message, its size and its checksum, is always looked
+at, and nothing of a header that was refused is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NoReturn
 
 from latentwire.errors import MessageError
@@ -25,6 +30,8 @@ _COUNT = re.compile("[1-9][0-9]{0,8}")
 _TEXT = re.compile(r"[!#-\[\]-~]{0,512}")  # printable, and the same inside JSON
 _SUM = re.compile("[0-9a-f]{8}")
 _NO_SUM = "00000000"
+_SUM_IN_HEADER = re.compile(rb'"checksum":"([0-9a-f]{8})"')
+_REMEMBERED = 128  # headers, of at most 4 KB each
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,11 @@ class Header:
         """The tensors behind the header, in their order."""
         return ENCODINGS[self.encoding].parts(self.n_tokens, self.rank or self.width)
 
+    @cached_property
+    def n_bytes(self) -> int:
+        """Size of all of them."""
+        return sum(part.n_bytes for part in self.parts)
+
     def to_bytes(self, checksum: str) -> bytes:
         """Length and JSON, filled up with spaces to whole eights."""
         before, after = self._around_checksum
@@ -81,6 +93,12 @@ class Header:
 
     @cached_property
     def _around_checksum(self) -> tuple[bytes, bytes]:
+        for what in ("bridge", "sender", "receiver", "basis"):
+            if not _TEXT.fullmatch(text := getattr(self, what)):
+                raise MessageError(
+                    f"The {what} {text[:80]!a} cannot stand in a header: it may have at most 512 "
+                    "printable ASCII characters, without spaces, quotes and backslashes."
+                )
         facts = {
             "latentwire": VERSION,
             "bridge": self.bridge,
@@ -109,17 +127,15 @@ class Header:
 
     def sealed(self, payload: bytes) -> bytes:
         """The whole message. Raises: MessageError: If a fact cannot stand in a header."""
-        for what in ("bridge", "sender", "receiver", "basis"):
-            if not _TEXT.fullmatch(text := getattr(self, what)):
-                raise MessageError(
-                    f"The {what} {text[:80]!a} cannot stand in a header: it may have at most 512 "
-                    "printable ASCII characters, without spaces, quotes and backslashes."
-                )
         return self.to_bytes(self.checksum(payload)) + payload
 
     def checksum(self, payload: bytes | memoryview) -> str:
         """CRC-32 over header and tensors: the fastest measured. It finds accidents, not forgery."""
         return f"{zlib.crc32(payload, zlib.crc32(self.to_bytes(_NO_SUM))):08x}"
+
+
+header_of = lru_cache(_REMEMBERED)(Header)
+"""A header of some facts, in their order; the messages of one bridge share it."""
 
 
 def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryview]:
@@ -135,25 +151,40 @@ def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryvie
             f"The message has {len(data):,} bytes; at most {limits.max_bytes:,} are read. "
             "Raise Limits.max_bytes if you trust its sender."
         )
-    found, end = _json(data)
-    facts = _facts(found)
-    header = _header(facts, limits)
-    if header.to_bytes(facts["checksum"]) != data[:end]:
-        _explain(header, found)
+    end = _end(data)
+    head, said = bytes(data[:end]), ""
+    if found := _SUM_IN_HEADER.search(head):
+        said = found[1].decode()
+        head = head[: found.start(1)] + _NO_SUM.encode() + head[found.end(1) :]
+    header = _checked(head, limits)
     payload = memoryview(data)[end:]
-    if len(payload) != (expected := sum(part.n_bytes for part in header.parts)):
-        what = "cut short" if len(payload) < expected else "too long"
+    if len(payload) != header.n_bytes:
+        what = "cut short" if len(payload) < header.n_bytes else "too long"
         raise MessageError(
-            f"The message is {what}: {expected:,} bytes should follow its header, "
+            f"The message is {what}: {header.n_bytes:,} bytes should follow its header, "
             f"{len(payload):,} do."
         )
-    if header.checksum(payload) != facts["checksum"]:
+    if header.checksum(payload) != said:
         raise MessageError("The message is damaged: its checksum does not fit. Send it again.")
     return header, payload
 
 
-def _json(data: bytes) -> tuple[dict[str, Any], int]:
-    """The JSON header and where it ends."""
+@lru_cache(_REMEMBERED)
+def _checked(head: bytes, limits: Limits) -> Header:
+    """The header that some bytes spell, with zeros for the checksum; what is refused is forgotten.
+
+    Raises: MessageError: If they are not what that header's own facts lead to.
+    """
+    found = _json(head)
+    facts = _facts(found)
+    header = _header(facts, limits)
+    if header.to_bytes(_NO_SUM) != head:
+        _explain(header, found)
+    return header
+
+
+def _end(data: bytes) -> int:
+    """Where the header ends."""
     if len(data) < 8:
         raise MessageError(f"The bytes are not a LatentWire message: there are {len(data)}.")
     (length,) = struct.unpack_from("<Q", data)
@@ -162,15 +193,20 @@ def _json(data: bytes) -> tuple[dict[str, Any], int]:
             "The bytes are not a whole LatentWire message: they begin with a header of "
             f"{length:,} bytes; {len(data) - 8:,} follow, and no header has over {_LONGEST:,}."
         )
+    return int(8 + length)
+
+
+def _json(head: bytes) -> dict[str, Any]:
+    """The JSON of a header."""
     try:
-        found = json.loads(data[8 : 8 + length].decode("ascii"))
+        found = json.loads(head[8:].decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise MessageError(
             "The bytes are not a LatentWire message: the header is not JSON."
         ) from error
     if not isinstance(found, dict):
         raise MessageError("The bytes are not a LatentWire message: the header is no JSON object.")
-    return found, 8 + length
+    return found
 
 
 def _facts(found: dict[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,21 @@ def test_commands_leave_json(
     run_benchmarks.run(args)
     assert json.loads(capsys.readouterr().out)["batch_size"] == 2
     assert (tmp_path / "old" / "bench_memory.json").is_file()
+
+
+def test_a_compiled_bridge_is_said_to_be_one(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager = partialmethod(Wire.compile, mode=None, backend="eager")  # needs no C++ compiler
+    monkeypatch.setattr(Wire, "compile", eager)
+    short = "--pair fake --compile --batch-sizes 1 --rounds 1 --json"
+    for name, more in (
+        ("latency", "--lengths 1 --relay-tokens 1 --input-tokens 16"),
+        ("throughput", "--input-lengths 16 --many 0"),
+    ):
+        done = CliRunner().invoke(app, ["bench", name, *short.split(), *more.split()])
+        assert done.exit_code == 0, done.exception
+        assert json.loads(done.stdout)["compiled"] is True
 
 
 def test_pictures(subject: Subject, trained: Path, tmp_path: Path) -> None:

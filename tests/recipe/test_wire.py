@@ -190,7 +190,6 @@ def test_one_reading_for_many_receivers(
     wire, task, out = trained
     other = fake_wire(receiver="fake-llama", layer=[1, 3])
     other.task = task
-    other.bridge.eval()
     texts = ["fire and rose", "sea"]
     alone = [wire.send(texts), other.send(texts)]
     calls, encode = [], wire.sender.encode
@@ -225,6 +224,45 @@ def test_empty_texts_and_untrained_wires(
         trained[0].answer("  \n")
     with pytest.raises(UsageError, match="not trained yet"):
         fake_wire().answer("fire")
+
+
+def test_no_texts_have_no_messages_and_no_answers(
+    trained: tuple[Wire, Task, Path], fake_wire: Callable[..., Wire]
+) -> None:
+    wire, task, _ = trained
+    assert wire.send([]) == wire.answer([]) == wire.answer(()) == wire.answer([], []) == []
+    assert wire.read_all([]) == wire.receive([]) == wire.receive([], []) == []
+    assert wire.soft_tokens_of([]).shape == (0, *wire.soft_tokens_of(["fire"]).shape[1:])
+    assert wire.respond(task, [], wire.soft_tokens_of([])) == []
+    assert send_to_all([wire, wire], []) == [[], []]
+    with pytest.raises(UsageError, match=r"no question .* 0 text\(s\) and 1 question"):
+        wire.answer([], ["why?"])
+    for ask in (fake_wire().answer, fake_wire().send, fake_wire().receive):
+        with pytest.raises(UsageError, match="not trained yet"):
+            ask([])
+
+
+def test_a_wire_that_is_built_does_not_drop_out(
+    fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    wire, modes = fake_wire(), []
+    assert not any(part.training for part in wire.bridge.modules())
+    wire.bridge.register_forward_hook(lambda bridge, *_: modes.append(bridge.training))
+    train_bridge(wire, make_task(16), tmp_path / "run", progress=Progress(), steps=2, batch_size=4)
+    assert {True, False} == set(modes) and not wire.bridge.training
+
+
+def test_a_compiled_bridge_answers_the_same(trained: tuple[Wire, Task, Path]) -> None:
+    wire, _, _ = trained
+    texts = ["fire and rose", "sea", "rain " * 40, "test item 3 shows rose fire"]
+    plain, soft = wire.answer(texts), wire.soft_tokens_of(texts)
+    wire.compile(mode=None, backend="eager")
+    assert torch.allclose(wire.soft_tokens_of(texts), soft, atol=1e-5)
+    for answer, before in zip(wire.with_encoding("fp32").answer(texts), plain):
+        assert answer.label == before.label
+        assert answer.scores == pytest.approx(before.scores, abs=1e-3)
+    assert wire.with_encoding("int8").compiled is wire.compiled
+    assert {*wire.bridge.state_dict()} == {*Wire.build(pair="fake").bridge.state_dict()}
 
 
 def test_another_pair_is_refused(trained: tuple[Wire, Task, Path]) -> None:
