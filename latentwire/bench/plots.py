@@ -37,23 +37,17 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
 
 def _latency(found: dict[str, Any], axes: Any) -> None:
-    for size, batch in found["batches"].items():
+    for i, (size, batch) in enumerate(found["batches"].items()):
         lengths = [point["relay_tokens"] for point in batch["curve"]]
-        axes.plot(
-            lengths,
-            [point["p50"] for point in batch["curve"]],
-            marker="o",
-            label=f"text relay, batch {size}",
-        )
-        bridge = batch["methods"]["bridge"]
-        for key, style in (("p50", "-"), ("lower_bound_ms", ":")):
-            axes.plot(
-                [lengths[0], lengths[-1]],
-                [bridge[key]] * 2,
-                linestyle=style,
-                label=f"bridge, batch {size}" if key == "p50" else f"its bound, batch {size}",
-            )
-    axes.set(xlabel="tokens that the relay writes", ylabel="ms", xscale="log", yscale="log")
+        times = [point["p50"] for point in batch["curve"]]
+        bridge, ends, color = batch["methods"]["bridge"], [lengths[0], lengths[-1]], f"C{i}"
+        axes.plot(lengths, times, marker="o", color=color, label=f"text relay, batch {size}")
+        axes.plot(ends, [bridge["p50"]] * 2, "--", color=color, label=f"bridge, batch {size}")
+        bound = [bridge["lower_bound_ms"]] * 2
+        axes.plot(ends, bound, ":", color=color, label=f"bridge's lower bound, batch {size}")
+    axes.set(xlabel="tokens that the relay writes", ylabel="ms, median", xscale="log", yscale="log")
+    axes.set_xticks(lengths, [str(n) for n in lengths])
+    axes.grid(alpha=0.3)
 
 
 def _throughput(found: dict[str, Any], axes: Any) -> None:
@@ -66,6 +60,7 @@ def _throughput(found: dict[str, Any], axes: Any) -> None:
             label=f"{length} tokens",
         )
     axes.set(xlabel="batch size", ylabel="texts per second")
+    axes.set_ylim(bottom=0)
 
 
 def _memory(found: dict[str, Any], axes: Any) -> None:
