@@ -8,7 +8,7 @@ help:
 	@echo "make demo       train and evaluate a bridge between two small real models"
 	@echo "make test       all tests; make test-fast: those without the real models"
 	@echo "make test-slurm a user's day on a SLURM cluster of one node; needs root"
-	@echo "make check      lint, types and all tests: what CI runs"
+	@echo "make check      lint, types and all tests; CI runs test-slurm, too"
 	@echo "make clean      remove the virtual environment (caches and runs stay)"
 
 $(READY): pyproject.toml constraints.txt requirements-embedded.txt scripts/setup.sh
