@@ -16,7 +16,7 @@ from latentwire.errors import LatentWireError, UsageError
 from latentwire.files import write_json
 from latentwire.progress import Progress, default_progress
 from telepathy.bench_tables import show_bench
-from telepathy.options import DeviceOption, DtypeOption, JsonOption, LimitOption
+from telepathy.options import DeviceOption, DtypeOption, JsonOption, LimitOption, numbers
 from telepathy.tables import print_json
 
 if TYPE_CHECKING:
@@ -84,8 +84,11 @@ def latency(
     """Time the bridge beside text relays of several lengths, text in to answer out."""
     from latentwire.bench.latency import measure_latency
 
-    given: dict[str, Any] = {"lengths": numbers(lengths, "--lengths"), "relay_tokens": relay_tokens}
-    given |= {"batch_sizes": numbers(batch_sizes, "--batch-sizes"), "rounds": rounds}
+    given: dict[str, Any] = {
+        "lengths": numbers(lengths, "--lengths", 1),
+        "relay_tokens": relay_tokens,
+    }
+    given |= {"batch_sizes": numbers(batch_sizes, "--batch-sizes", 1), "rounds": rounds}
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
     chosen["compiled"] = compile_bridge
     finish(
@@ -118,8 +121,8 @@ def throughput(
     """Count the texts that `Wire.answer` answers per second."""
     from latentwire.bench.throughput import measure_throughput
 
-    given: dict[str, Any] = {"batch_sizes": numbers(batch_sizes, "--batch-sizes"), "many": many}
-    given |= {"input_lengths": numbers(input_lengths, "--input-lengths"), "rounds": rounds}
+    given: dict[str, Any] = {"batch_sizes": numbers(batch_sizes, "--batch-sizes", 1), "many": many}
+    given |= {"input_lengths": numbers(input_lengths, "--input-lengths", 1), "rounds": rounds}
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
     chosen["compiled"] = compile_bridge
     finish(
@@ -172,7 +175,7 @@ def wire(
 
     if not run:
         raise UsageError("Accuracy on the wire is that of a trained bridge: give --run.")
-    chosen = numbers(ranks, "--ranks")
+    chosen = numbers(ranks, "--ranks", 1)
     progress = default_progress()
     with tempfile.TemporaryDirectory() as folder:
         subjects = [
@@ -259,17 +262,6 @@ def memory_apart(chosen: dict[str, Any], batch_size: int) -> dict[str, Any]:
         kind = UsageError if done.returncode == UsageError.exit_code else LatentWireError
         raise kind(lines[-1].removeprefix("error: "))
     return dict(json.loads(done.stdout))
-
-
-def numbers(text: str, flag: str) -> list[int]:
-    """`1,16` -> [1, 16]. Raises: UsageError: If these are no whole numbers from 1."""
-    try:
-        found = [int(each) for each in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or min(found) < 1:
-        raise UsageError(f"{flag} wants whole numbers from 1, joined by commas, not '{text}'.")
-    return found
 
 
 def finish(found: dict[str, Any], out: Path | None, as_json: bool) -> None:

@@ -55,12 +55,21 @@ LimitOption = Annotated[
 ]
 
 
+def numbers(text: str, flag: str, least: int | None = None) -> list[int]:
+    """`1,16` -> [1, 16]. Raises: UsageError: If these are no whole numbers, or one is too small."""
+    try:
+        found = [int(each) for each in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or (least is not None and min(found) < least):
+        wants = "whole numbers" if least is None else f"whole numbers from {least},"
+        raise UsageError(f"{flag} wants {wants} joined by commas, not '{text}'.")
+    return found
+
+
 def seeds_of(text: str) -> list[int]:
     """`0,1,2` -> [0, 1, 2]. Raises: UsageError: If these are no whole numbers."""
-    try:
-        return [int(each) for each in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds wants whole numbers joined by commas, not '{text}'.") from None
+    return numbers(text, "--seeds")
 
 
 def sinks_of(text: str | None) -> Sinks:

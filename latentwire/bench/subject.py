@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,11 @@ class Subject:
 
     def exact(self) -> Wire:
         """The wire, reading texts as long as they are and writing answers of one length."""
-        old, spec = self.wire, self.wire.spec
+        wire = copy(self.wire)
+        wire.task = self.task
+        wire.receiver = ExactWriter(wire.receiver.lm, wire.receiver.reads)
         if self.input_tokens is not None:
-            spec = replace(spec, max_tokens=self.input_tokens)
-        wire = Wire(old.sender, ExactWriter(old.receiver.lm, old.receiver.reads), old.bridge, spec)
-        wire.task, wire.prompts, wire.training = self.task, old.prompts, old.training
-        wire.basis, wire.limits, wire.compiled = old.basis, old.limits, old.compiled
+            wire.spec = replace(wire.spec, max_tokens=self.input_tokens)
         return wire
 
     def context(self, wire: Wire) -> Context:

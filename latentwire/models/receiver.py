@@ -110,10 +110,8 @@ class Receiver(ForwardPasses):
         Raises: UsageError: If a choice has no token.
         """
         _check_choices(choices)
-        tails, sizes = (
-            [[ids[:-1] for ids in row] for row in choices],
-            list(map(packed_size, choices)),
-        )
+        tails = [[ids[:-1] for ids in row] for row in choices]
+        sizes = [packed_size(row) for row in choices]
         longest = max(len(ids) for row in tails for ids in row)
         branches = tails if any(sizes) else None
         encoded = self.run(prompts, soft, branches=branches, n_more=longest, use_cache=False)
