@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -61,6 +61,7 @@ def run_experiment(
     echo: bool = False,
     stop: Stop | None = None,
     beat_seconds: float = BEAT_SECONDS,
+    variables: Mapping[str, str] | None = None,
     **budgets: int,
 ) -> Record:
     """Start a command under the registry and wait for its end.
@@ -81,6 +82,7 @@ def run_experiment(
         echo: Copy the log to stderr as it grows.
         stop: Signals of the main thread, if this is another one.
         beat_seconds: Time between two heartbeats.
+        variables: Of the command's environment, above those of this process.
         budgets: `max_failures`, `max_preemptions`.
     Returns: The record at the end.
     Raises: NotDueError: If it runs already, is completed, or has used up its budget.
@@ -89,7 +91,8 @@ def run_experiment(
         with stop_signals() as own:
             return run_experiment(
                 registry, name, command, config=config, gpu=gpu, result_file=result_file,
-                force=force, echo=echo, stop=own, beat_seconds=beat_seconds, **budgets,
+                force=force, echo=echo, stop=own, beat_seconds=beat_seconds, variables=variables,
+                **budgets,
             )  # fmt: skip
     stop = stop or Stop()
     record = registry.start(name, config, command=command, gpu=gpu, force=force, **budgets)
@@ -97,7 +100,8 @@ def run_experiment(
     (folder / "error.json").unlink(missing_ok=True)
     log = folder / "log.txt"
     begin = log.stat().st_size if log.exists() else 0
-    environment = {**os.environ, "LATENTWIRE_RUN_DIR": str(folder.resolve())}
+    folder_named = {"LATENTWIRE_RUN_DIR": str(folder.resolve())}
+    environment = {**os.environ, **(variables or {}), **folder_named}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     try:

@@ -31,6 +31,7 @@ class Experiment:
         result_file: What the last one writes.
         need: What it is thought to take.
         needs: Keys of experiments that have to be completed first.
+        alone: It measures time: nothing runs beside it on its GPU, or on a machine without GPUs.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Experiment:
     result_file: Path
     need: Need
     needs: tuple[str, ...] = ()
+    alone: bool = False
 
     @property
     def key(self) -> str:
@@ -154,7 +156,7 @@ class _Expansion:
             results = self._run(named, config) / "results.json"
             line = flags.line(command, {"run": trained, **options, "json": True})
             lines = (f"{line} > {results}.part", f"mv {results}.part {results}")
-            yield Experiment(named, config, lines, results, section.need, (needed,))
+            yield Experiment(named, config, lines, results, section.need, (needed,), alone=True)
 
     def _config(
         self, kind: str, task: str, own: Mapping[str, Any], options: Mapping[str, Option]

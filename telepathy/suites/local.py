@@ -13,7 +13,7 @@ from telepathy.registry.running import stop_signals
 from telepathy.registry.views import View
 from telepathy.suites.expand import Experiment
 from telepathy.suites.load import Suite
-from telepathy.suites.machine import n_cores, slots
+from telepathy.suites.machine import slots
 from telepathy.suites.push import Pusher
 from telepathy.suites.view import summary
 from telepathy.suites.worker import Worker
@@ -39,9 +39,8 @@ def run_here(
     """
     places = slots(experiments, jobs)
     pusher = Pusher(registry, experiments, f"Results of {suite.prefix}") if push else None
-    # The experiments run this very program, if no other is named, and share its cores.
+    # The experiments run this very program, if no other is named.
     os.environ.setdefault("LATENTWIRE_PYTHON", sys.executable)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_cores() // len(places))))
     for experiment in experiments:
         registry.add(experiment.name, experiment.config, command=experiment.command)
     with stop_signals() as stop:

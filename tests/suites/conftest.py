@@ -15,6 +15,7 @@ from telepathy.suites.spec import Need
 _STAND_IN = """\
 #!/usr/bin/env bash
 case "$3" in
+    nap) sleep 0.3; echo "{\\"threads\\": $OMP_NUM_THREADS}" >"$4" ;;
     work) echo '{"methods": {"bridge": {"metrics": {"accuracy": {"value": 0.5, "ci_low": 0.4,' \
         '"ci_high": 0.6, "n": 9}}}}}' >"$4" ;;
     wait) trap 'exit 75' USR1 TERM; for _ in {1..600}; do sleep 0.1; done ;;
@@ -38,12 +39,13 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 def make(registry: Registry) -> Callable[..., Experiment]:
     """An experiment that does one of the stand-in's commands."""
 
-    def make(name: str, does: str = "work", *, needs: tuple[str, ...] = ()) -> Experiment:
+    def make(
+        name: str, does: str = "work", *, needs: tuple[str, ...] = (), alone: bool = False
+    ) -> Experiment:
         config = {"kind": "bridge", "task": "t", "bridge": "mlp", "soft_tokens": 4, "seed": 0}
         experiment = Experiment(name, config, (), Path(), Need(memory_gb=0.1), needs)
         file = registry.store.folder(experiment.key) / "results.json"
-        return Experiment(
-            name, config, (f"latentwire {does} {file}",), file, experiment.need, needs
-        )
+        line = f"latentwire {does} {file}"
+        return Experiment(name, config, (line,), file, experiment.need, needs, alone)
 
     return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -59,6 +60,33 @@ def test_many_workers_share_a_suite(registry: Registry, make: Make) -> None:
         thread.join()
     assert set(_states(registry).values()) == {("completed", 1)}
     assert {r.gpu for r in registry.records()} <= {"0", "1"}
+
+
+@pytest.mark.parametrize(("places", "shared"), [([None] * 3, True), (["0", "1"], False)])
+def test_what_measures_time_has_its_place_for_itself(
+    registry: Registry,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    places: list[str | None],
+    shared: bool,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("telepathy.suites.worker.n_cores", lambda: 6)
+    names = ["a", "time", "b", "time-again", "c"]
+    experiments = [make(name, "nap", alone=name.startswith("time")) for name in names]
+    Worker(registry, experiments, Stop(), lambda _: None).run(places)
+    found = {r.name: r for r in registry.records()}
+    assert {r.state for r in found.values()} == {"completed"} and len(found) == 5
+    for one in ("time", "time-again"):
+        for other in {*names} - {one}:
+            apart = (
+                found[one].finished_at <= found[other].started_at
+                or found[other].finished_at <= found[one].started_at
+            )
+            assert apart or not (shared or found[one].gpu == found[other].gpu)
+    threads = {e.name: json.loads(e.result_file.read_text())["threads"] for e in experiments}
+    assert threads["a"] == 6 // len(places)
+    assert threads["time"] == (6 if shared else 3)
 
 
 def test_a_signal_ends_it_and_the_next_goes_on(
