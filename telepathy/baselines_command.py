@@ -141,9 +141,9 @@ def show_suites(found: list[dict[str, Any]], out: Path, as_json: bool) -> None:
         as_json: One JSON object on stdout in place of tables.
     """
     from telepathy.cli import show_results
-    from telepathy.markdown import results_markdown
+    from telepathy.markdown import suites_markdown
 
-    write_text(out / "table.md", "\n".join(results_markdown(each) for each in found))
+    write_text(out / "table.md", suites_markdown(found))
     if as_json and len(found) > 1:
         print_json({"tasks": {each["task"]: each for each in found}})
         return

@@ -10,6 +10,7 @@ from telepathy.analysis.analysis import Analysis
 from telepathy.analysis.cells import Cell
 from telepathy.analysis.comparing import Pair
 from telepathy.analysis.finding import Finding, chance_of, counted
+from telepathy.markdown import score_cell, score_matrix
 from telepathy.registry.views import WIDTH, table
 
 _SHOWN_KEYS = 4
@@ -51,7 +52,8 @@ def as_markdown(found: Analysis, link: Callable[[str], str]) -> str:
         link: Gives the address of a run's folder, from the page, for its key.
     """
     lines = ["# Analysis of the experiments", "", _head(found), ""]
-    lines += ["## What succeeded, and by how much", "", *_markdown_scores(found.cells, link)]
+    lines += ["## What succeeded, and by how much", "", *_side_by_side(found)]
+    lines += _markdown_scores(found.cells, link)
     lines += [f"- {_pair_line(pair)} {_links(pair.keys, link)}" for pair in found.pairs]
     for (title, nothing), part in zip(_TITLES, _parts(found)):
         lines += ["", f"## {title}", ""]
@@ -84,6 +86,18 @@ def _cells_of_row(cell: Cell) -> tuple[str, ...]:
     interval = f"{100 * s['ci_low']:.1f} - {100 * s['ci_high']:.1f}"
     score = f"{100 * s['value']:.1f}"
     return cell.task, cell.name, score, interval, str(s["n"]), str(s["n_seeds"])
+
+
+def _side_by_side(found: Analysis) -> list[str]:
+    """All tasks in one table, if there are several."""
+    if len({cell.task for cell in found.cells}) < 2:
+        return []
+    shown = {(p.b, p.task): -p.difference for p in found.pairs if p.significant}
+    cells = {
+        (c.name, c.task): score_cell(c.score, shown.get((c.name, c.task))) for c in found.cells
+    }
+    references = dict.fromkeys(p.a for p in found.pairs)
+    return [*score_matrix(cells, ", ".join(references) or "the bridge"), ""]
 
 
 def _markdown_scores(cells: Sequence[Cell], link: Callable[[str], str]) -> Iterator[str]:

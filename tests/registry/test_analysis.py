@@ -161,6 +161,18 @@ def test_the_page_links_to_its_runs_and_json_is_json(garden: Garden, tmp_path: P
     view = analysis(registry, page)
     text = page.read_text()
     assert f"[{done.key}](../runs/{done.key})" in text and "**nan.**" in text
+    assert "▼" not in text  # one task needs no table of tasks
     json.dumps(view.data, allow_nan=False)
     assert {"succeeded", "failed", "looks_wrong", "next"} <= view.data.keys()
     assert max(map(len, analysis(registry).lines)) <= 80
+
+
+def test_the_page_puts_tasks_side_by_side(garden: Garden, tmp_path: Path) -> None:
+    garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
+    garden.completed(garden.begun("arc_easy", "bridge"), {"bridge": 0.9, "lora": 0.9})
+    analysis(garden.registry(), page := tmp_path / "page.md")
+    lines = page.read_text().splitlines()
+    assert "| method | arc_easy | boolq |" in lines
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    assert rows["zero"].endswith(" ▼ |") and rows["lora"].endswith(") |  |")
+    assert not {*"▲▼"} & {*rows["lora"]} and not {*"▲▼"} & {*rows["bridge"]}

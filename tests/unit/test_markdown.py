@@ -1,0 +1,65 @@
+"""Tables for documents: every task in its column, marks only for what tests have shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from telepathy.markdown import suites_markdown
+
+
+def test_several_tasks_stand_side_by_side_with_marks_for_what_is_shown() -> None:
+    better = _compared("lora", -0.2, 0.01)
+    worse = _compared("zero", 0.3, 0.04)
+    found = [
+        _results("sst2", {"bridge": 0.7, "lora": 0.9, "zero": 0.4}, [better, worse]),
+        _results("boolq", {"bridge": 0.6, "lora": 0.8}, [_compared("lora", -0.2, 0.06)]),
+    ]
+    page = suites_markdown(found)
+    assert page.startswith("## All tasks\n\n| method | sst2 | boolq |\n")
+    assert "| `lora` | 90.0 (85.0 - 95.0) ▲ | 80.0 (75.0 - 85.0) |" in page
+    assert "| `zero` | 40.0 (35.0 - 45.0) ▼ |  |" in page
+    assert "▲ better than bridge" in page and page.count("## ") == 3
+
+
+def test_one_task_needs_no_overview() -> None:
+    page = suites_markdown([_results("sst2", {"bridge": 0.7}, [])])
+    assert page.startswith("## sst2\n") and "▲" not in page
+
+
+def _results(
+    task: str, accuracies: dict[str, float], comparisons: list[dict[str, Any]]
+) -> dict[str, Any]:
+    rows = {
+        name: {
+            "about": f"does {name}",
+            "bytes": None,
+            "metrics": {
+                "acc": {
+                    "value": value,
+                    "ci_low": value - 0.05,
+                    "ci_high": value + 0.05,
+                    "n": 100,
+                    "n_seeds": 3,
+                }
+            },
+        }
+        for name, value in accuracies.items()
+    }
+    return {
+        "task": task,
+        "split": "test",
+        "n": 100,
+        "metric": "acc",
+        "chance": 0.5,
+        "pair": {"sender": "a", "receiver": "b"},
+        "methods": rows,
+        "comparisons": comparisons,
+        "verdicts": [],
+        "checks": [],
+        "notes": [],
+    }
+
+
+def _compared(name: str, difference: float, p: float) -> dict[str, Any]:
+    interval = {"ci_low": difference - 0.1, "ci_high": difference + 0.1}
+    return {"a": "bridge", "b": name, "difference": difference, "p_adjusted": p, **interval}
