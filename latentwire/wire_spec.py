@@ -27,7 +27,8 @@ class WireSpec:
         setting: What the sender reads and what the receiver is asked (`Task.setting`); None
             leaves it to the task.
         max_tokens: Longest text in sender tokens; None leaves it to the task.
-        prompt: What the receiver reads, with the place `{context}` for the message; None leaves it
+        prompt: What the receiver reads, with the place `{context}` for the message; in the setting
+            `shared` the message stands before the prompt, whatever places that has. None leaves it
             to the warm start of the training, else it is the task's first.
         encoding: How a message is written, one of `ENCODINGS`.
         options: Options of the bridge's kind.
@@ -51,7 +52,8 @@ class WireSpec:
             )
         if self.encoding not in ENCODINGS:
             raise UnknownNameError.of("encoding", self.encoding, ENCODINGS)
-        if self.prompt is not None and "{context}" not in self.prompt:
+        has_place = self.setting == "shared" or "{context}" in (self.prompt or "{context}")
+        if not has_place:
             raise UsageError(
                 f"The receiver's prompt {self.prompt!r} has no place for the message: write "
                 "{context} where it shall stand."

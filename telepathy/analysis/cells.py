@@ -110,7 +110,7 @@ class Cell:
 
 
 def cells_of(runs: Iterable[Run]) -> list[Cell]:
-    """All cells, by task, method and configuration.
+    """All cells, by task, method (in the order of its results) and configuration.
 
     Of a method that needs no bridge, what it answered beside bridges of other settings is one
     cell: the settings say nothing about it.
@@ -127,9 +127,14 @@ def cells_of(runs: Iterable[Run]) -> list[Cell]:
                 at = (task, method, json.dumps(own, sort_keys=True, default=str))
                 cell = found.setdefault(at, Cell(task, method, own, table.found))
                 _take(cell, run, table)
-    cells = [cell for _, cell in sorted(found.items(), key=lambda item: item[0]) if cell.scores]
+    cells = [cell for _, cell in sorted(found.items(), key=_place) if cell.scores]
     _label(cells)
     return cells
+
+
+def _place(item: tuple[tuple[str, str, str], Cell]) -> tuple[str, int, str, str]:
+    (task, method, setting), cell = item
+    return task, list(cell.found["methods"]).index(method), method, setting
 
 
 def _take(cell: Cell, run: Run, table: Table) -> None:

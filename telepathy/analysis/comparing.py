@@ -57,8 +57,8 @@ class Pair:
 def pairs_of(cells: Sequence[Cell]) -> list[Pair]:
     """All pairs of the page, corrected together.
 
-    The reference of a task is the bridge with most seeds, else the method with most; it was not
-    chosen by its score.
+    The reference of a task is the bridge with most seeds, of equals the one with most methods
+    beside it, else the method with most seeds; it was not chosen by its score.
     """
     couples = [
         (reference, other)
@@ -78,7 +78,9 @@ def pairs_of(cells: Sequence[Cell]) -> list[Pair]:
 
 def _reference(cells: Sequence[Cell]) -> Cell | None:
     bridges = [c for c in cells if c.method == "bridge"]
-    return max(bridges or cells, key=lambda c: len(c.seeds), default=None)
+    return max(
+        bridges or cells, key=lambda c: (len(c.seeds), len(c.found["methods"])), default=None
+    )
 
 
 def _shared(a: Cell, b: Cell) -> list[str]:

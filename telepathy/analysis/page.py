@@ -12,6 +12,7 @@ from telepathy.analysis.comparing import Pair
 from telepathy.analysis.finding import Finding, chance_of, counted
 from telepathy.markdown import score_cell, score_matrix
 from telepathy.registry.views import WIDTH, table
+from telepathy.tables import p_value, points
 
 _SHOWN_KEYS = 4
 _COLUMNS = (("task", 12), ("method", 28), ("score", 6), ("95 %", 13), ("n", 6), ("seeds", 5))
@@ -53,14 +54,14 @@ def as_markdown(found: Analysis, link: Callable[[str], str]) -> str:
     """
     lines = ["# Analysis of the experiments", "", _head(found), ""]
     lines += ["## What succeeded, and by how much", "", *_side_by_side(found)]
-    lines += _markdown_scores(found.cells, link)
-    lines += [f"- {_pair_line(pair)} {_links(pair.keys, link)}" for pair in found.pairs]
+    lines += _markdown_scores(found, link)
     for (title, nothing), part in zip(_TITLES, _parts(found)):
         lines += ["", f"## {title}", ""]
-        for finding in part:
-            lines.append(f"- **{finding.kind}.** {_escaped(finding.statement)}")
-            lines += [f"  - {_escaped(detail)}" for detail in _details(finding)]
-            lines.append(f"  - {_links(finding.keys, link)}")
+        for kind in dict.fromkeys(finding.kind for finding in part):
+            lines.append(f"- **{kind}**")
+            for finding in (f for f in part if f.kind == kind):
+                lines.append(f"  - {_escaped(finding.statement)} {_links(finding.keys, link)}")
+                lines += [f"    - {_escaped(detail)}" for detail in _details(finding)]
         if not part:
             lines.append(nothing)
     return "\n".join(lines).rstrip() + "\n"
@@ -100,15 +101,22 @@ def _side_by_side(found: Analysis) -> list[str]:
     return [*score_matrix(cells, ", ".join(references) or "the bridge"), ""]
 
 
-def _markdown_scores(cells: Sequence[Cell], link: Callable[[str], str]) -> Iterator[str]:
-    if not cells:
+def _markdown_scores(found: Analysis, link: Callable[[str], str]) -> Iterator[str]:
+    if not found.cells:
         yield "Nothing yet."
         return
-    yield "| task | method | score % | 95 % interval | n | seeds | runs |"
-    yield "|---|---|---|---|---|---|---|"
-    for cell in cells:
+    references = ", ".join(dict.fromkeys(pair.a for pair in found.pairs)) or "the bridge"
+    against = {(pair.task, pair.b): pair for pair in found.pairs}
+    yield (
+        f"| task | method | score % | 95 % interval | n | seeds | {references} minus it, points "
+        "| p (Holm) | runs |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for cell in found.cells:
         task, name, *rest = _cells_of_row(cell)
-        row = [task, f"`{name}`", *rest, _links(cell.keys, link)]
+        pair = against.get((cell.task, cell.name))
+        paired = [points(pair.to_json()), p_value(pair.p_adjusted)] if pair else ["", ""]
+        row = [task, f"`{name}`", *rest, *paired, _links(cell.keys, link)]
         yield f"| {' | '.join(row)} |"
     yield ""
 

@@ -89,6 +89,20 @@ def test_soft_tokens_before_the_text_learn(
     assert losses[-1] < losses[0] - 0.5  # nats
 
 
+def test_soft_tokens_stand_before_a_prompt_that_has_no_context(
+    make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Prompts of some tasks ask the question alone; choices are scored behind it.
+    prompt = "Which colour is it?"
+    monkeypatch.setattr(
+        "latentwire.baselines.methods.prompt_tuning.best_template", lambda *_: prompt
+    )
+    context = make_context()
+    method = context.prepared("prompt_tuning", Progress())
+    assert method.settings()["prompt"] == prompt
+    assert len(_answers(method, context)) == 24
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_seeds_differ_and_repeat(name: str, make_context: Callable[..., Context]) -> None:
     found = []

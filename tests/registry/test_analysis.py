@@ -160,7 +160,7 @@ def test_the_page_links_to_its_runs_and_json_is_json(garden: Garden, tmp_path: P
     page = tmp_path / "docs" / "page.md"
     view = analysis(registry, page)
     text = page.read_text()
-    assert f"[{done.key}](../runs/{done.key})" in text and "**nan.**" in text
+    assert f"[{done.key}](../runs/{done.key})" in text and "- **nan**" in text
     assert "▼" not in text  # one task needs no table of tasks
     json.dumps(view.data, allow_nan=False)
     assert {"succeeded", "failed", "looks_wrong", "next"} <= view.data.keys()
@@ -176,3 +176,13 @@ def test_the_page_puts_tasks_side_by_side(garden: Garden, tmp_path: Path) -> Non
     rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
     assert rows["zero"].endswith(" ▼ |") and rows["lora"].endswith(") |  |")
     assert not {*"▲▼"} & {*rows["lora"]} and not {*"▲▼"} & {*rows["bridge"]}
+
+
+def test_of_bridges_with_equal_seeds_the_one_with_most_beside_it_is_the_reference(
+    garden: Garden,
+) -> None:
+    garden.completed(garden.begun("boolq", "bridge", lr=1e-5), {"bridge": 0.9, "zero": 0.5})
+    garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.7, "lora": 0.8, "zero": 0.5})
+    found = analyze(garden.registry())
+    assert [c.method for c in found.cells] == ["bridge", "bridge", "lora", "zero", "zero"]
+    assert {p.a for p in found.pairs} == {"bridge (lr=0.0005)"} and len(found.pairs) == 4

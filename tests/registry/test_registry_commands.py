@@ -126,7 +126,7 @@ def test_an_analysis_is_printed_or_written(tmp_path: Path, script: bool) -> None
     page = tmp_path / "docs" / "page.md"
     found = json.loads(call("--json", "--out", str(page)))
     assert {"succeeded", "failed", "looks_wrong", "next"} <= found.keys()
-    assert found["page"] == str(page) and "**nan.**" in page.read_text()
+    assert found["page"] == str(page) and "- **nan**" in page.read_text()
 
 
 def test_fixes_are_applied_where_that_is_said(tmp_path: Path) -> None:
