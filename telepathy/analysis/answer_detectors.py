@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from statistics import median
 
 from telepathy.analysis.cells import BLIND, CONTROLS, Cell
@@ -117,7 +117,31 @@ def control_above_chance(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@detector(AT_CHANCE, unless=(COLLAPSED, IGNORED, "training loss did not fall"))
+def _one_for_each_task(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """What is said of many methods of a task with one guess, in one sentence."""
+    alike: dict[tuple[str, float], list[Finding]] = {}
+    for finding in findings:
+        alike.setdefault((finding.about[0], finding.data["guess"]), []).append(finding)
+    for (task, guess), group in alike.items():
+        if len(group) == 1:
+            yield from group
+            continue
+        listed = ", ".join(f"{f.data['name']} {100 * f.data['score']['value']:.1f}" for f in group)
+        yield Finding(
+            AT_CHANCE,
+            f"{len(group)} methods on {task} are not shown to get more than "
+            f"{group[0].data['which']} ({percent(guess)}): {listed}.",
+            tuple(dict.fromkeys(key for f in group for key in f.keys)),
+            about=(task,),
+            data={"guess": guess, "methods": [f.data for f in group]},
+        )
+
+
+@detector(
+    AT_CHANCE,
+    unless=(COLLAPSED, IGNORED, "training loss did not fall"),
+    join=_one_for_each_task,
+)
 def at_chance(evidence: Evidence) -> Iterator[Finding]:
     """The interval of a method's accuracy reaches down to what a guess gets."""
     for cell in evidence.cells:
@@ -131,7 +155,12 @@ def at_chance(evidence: Evidence) -> Iterator[Finding]:
                 f"{percent(cell.guess)}.",
                 cell.keys,
                 about=(cell.task, cell.method),
-                data={"score": cell.score, "chance": cell.chance, "majority": cell.majority},
+                data={
+                    "name": cell.name,
+                    "score": cell.score,
+                    "guess": cell.guess,
+                    "which": which,
+                },
             )
 
 

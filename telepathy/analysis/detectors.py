@@ -26,6 +26,7 @@ class Evidence:
 
 
 Detect = Callable[[Evidence], Iterable[Finding]]
+Join = Callable[[Sequence[Finding]], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,25 @@ class Detector:
         find: Finds it.
         unless: Kinds that explain its findings: of a run that has one of these, about the same
             task and method, it says nothing.
+        join: Makes few statements of those that are left.
     """
 
     kind: str
     find: Detect
     unless: tuple[str, ...]
+    join: Join
 
 
 DETECTORS: dict[str, Detector] = {}
 
 
-def detector(kind: str, *, unless: Sequence[str] = ()) -> Callable[[Detect], Detect]:
+def detector(
+    kind: str, *, unless: Sequence[str] = (), join: Join = lambda findings: findings
+) -> Callable[[Detect], Detect]:
     """Add a function to the catalogue; those that explain others are added before them."""
 
     def add(find: Detect) -> Detect:
-        DETECTORS[kind] = Detector(kind, find, tuple(unless))
+        DETECTORS[kind] = Detector(kind, find, tuple(unless), join)
         return find
 
     return add
@@ -64,7 +69,7 @@ def suspicions(evidence: Evidence) -> list[Finding]:
     found: list[Finding] = []
     for each in DETECTORS.values():
         causes = [f for f in found if f.kind in each.unless]
-        found += [f for f in each.find(evidence) if not _explained(f, causes)]
+        found += each.join([f for f in each.find(evidence) if not _explained(f, causes)])
     return found
 
 

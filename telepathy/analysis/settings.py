@@ -9,8 +9,8 @@ from typing import Any
 
 # What says where, or as which of several like runs, an experiment runs; not what it is.
 _NOT_SETTINGS = set(
-    "task dataset seed seeds method methods baseline gpu gpus device out out_dir output_dir host "
-    "partition account time time_limit name suite run".split()
+    "kind task dataset seed seeds method methods baseline gpu gpus device out out_dir output_dir "
+    "host partition account time time_limit name suite run".split()
 )
 
 

@@ -186,3 +186,14 @@ def test_of_bridges_with_equal_seeds_the_one_with_most_beside_it_is_the_referenc
     found = analyze(garden.registry())
     assert [c.method for c in found.cells] == ["bridge", "bridge", "lora", "zero", "zero"]
     assert {p.a for p in found.pairs} == {"bridge (lr=0.0005)"} and len(found.pairs) == 4
+
+
+def test_many_methods_at_chance_are_one_sentence_for_each_task(garden: Garden) -> None:
+    garden.completed(
+        garden.begun("arc_easy", "bridge"), {"bridge": 0.25, "lora": 0.26, "ridge": 0.9}
+    )
+    garden.completed(garden.begun("winogrande", "bridge"), {"bridge": 0.9, "lora": 0.5})
+    found = [f for f in analyze(garden.registry()).suspicions if f.kind == "accuracy at chance"]
+    assert [f.about for f in found] == [("arc_easy",), ("winogrande", "lora")]
+    assert found[0].statement.startswith("2 methods on arc_easy are not shown to get more than")
+    assert ": bridge 2" in found[0].statement and ", lora 2" in found[0].statement
