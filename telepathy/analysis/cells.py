@@ -154,9 +154,9 @@ def _take(cell: Cell, run: Run, table: Table) -> None:
 
 
 def _label(cells: list[Cell]) -> None:
-    """Name of each cell the settings in which it differs from the others of its method."""
+    """Name of each cell the settings in which those of its method differ, the same on all tasks."""
     for cell in cells:
-        others = [c for c in cells if (c.task, c.method) == (cell.task, cell.method)]
+        others = [c for c in cells if c.method == cell.method]
         keys = sorted({key for other in others for key in other.setting})
         differing = [k for k in keys if len({_text(other.setting, k) for other in others}) > 1]
         own = [key for key in differing if key in cell.setting]

@@ -97,19 +97,23 @@ def _side_by_side(found: Analysis) -> list[str]:
     cells = {
         (c.name, c.task): score_cell(c.score, shown.get((c.name, c.task))) for c in found.cells
     }
-    references = dict.fromkeys(p.a for p in found.pairs)
-    return [*score_matrix(cells, ", ".join(references) or "the bridge"), ""]
+    return [*score_matrix(cells, _reference(found)), ""]
+
+
+def _reference(found: Analysis) -> str:
+    """What each task's methods are compared with."""
+    names = dict.fromkeys(pair.a for pair in found.pairs)
+    return next(iter(names)) if len(names) == 1 else "the task's main bridge"
 
 
 def _markdown_scores(found: Analysis, link: Callable[[str], str]) -> Iterator[str]:
     if not found.cells:
         yield "Nothing yet."
         return
-    references = ", ".join(dict.fromkeys(pair.a for pair in found.pairs)) or "the bridge"
     against = {(pair.task, pair.b): pair for pair in found.pairs}
     yield (
-        f"| task | method | score % | 95 % interval | n | seeds | {references} minus it, points "
-        "| p (Holm) | runs |"
+        "| task | method | score % | 95 % interval | n | seeds "
+        f"| {_reference(found)} minus it, points | p (Holm) | runs |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
     for cell in found.cells:
