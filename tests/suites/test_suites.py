@@ -27,7 +27,7 @@ def _write(folder: Path, text: str) -> str:
 
 @pytest.mark.parametrize(
     ("name", "scale", "least"),
-    [("smoke", "full", 12), ("reasoning_final", "full", 60), ("reasoning_final", "small", 20)],
+    [("smoke", "full", 12), ("reasoning_final", "full", 60), ("reasoning_final", "small", 16)],
 )
 def test_own_suites_give_ordinary_commands(name: str, scale: str, least: int) -> None:
     experiments = expand(load_suite(name, scale), Path("runs"))
