@@ -28,7 +28,7 @@ class WireSpec:
             leaves it to the task.
         max_tokens: Longest text in sender tokens; None leaves it to the task.
         prompt: What the receiver reads, with the place `{context}` for the message; in the setting
-            `shared` the message stands before the prompt, whatever places that has. None leaves it
+            `shared`, where the message stands before it, `{question}` will do. None leaves it
             to the warm start of the training, else it is the task's first.
         encoding: How a message is written, one of `ENCODINGS`.
         options: Options of the bridge's kind.
@@ -52,11 +52,12 @@ class WireSpec:
             )
         if self.encoding not in ENCODINGS:
             raise UnknownNameError.of("encoding", self.encoding, ENCODINGS)
-        has_place = self.setting == "shared" or "{context}" in (self.prompt or "{context}")
-        if not has_place:
+        # In the setting `shared` the message stands before the prompt, which has to ask something.
+        places = ("{context}", "{question}") if self.setting == "shared" else ("{context}",)
+        if self.prompt is not None and not any(place in self.prompt for place in places):
             raise UsageError(
                 f"The receiver's prompt {self.prompt!r} has no place for the message: write "
-                "{context} where it shall stand."
+                f"{' or '.join(places)} where it shall stand."
             )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from telepathy.analysis.comparing import LEVEL
 from telepathy.tables import METRIC_NAMES, p_value, points
-
-_LEVEL = 0.05
 
 
 def suites_markdown(found: Sequence[dict[str, Any]]) -> str:
@@ -45,7 +44,7 @@ def score_matrix(cells: Mapping[tuple[str, str], str], reference: str) -> list[s
         *lines,
         "",
         f"Scores in %, with 95 % intervals. ▲ better than {reference}, ▼ worse (paired, "
-        f"p ≤ {_LEVEL} after Holm); without a mark no difference is shown.",
+        f"p ≤ {LEVEL} after Holm); without a mark no difference is shown.",
     ]
 
 
@@ -64,7 +63,7 @@ def score_cell(score: Mapping[str, Any], difference: float | None) -> str:
 def _mark(comparisons: Sequence[dict[str, Any]], name: str) -> float | None:
     """How far a method is above the first one, where that is shown."""
     for each in comparisons:
-        if each["b"] == name and each["p_adjusted"] <= _LEVEL:
+        if each["b"] == name and each["p_adjusted"] <= LEVEL:
             return -float(each["difference"])
     return None
 

@@ -158,6 +158,8 @@ def at_chance(evidence: Evidence) -> Iterator[Finding]:
                 data={
                     "name": cell.name,
                     "score": cell.score,
+                    "chance": cell.chance,
+                    "majority": cell.majority,
                     "guess": cell.guess,
                     "which": which,
                 },

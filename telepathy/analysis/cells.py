@@ -155,14 +155,17 @@ def _take(cell: Cell, run: Run, table: Table) -> None:
 
 def _label(cells: list[Cell]) -> None:
     """Name of each cell the settings in which those of its method differ, the same on all tasks."""
+    by_method: dict[str, list[Cell]] = {}
     for cell in cells:
-        others = [c for c in cells if c.method == cell.method]
-        keys = sorted({key for other in others for key in other.setting})
-        differing = [k for k in keys if len({_text(other.setting, k) for other in others}) > 1]
-        own = [key for key in differing if key in cell.setting]
-        cell.label = ", ".join(f"{leaf(key)}={cell.setting[key]}" for key in own)
-        if differing and not cell.label:
-            cell.label = "defaults"
+        by_method.setdefault(cell.method, []).append(cell)
+    for alike in by_method.values():
+        keys = sorted({key for cell in alike for key in cell.setting})
+        differing = [k for k in keys if len({_text(cell.setting, k) for cell in alike}) > 1]
+        for cell in alike:
+            own = [key for key in differing if key in cell.setting]
+            cell.label = ", ".join(f"{leaf(key)}={cell.setting[key]}" for key in own)
+            if differing and not own:
+                cell.label = "defaults"
 
 
 def _text(setting: Mapping[str, Any], key: str) -> str:

@@ -9,9 +9,12 @@ from typing import Any
 
 # What says where, or as which of several like runs, an experiment runs; not what it is.
 _NOT_SETTINGS = set(
-    "kind task dataset seed seeds method methods baseline gpu gpus device out out_dir output_dir "
+    "task dataset seed seeds method methods baseline gpu gpus device out out_dir output_dir "
     "host partition account time time_limit name suite run".split()
 )
+
+# What suites say as `kind`: which command ran. A `bridge.kind` is a setting.
+_SECTIONS = ("baselines", "bridge", "benchmark")
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -56,7 +59,11 @@ def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two runs of one method and task comparable: all but task, seed and place."""
-    return {key: value for key, value in flat(config).items() if leaf(key) not in _NOT_SETTINGS}
+    return {
+        key: value
+        for key, value in flat(config).items()
+        if leaf(key) not in _NOT_SETTINGS and not (key == "kind" and value in _SECTIONS)
+    }
 
 
 def number(value: Any) -> float | None:

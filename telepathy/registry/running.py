@@ -100,8 +100,7 @@ def run_experiment(
     (folder / "error.json").unlink(missing_ok=True)
     log = folder / "log.txt"
     begin = log.stat().st_size if log.exists() else 0
-    folder_named = {"LATENTWIRE_RUN_DIR": str(folder.resolve())}
-    environment = {**os.environ, **(variables or {}), **folder_named}
+    environment = {**os.environ, **(variables or {}), "LATENTWIRE_RUN_DIR": str(folder.resolve())}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     try:

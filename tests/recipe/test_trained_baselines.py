@@ -93,7 +93,7 @@ def test_soft_tokens_stand_before_a_prompt_that_has_no_context(
     make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Prompts of some tasks ask the question alone; choices are scored behind it.
-    prompt = "Which colour is it?"
+    prompt = "Question: {question}\nAnswer:"
     monkeypatch.setattr(
         "latentwire.baselines.methods.prompt_tuning.best_template", lambda *_: prompt
     )

@@ -307,8 +307,11 @@ def test_a_given_prompt_is_what_the_receiver_reads(
     task, wire = make_task(8), fake_wire(prompt="{context} is")
     train_bridge(wire, task, tmp_path / "run", progress=Progress(), **SHORT)
     assert Wire.from_pretrained(tmp_path / "run").asker(task).template == "{context} is"
+    for setting, wrong in (("blind", "Its colour is"), ("blind", ""), ("shared", "Its colour is")):
+        with pytest.raises(UsageError, match="no place for the message"):
+            fake_wire(prompt=wrong, setting=setting)
     with pytest.raises(UsageError, match="no place for the message"):
-        fake_wire(prompt="Its colour is")
+        fake_wire(prompt="{question} It is")
 
 
 def test_a_bridge_without_a_mean_path_starts_fresh(

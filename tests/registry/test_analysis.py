@@ -16,6 +16,7 @@ from telepathy.analysis.causes import groups_of
 from telepathy.analysis.commands import CommandError, elsewhere, rewritten
 from telepathy.analysis.conditions import fisher_p_value, separating
 from telepathy.analysis.run import Run
+from telepathy.analysis.settings import setting_of
 from telepathy.manager import analysis, apply_fixes
 from telepathy.registry.views import superseded
 from tests.registry.planting import Garden
@@ -186,6 +187,13 @@ def test_of_bridges_with_equal_seeds_the_one_with_most_beside_it_is_the_referenc
     found = analyze(garden.registry())
     assert [c.method for c in found.cells] == ["bridge", "bridge", "lora", "zero", "zero"]
     assert {p.a for p in found.pairs} == {"bridge (lr=0.0005)"} and len(found.pairs) == 4
+
+
+def test_a_kind_of_bridge_is_a_setting_and_a_kind_of_experiment_is_none() -> None:
+    assert setting_of({"kind": "baselines", "seed": 3, "bridge": {"kind": "mlp"}}) == {
+        "bridge.kind": "mlp"
+    }
+    assert setting_of({"kind": "mlp"}) == {"kind": "mlp"}
 
 
 def test_many_methods_at_chance_are_one_sentence_for_each_task(garden: Garden) -> None:
