@@ -178,7 +178,9 @@ def test_long_labels_leave_no_room(context: Callable[..., Context]) -> None:
 @pytest.mark.parametrize("best", ["zeroshot_sender", "fewshot_sender", "linear_probe"])
 def test_the_label_of_the_best_source_is_sent(context: Callable[..., Context], best: str) -> None:
     given = context()
-    val, test = given.prompt_val(), given.task.split("test")[:6]
+    method = SenderLabel(given)
+    val, test = method.source_val(), given.task.split("test")[:6]
+    assert len(val) > len(given.prompt_val())
     right = {
         "zeroshot_sender": lambda e: 0,
         "fewshot_sender": lambda e: 1,
@@ -192,12 +194,22 @@ def test_the_label_of_the_best_source_is_sent(context: Callable[..., Context], b
                 for e in examples
             ]
             given.remember(name, examples, kept)
-    method = SenderLabel(given)
     method.prepare(SILENT)
     assert method.settings()["source"] == best
     assert method.settings()["val_score_by_source"][best] == 1
     for example, p in zip(test, method.predict(test, SILENT)):
         assert p.text == example.references[0] and p.n_bytes == len(p.text)
+
+
+def test_of_equal_sources_the_label_is_the_probes(context: Callable[..., Context]) -> None:
+    method = SenderLabel(context())
+    val = method.source_val()
+    kept = [Prediction(e.id, e.target, e.target or 0, None, values={"acc": 1.0}) for e in val]
+    for name in method.sources:
+        method.context.remember(name, val, kept)
+    method.prepare(SILENT)
+    assert set(method.settings()["val_score_by_source"].values()) == {1.0}
+    assert method.settings()["source"] == "linear_probe"
 
 
 def test_the_right_label_is_sent_and_read(context: Callable[..., Context]) -> None:
