@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentwire.answering import Response, respond
 from latentwire.asking import Asker, Request, take
@@ -15,6 +15,7 @@ from latentwire.data import Example
 from latentwire.data.spec import SplitName
 from latentwire.losses import token_mean
 from latentwire.models import Prompt, Receiver
+from latentwire.models.adapters import Adapters
 from latentwire.objectives import Loss, Space
 from latentwire.progress import Progress
 from latentwire.run_folder import RunFolder, describe_environment
@@ -40,11 +41,11 @@ class TextLearner:
 
     Args:
         reader: The model.
-        module: What of it is trained.
+        module: Its adapters, which are trained.
         loss: The answer's cross-entropy.
     """
 
-    def __init__(self, reader: Receiver, module: nn.Module, loss: Loss) -> None:
+    def __init__(self, reader: Receiver, module: Adapters, loss: Loss) -> None:
         self.reader, self.module, self.loss = reader, module, loss
 
     @property
@@ -61,7 +62,8 @@ class TextLearner:
     def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
         """What the model answers to some val examples."""
         requests = whole_requests(data.reading.asker, [data.val.examples[i] for i in index])
-        return respond(self.reader, data.task, requests, ranking_only=True)
+        with self.module.merged():
+            return respond(self.reader, data.task, requests, ranking_only=True)
 
     def answer_nll(self, data: TaskData, index: Sequence[int]) -> Float[Tensor, ""]:
         """Mean negative log-likelihood of the right answers to some val examples, nats a token."""
@@ -86,7 +88,7 @@ def whole_requests(asker: Asker, examples: Sequence[Example]) -> list[list[Reque
 
 def train_reader(
     reader: Receiver,
-    module: nn.Module,
+    module: Adapters,
     asker: Asker,
     config: TrainConfig,
     run: RunFolder,
@@ -96,8 +98,8 @@ def train_reader(
     """Train what reads the text; what is in the folder goes on.
 
     Args:
-        reader: The model, with the module's parameters in its passes.
-        module: What is trained; it has the best weights on val afterwards.
+        reader: The model, with the adapters in its passes.
+        module: Its adapters, which are trained; they have the best weights on val afterwards.
         asker: How the task is asked.
         config: Settings; the loss is the answer's.
         run: Folder of checkpoints and metrics.

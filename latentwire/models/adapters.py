@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,12 +31,36 @@ class AdapterSpec:
 
 
 class Adapters(nn.Module):
-    """The trained values of a model's adapters; the model's layers hold the same parameters."""
+    """The trained values of a model's adapters; the model's layers hold the same parameters.
 
-    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+    Args:
+        parameters: The values by name.
+        layers: The layers that have an adapter; of them nothing is trained or saved here.
+    """
+
+    def __init__(self, parameters: dict[str, nn.Parameter], layers: Sequence[Any]) -> None:
         super().__init__()
         # A dot in a name would be read as a path of modules.
         self.values = nn.ParameterDict({k.replace(".", "/"): v for k, v in parameters.items()})
+        self._layers = tuple(layers)  # a tuple: its modules do not become parts of this one
+
+    @contextmanager
+    def merged(self) -> Iterator[None]:
+        """Inside, the updates are in the weights: a pass costs what the plain model's costs.
+
+        The sums are new tensors, rounded to the model's dtype; the plain weights wait beside them
+        and are back afterwards. For answers only: no adapter gets a gradient.
+        """
+        plain = [layer.get_base_layer().weight.data for layer in self._layers]
+        try:
+            with torch.no_grad():
+                for layer in self._layers:
+                    layer.merge(safe_merge=True)  # the other way writes into the plain weights
+            yield
+        finally:
+            for layer, weight in zip(self._layers, plain):
+                layer.get_base_layer().weight.data = weight
+                layer.merged_adapters.clear()
 
 
 @contextmanager
@@ -66,7 +90,10 @@ def adapted(lm: LanguageModel, spec: AdapterSpec) -> Iterator[Adapters]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
             inject_adapter_in_model(config, lm.model)
-        yield Adapters({n: p for n, p in lm.model.named_parameters() if "lora_" in n})
+        yield Adapters(
+            {n: p for n, p in lm.model.named_parameters() if "lora_" in n},
+            [m for m in lm.model.modules() if isinstance(m, BaseTunerLayer)],
+        )
     finally:
         _remove(lm.model, BaseTunerLayer)
 

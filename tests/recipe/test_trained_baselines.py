@@ -164,3 +164,31 @@ def test_adapters_begin_at_the_plain_model_and_get_every_gradient(
         reader.answer_nll(hidden, targets).sum().backward()
         assert all(p.grad is not None and p.grad.any() for p in adapters.parameters())
     assert torch.equal(reader.answer_logits([prompt], answer, None)[0], plain)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_merged_adapters_say_the_same_and_leave_the_weights_as_they_were(
+    dora: bool, make_context: Callable[..., Context]
+) -> None:
+    lm = make_context().receiver.lm
+    reader = Receiver(lm)
+    prompt = lm.prompt("one two three")
+    answer = [lm.answer_ids(prompt, "four")]
+    before = {name: value.clone() for name, value in lm.model.state_dict().items()}
+    places = {name: value.data_ptr() for name, value in lm.model.state_dict().items()}
+    plain = reader.answer_logits([prompt], answer, None)[0]
+    with adapted(lm, AdapterSpec(rank=2, alpha=4, dora=dora)) as adapters:
+        with torch.no_grad():
+            for value in adapters.parameters():
+                value.add_(torch.randn_like(value) * 0.3)
+        apart = reader.answer_logits([prompt], answer, None)[0]
+        with pytest.raises(KeyboardInterrupt), adapters.merged():
+            together = reader.answer_logits([prompt], answer, None)[0]
+            raise KeyboardInterrupt
+        assert torch.allclose(together, apart, atol=1e-4)
+        assert not torch.allclose(together, plain, atol=1e-2)
+        assert torch.equal(reader.answer_logits([prompt], answer, None)[0], apart)
+    after = lm.model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert {name: value.data_ptr() for name, value in after.items()} == places

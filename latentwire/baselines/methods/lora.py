@@ -35,6 +35,7 @@ class Lora(Method):
     name = "lora"
     about = "receiver fine-tuned (LoRA), reads the text"
     seeded = True
+    version = 2  # 2: answers with the adapters merged into the weights
     dora: ClassVar[bool] = False
 
     def __init__(self, context: Context) -> None:
@@ -65,14 +66,15 @@ class Lora(Method):
         asker = self.context.asker(reader.lm, self.template)
         with adapted(reader.lm, self.spec) as adapters:
             adapters.load_state_dict(self.weights)
-            return self.context.answer(
-                reader,
-                examples,
-                whole_requests(asker, examples),
-                progress,
-                self.name,
-                ranking_only=fresh,
-            )
+            with adapters.merged():
+                return self.context.answer(
+                    reader,
+                    examples,
+                    whole_requests(asker, examples),
+                    progress,
+                    self.name,
+                    ranking_only=fresh,
+                )
 
     def settings(self) -> dict[str, Any]:
         return {
