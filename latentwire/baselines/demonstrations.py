@@ -13,8 +13,6 @@ from latentwire.data import Example
 from latentwire.models import LanguageModel
 
 SEPARATOR = "\n\n"
-_SPARE = 256
-"""Tokens of a window that `ForwardPasses` keeps free; with fewer no start of a prompt is reused."""
 _N_LONGEST = 8
 
 
@@ -101,7 +99,7 @@ def n_fitting(
     """
     for n in range(len(rounds), 0, -1):
         size, answer = _room(context, lm, template, rounds[:n], longest)
-        if size + max(answer, _SPARE) <= lm.window or (n == 1 and size + answer <= lm.max_tokens):
+        if size + answer <= lm.window or (n == 1 and size + answer <= lm.max_tokens):
             return n
     return 0
 

@@ -100,7 +100,7 @@ class ForwardPasses:
             prefix = _Prefix(soft.shape[1], unpack_prefix(self.lm, soft), n_read=0)
             soft = None
         else:
-            prefix = self._shared(prompts)
+            prefix = self._shared(prompts, n_more + (0 if soft is None else soft.shape[1]))
         extras = read or [()] * len(prompts)
         owners = None
         if branches is not None:
@@ -128,13 +128,16 @@ class ForwardPasses:
             for row, each, cut in zip(rows, soft.to(flat), cuts)
         ]
 
-    def _shared(self, prompts: Sequence[Prompt]) -> _Prefix | None:
-        """The cached start that all prompts have in common, if the window allows its reuse."""
+    def _shared(self, prompts: Sequence[Prompt], n_more: int) -> _Prefix | None:
+        """The cached start that all prompts have in common, if the window allows its reuse.
+
+        Every layer must look back on all of a row: a prompt and `n_more` positions in or behind it.
+        """
         first = prompts[0]
         ids = first.before[: first.n_static]
         longest = max(len(p.before) + len(p.after) for p in prompts)
         # Processes that hold a model together make the same passes, whatever their prompts are.
-        if not ids or longest + 256 > self.lm.window or self.lm.is_sharded:
+        if not ids or longest + n_more > self.lm.window or self.lm.is_sharded:
             return None
         if any(p.n_static != first.n_static or p.before[: len(ids)] != ids for p in prompts):
             return None

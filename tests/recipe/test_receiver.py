@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from latentwire.errors import ShapeError, UsageError
-from latentwire.models import MESSAGE_MARK, LanguageModel, Receiver, load_model
+from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt, Receiver, load_model
 
 STATIC = "Labels: dog, cat.\nText: "
 TEMPLATE = STATIC + "{}\nLabel:"
@@ -114,6 +115,33 @@ def test_prefix_is_not_reused_beyond_the_sliding_window() -> None:
     for prompt, got in zip(prompts, scores):
         embedded = lm.embed(torch.tensor(prompt.before))
         assert float(got[0]) == pytest.approx(_alone(lm, embedded, (7,)), abs=1e-4)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+@pytest.mark.parametrize("k", [0, 4])
+def test_a_prefix_is_reused_up_to_the_last_place_of_the_window(beyond: int, k: int) -> None:
+    lm = load_model("fake-gemma")
+    choices = [[(40, 41, 42), (43,), (44, 45, 46)]] * 3
+    start, after = (0, *range(20, 32)), (12, 13)
+    n_more = len(choices[0][0]) - 1
+    longest = lm.window - n_more - k - len(after) + beyond
+    prompts = [
+        Prompt((*start, *range(30, 30 + n - len(start))), after, len(start))
+        for n in (longest, longest - 7, longest - 20)
+    ]
+    soft = torch.randn(3, k, lm.width) if k else None
+    shared, plain = Receiver(lm), Receiver(lm)
+    unshared = [replace(prompt, n_static=0) for prompt in prompts]
+    found = shared.score_choices(prompts, choices, soft)
+    assert bool(shared._prefixes) == (not beyond)
+    for got, expected in zip(found, plain.score_choices(unshared, choices, soft)):
+        assert torch.allclose(got, expected, atol=1e-4)
+    n = n_more + 1
+    written = shared.generate(prompts, soft, max_new_tokens=n)
+    assert written == plain.generate(unshared, soft, max_new_tokens=n)
+    # All choices side by side are more than the window holds; each behind its prompt is not.
+    trained = shared.compare_choices(prompts, choices, soft)
+    assert torch.allclose(trained, plain.compare_choices(unshared, choices, soft), atol=1e-4)
 
 
 @pytest.mark.parametrize("repeat", [1, 2, 12])  # below, across and beyond the window of 64

@@ -30,6 +30,7 @@ class FewShot(ZeroShot):
     """
 
     seeded = True
+    version = 2  # 2: the demonstrations may fill the receiver's window
 
     def __init__(self, context: Context, reader: Receiver) -> None:
         super().__init__(context, reader)
