@@ -73,13 +73,33 @@ class PackedChoices:
             own = self.positions(prompt)
             places = torch.cat([prompt.long().cumsum(1) - 1, own], dim=1)
             allowed = allowed & (places[:, None, :] > own[:, :, None] - window)
-        allowed = allowed[:, :, prompt.shape[1] - n_kept :]
-        blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-        return blocked.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+        return added_to_scores(allowed[:, :, prompt.shape[1] - n_kept :], dtype)
 
     def positions(self, prompt: Bool[Tensor, "b u"]) -> Int[Tensor, "b p"]:
         """Place of each token in its text: every choice goes on from its prompt's end."""
         return prompt.sum(1, keepdim=True) + self.offset
+
+
+def added_to_scores(allowed: Bool[Tensor, "b q n"], dtype: torch.dtype) -> Float[Tensor, "b 1 q n"]:
+    """What is added to attention scores: 0 where a token may look, else a huge negative."""
+    blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return blocked.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def row_attention(
+    sizes: Sequence[int], owner: Int[Tensor, " n"]
+) -> tuple[Bool[Tensor, "n n"], Int[Tensor, " n"]]:
+    """The same as `branch_attention` for rows that stand end to end: none sees another.
+
+    Args:
+        sizes: Tokens of each row.
+        owner: Number of the branch that a token belongs to; -1 in the trunk of its row.
+    Returns: True where a token (first dimension) may look (second), and places from 0 in its row.
+    """
+    row = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(owner.device)
+    same = (owner[None] == -1) | (owner[None] == owner[:, None])
+    allowed = ((row[None] == row[:, None]) & same).tril()
+    return allowed, allowed.sum(1) - 1
 
 
 def branch_attention(

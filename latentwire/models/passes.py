@@ -10,20 +10,24 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from latentwire.errors import ShapeError
 from latentwire.models.lm import LanguageModel, Prompt
-from latentwire.models.packing import branch_attention
+from latentwire.models.packing import added_to_scores, branch_attention, row_attention
 from latentwire.models.prefix import KeysAndValues, check_window, read_only, unpack_prefix
 
 MAX_HEAD_POSITIONS = 256
 """Positions whose full-vocabulary logits are held at once."""
+
+_MOST_BEHIND = 2
+"""Tokens behind a shared start, as multiples of its length, up to which it is not copied."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class ForwardPasses:
             extras = [[token for ids in each for token in ids] for each in branches]
             owners = [[j for j, ids in enumerate(each) for _ in ids] for each in branches]
         rows = self._rows(prompts, soft, extras, prefix.n_read if prefix else 0)
+        if prefix and not use_cache and self._starts_long(prefix, rows):
+            return self._forward_end_to_end(rows, prefix, owners)
         return self._forward(rows, prefix, owners, use_cache=use_cache)
 
     def _rows(
@@ -148,6 +154,12 @@ class ForwardPasses:
         self._prefixes.move_to_end(ids)
         return self._prefixes[ids]
 
+    @staticmethod
+    def _starts_long(prefix: _Prefix, rows: Sequence[Tensor]) -> bool:
+        """Whether copies of a shared start cost more than scores that are thrown away."""
+        n_behind = sum(map(len, rows))
+        return prefix.n_read > 0 and len(rows) > 1 and n_behind <= _MOST_BEHIND * prefix.length
+
     @torch.no_grad()
     def _prefill(self, ids: tuple[int, ...]) -> _Prefix:
         embedded = self.lm.embed(torch.tensor(ids)[None])
@@ -164,13 +176,8 @@ class ForwardPasses:
         use_cache: bool,
     ) -> Encoded:
         start = prefix.length if prefix else 0
-        longest = max(map(len, rows))
-        is_padded = min(map(len, rows)) < longest
-        x = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
-        # What is known on the host is not asked of the device: that would wait for it.
-        mask = torch.ones(len(rows), start + longest, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            mask[i, start : start + longest - len(row)] = False
+        x, mask = _padded_left(rows), _mask(rows, start)
+        is_padded = not bool(mask.all())
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:].to(x.device)
         mask = mask.to(x.device)
         attention: Any = mask.long() if is_padded else None
@@ -188,6 +195,32 @@ class ForwardPasses:
         )
         return Encoded(out.last_hidden_state, mask, out.past_key_values, is_padded)
 
+    def _forward_end_to_end(
+        self, rows: Sequence[Tensor], prefix: _Prefix, owners: Sequence[Sequence[int]] | None
+    ) -> Encoded:
+        """The same for rows that stand behind one another, and all behind one copy of the prefix.
+
+        Every layer looks back on all of a row: that is asked where the prefix is shared.
+        """
+        sizes = [len(row) for row in rows]
+        owner = torch.full((sum(sizes),), -1)
+        for end, each in zip(accumulate(sizes), owners or ()):
+            owner[end - len(each) : end] = torch.tensor(each, dtype=torch.long)
+        allowed, places = row_attention(sizes, owner.to(self.lm.device))
+        seen = torch.cat([allowed.new_ones(len(allowed), prefix.length), allowed], dim=1)
+        cache = self._cache(prefix, 1)
+        read_only(cache)
+        out = self.lm.model.base_model(
+            inputs_embeds=torch.cat([*rows])[None],
+            attention_mask=added_to_scores(seen[None], self.lm.dtype),
+            position_ids=(prefix.length + places)[None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden = _padded_left(torch.split(out.last_hidden_state[0], sizes))
+        mask = _mask(rows, prefix.length)
+        return Encoded(hidden, mask.to(hidden.device), cache, not bool(mask.all()))
+
     def _apart(
         self, mask: Tensor, owners: Sequence[Sequence[int]], start: int
     ) -> tuple[Any, Tensor]:
@@ -204,9 +237,7 @@ class ForwardPasses:
             seen = allowed
             if window is not None:
                 seen = seen & (positions[:, None, :] > positions[:, :, None] - window)
-            seen = seen[:, None, start:]
-            scores = torch.zeros(seen.shape, dtype=self.lm.dtype, device=mask.device)
-            return scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
+            return added_to_scores(seen[:, start:], self.lm.dtype)
 
         if int(positions.max()) < self.lm.window:
             return added(None), positions[:, start:]
@@ -256,3 +287,17 @@ class ForwardPasses:
                 )
             ]
         )
+
+
+def _padded_left(rows: Sequence[Float[Tensor, "u d"]]) -> Float[Tensor, "b u d"]:
+    longest = max(map(len, rows))
+    return torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
+
+
+def _mask(rows: Sequence[Tensor], start: int) -> Bool[Tensor, "b n"]:
+    """True at real tokens; on the host: what is known there is not asked of the device."""
+    longest = max(map(len, rows))
+    mask = torch.ones(len(rows), start + longest, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        mask[i, start : start + longest - len(row)] = False
+    return mask

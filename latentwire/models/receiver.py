@@ -109,30 +109,37 @@ class Receiver(ForwardPasses):
             for their distribution. -inf where a row has fewer choices than another.
         Raises: UsageError: If a choice has no token.
         """
+        last, rest = self._side_by_side(prompts, choices, soft)
+        return self.first_scores(last, choices) + rest
+
+    def _side_by_side(
+        self,
+        prompts: Sequence[Prompt],
+        choices: Sequence[Sequence[Sequence[int]]],
+        soft: Tensor | None,
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b c"]]:
+        """In one pass each prompt's last state, and each choice's score but for its first token."""
         _check_choices(choices)
         tails = [[ids[:-1] for ids in row] for row in choices]
         sizes = [packed_size(row) for row in choices]
         longest = max(len(ids) for row in tails for ids in row)
         branches = tails if any(sizes) else None
-        encoded = self.run(prompts, soft, branches=branches, n_more=longest, use_cache=False)
-        hidden = encoded.hidden
-        scores = self.first_scores(
-            torch.stack([hidden[i, -1 - size] for i, size in enumerate(sizes)]), choices
-        )
-        if not any(sizes):
-            return scores
-        read = torch.cat([hidden[i, hidden.shape[1] - size :] for i, size in enumerate(sizes)])
-        targets = [token for row in choices for ids in row for token in ids[1:]]
-        places = [
-            i * scores.shape[1] + j
-            for i, row in enumerate(choices)
-            for j, ids in enumerate(row)
-            for _ in ids[1:]
-        ]
-        wanted, place = (torch.tensor(each, device=read.device) for each in (targets, places))
-        losses = self.answer_nll(read[None], wanted[None])[0]
-        rest = losses.new_zeros(scores.numel()).index_add(0, place, -losses)
-        return scores + rest.view_as(scores)
+        hidden = self.run(prompts, soft, branches=branches, n_more=longest, use_cache=False).hidden
+        last = torch.stack([hidden[i, -1 - size] for i, size in enumerate(sizes)])
+        n_choices = max(map(len, choices))
+        rest = last.new_zeros(len(choices) * n_choices, dtype=torch.float32)
+        if any(sizes):
+            read = torch.cat([hidden[i, hidden.shape[1] - size :] for i, size in enumerate(sizes)])
+            targets = [token for row in choices for ids in row for token in ids[1:]]
+            places = [
+                i * n_choices + j
+                for i, row in enumerate(choices)
+                for j, ids in enumerate(row)
+                for _ in ids[1:]
+            ]
+            wanted, place = (torch.tensor(each, device=read.device) for each in (targets, places))
+            rest = rest.index_add(0, place, -self.answer_nll(read[None], wanted[None])[0])
+        return last, rest.view(len(choices), n_choices)
 
     def first_scores(
         self, last: Float[Tensor, "b d"], choices: Sequence[Sequence[Sequence[int]]]
@@ -158,35 +165,41 @@ class Receiver(ForwardPasses):
     ) -> list[Tensor]:
         """Summed log-likelihood of each choice behind its prompt.
 
-        The prompt is run once for all choices of a row; what is longer than one token follows in a
-        second pass over its cache, all choices of a row side by side.
+        One pass does for prompts and choices: those of a row stand side by side behind its prompt.
+        Where they are many, they follow in a second pass over its cache.
 
         Args:
             prompts: One per row.
             choices: For each row the token ids of its choices.
             soft: Soft tokens at each prompt's mark, or None.
             ranking_only: Scores may be log-probabilities among the row's choices: same order. Then
-                one pass does for prompts and choices, unless these are many, and the normaliser
-                over the vocabulary is left out.
+                the normaliser over the vocabulary is left out, unless choices are many.
         Returns: For each row a tensor (c,), float32, on the CPU.
         Raises: UsageError: If a choice has no token.
         """
         _check_choices(choices)
-        if ranking_only and max(map(packed_size, choices)) <= _MAX_BRANCHED:
-            found = self.compare_choices(prompts, choices, soft).float().cpu()
-            return [scores[: len(row)].log_softmax(-1) for scores, row in zip(found, choices)]
-        longest = max((len(ids) for row in choices for ids in row), default=1)
-        single = longest == 1
-        encoded = self.run(prompts, soft, n_more=longest - 1, use_cache=not single)
-        last = encoded.hidden[:, -1]
-        firsts = self.head(last[:, None])[:, 0].float().log_softmax(-1)
-        scores = [
-            firsts[i, torch.tensor([ids[0] for ids in row], device=firsts.device)].cpu()
+        if max(map(packed_size, choices)) <= _MAX_BRANCHED:
+            last, rest = self._side_by_side(prompts, choices, soft)
+            if ranking_only:
+                found = (self.first_scores(last, choices) + rest).cpu()
+                return [scores[: len(row)].log_softmax(-1) for scores, row in zip(found, choices)]
+            firsts = self._first_log_likelihoods(last, choices)
+            return [scores + more[: len(scores)] for scores, more in zip(firsts, rest.cpu())]
+        longest = max(len(ids) for row in choices for ids in row)
+        encoded = self.run(prompts, soft, n_more=longest - 1, use_cache=True)
+        scores = self._first_log_likelihoods(encoded.hidden[:, -1], choices)
+        self._add_rest(scores, choices, encoded)
+        return scores
+
+    def _first_log_likelihoods(
+        self, last: Float[Tensor, "b d"], choices: Sequence[Sequence[Sequence[int]]]
+    ) -> list[Tensor]:
+        """Of each choice's first token behind the last state of its prompt; on the CPU."""
+        shares = self.head(last[:, None])[:, 0].float().log_softmax(-1)
+        return [
+            shares[i, torch.tensor([ids[0] for ids in row], device=shares.device)].cpu()
             for i, row in enumerate(choices)
         ]
-        if not single:
-            self._add_rest(scores, choices, encoded)
-        return scores
 
     @torch.inference_mode()
     def stream(

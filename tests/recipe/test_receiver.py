@@ -117,23 +117,31 @@ def test_prefix_is_not_reused_beyond_the_sliding_window() -> None:
         assert float(got[0]) == pytest.approx(_alone(lm, embedded, (7,)), abs=1e-4)
 
 
+@pytest.mark.parametrize("n_start", [13, 40])  # copied for each row, and held once for all
 @pytest.mark.parametrize("beyond", [0, 1])
 @pytest.mark.parametrize("k", [0, 4])
-def test_a_prefix_is_reused_up_to_the_last_place_of_the_window(beyond: int, k: int) -> None:
+def test_a_start_is_reused_up_to_the_last_place_of_the_window(
+    n_start: int, beyond: int, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lm = load_model("fake-gemma")
     choices = [[(40, 41, 42), (43,), (44, 45, 46)]] * 3
-    start, after = (0, *range(20, 32)), (12, 13)
+    start, after = (0, *range(20, 19 + n_start)), (12, 13)
     n_more = len(choices[0][0]) - 1
     longest = lm.window - n_more - k - len(after) + beyond
     prompts = [
-        Prompt((*start, *range(30, 30 + n - len(start))), after, len(start))
-        for n in (longest, longest - 7, longest - 20)
+        Prompt((*start, *range(30, 30 + n - n_start)), after, n_start)
+        for n in (longest, longest - 7, longest - 12)
     ]
-    soft = torch.randn(3, k, lm.width) if k else None
-    shared, plain = Receiver(lm), Receiver(lm)
+    soft = torch.randn(3, k, lm.width, requires_grad=True) if k else None
+    shared, plain, passes = Receiver(lm), Receiver(lm), []
+    end_to_end = shared._forward_end_to_end
+    monkeypatch.setattr(
+        shared, "_forward_end_to_end", lambda *given: passes.append(1) or end_to_end(*given)
+    )
     unshared = [replace(prompt, n_static=0) for prompt in prompts]
     found = shared.score_choices(prompts, choices, soft)
     assert bool(shared._prefixes) == (not beyond)
+    assert bool(passes) == (n_start == 40 and not beyond)
     for got, expected in zip(found, plain.score_choices(unshared, choices, soft)):
         assert torch.allclose(got, expected, atol=1e-4)
     n = n_more + 1
@@ -141,7 +149,12 @@ def test_a_prefix_is_reused_up_to_the_last_place_of_the_window(beyond: int, k: i
     assert written == plain.generate(unshared, soft, max_new_tokens=n)
     # All choices side by side are more than the window holds; each behind its prompt is not.
     trained = shared.compare_choices(prompts, choices, soft)
-    assert torch.allclose(trained, plain.compare_choices(unshared, choices, soft), atol=1e-4)
+    expected = plain.compare_choices(unshared, choices, soft)
+    assert torch.allclose(trained, expected, atol=1e-4)
+    if soft is not None:
+        (got,) = torch.autograd.grad(trained.log_softmax(-1)[:, 0].sum(), soft)
+        (want,) = torch.autograd.grad(expected.log_softmax(-1)[:, 0].sum(), soft)
+        assert want.abs().max() > 1e-3 and torch.allclose(got, want, atol=1e-4)
 
 
 @pytest.mark.parametrize("repeat", [1, 2, 12])  # below, across and beyond the window of 64
