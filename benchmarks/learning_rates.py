@@ -1,7 +1,7 @@
 """Which learning rate suits the baselines that learn? Trained with each one, looked at on val.
 
     python benchmarks/learning_rates.py --out runs/learning_rates --tasks sst2,bbc_news
-        [--methods lora,prompt_tuning] [--rates 3e-4,1e-3,3e-3] [--set steps=100]
+        [--methods lora,prompt_tuning] [--rates 3e-4,1e-3,3e-3] [--max-tokens 64] [--set steps=100]
 
 One seed, the bridge's budget. What is finished is not run again; a training that was stopped goes
 on. Prints one JSON object; the table goes to `OUT/table.md`.
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--methods", default="lora,prompt_tuning,prefix_blind")
     parser.add_argument("--rates", default="3e-4,1e-3,3e-3,1e-2,3e-2")
     parser.add_argument("--train-limit", type=int, default=3000)
+    parser.add_argument("--max-tokens", type=int, help="longest text; default: the task's")
     parser.add_argument("--set", action="append", default=[], help="a training setting")
     given = parser.parse_args()
     settings: dict[str, Any] = dict(each.split("=", 1) for each in given.set)
@@ -48,6 +49,7 @@ def main() -> None:
             Sender(lms[0]),
             Receiver(lms[1]),
             layers=(default_layer(lms[0].n_layers),),
+            max_tokens=given.max_tokens,
             budget=budget,
         )
         for method in given.methods.split(","):
