@@ -183,7 +183,7 @@ def test_text_pairs_are_learned_to_their_end(
 ) -> None:
     pair = {"sender": "fake-gemma", "receiver": "fake-llama"}
     wire = fake_wire(**pair, soft_tokens=12, dropout=0.0)
-    settings = {"steps": 150, "batch_size": 12, "lr": 6e-3, "eval_every": 150}
+    settings = {"steps": 200, "batch_size": 12, "lr": 6e-3, "eval_every": 200}
     done = train_bridge(wire, pairs, tmp_path / "run", progress=Progress(), **settings)
     assert "accuracy" not in done.best
     examples = list(pairs.split("train"))[:6]
