@@ -15,7 +15,7 @@ from latentwire import Task, Wire
 from latentwire.baselines import Context
 from latentwire.errors import RequeueError
 from latentwire.eval.method import Method
-from latentwire.models import Receiver
+from latentwire.models import LanguageModel, Prompt, Receiver
 from latentwire.models.adapters import AdapterSpec, adapted
 from latentwire.progress import Progress
 from latentwire.train import TrainConfig
@@ -141,14 +141,17 @@ def test_a_stopped_training_goes_on(
     assert _answers(again, context) == _answers(whole, context)
 
 
+def _a_question(context: Context) -> tuple[LanguageModel, Receiver, Prompt, list[tuple[int, ...]]]:
+    lm = context.receiver.lm
+    prompt = lm.prompt("one two three")
+    return lm, Receiver(lm), prompt, [lm.answer_ids(prompt, "four")]
+
+
 @pytest.mark.parametrize("dora", [False, True])
 def test_adapters_begin_at_the_plain_model_and_get_every_gradient(
     dora: bool, make_context: Callable[..., Context]
 ) -> None:
-    lm = make_context().receiver.lm
-    reader = Receiver(lm)
-    prompt = lm.prompt("one two three")
-    answer = [lm.answer_ids(prompt, "four")]
+    lm, reader, prompt, answer = _a_question(make_context())
     plain = reader.answer_logits([prompt], answer, None)[0]
     with adapted(lm, AdapterSpec(rank=2, alpha=4, dora=dora)) as adapters:
         hidden, targets = reader.answer_hidden([prompt], answer, None)
@@ -170,10 +173,7 @@ def test_adapters_begin_at_the_plain_model_and_get_every_gradient(
 def test_merged_adapters_say_the_same_and_leave_the_weights_as_they_were(
     dora: bool, make_context: Callable[..., Context]
 ) -> None:
-    lm = make_context().receiver.lm
-    reader = Receiver(lm)
-    prompt = lm.prompt("one two three")
-    answer = [lm.answer_ids(prompt, "four")]
+    lm, reader, prompt, answer = _a_question(make_context())
     before = {name: value.clone() for name, value in lm.model.state_dict().items()}
     places = {name: value.data_ptr() for name, value in lm.model.state_dict().items()}
     plain = reader.answer_logits([prompt], answer, None)[0]
