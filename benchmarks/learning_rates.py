@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tasks", default="sst2,bbc_news")
     parser.add_argument("--methods", default="lora,prompt_tuning,prefix_blind")
-    parser.add_argument("--rates", default="3e-4,1e-3,3e-3,1e-2,3e-2")
+    parser.add_argument("--rates", default="1e-3,3e-3,1e-2,3e-2,1e-1")
     parser.add_argument("--train-limit", type=int, default=3000)
     parser.add_argument("--max-tokens", type=int, help="longest text; default: the task's")
     parser.add_argument("--set", action="append", default=[], help="a training setting")

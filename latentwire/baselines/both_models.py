@@ -39,6 +39,8 @@ class Opinion:
 class BothModels(Method):
     """Base of methods that make one answer of the sender's and the receiver's zero-shot answers."""
 
+    version = 2  # 2: zero-shot's version 2
+
     def __init__(self, context: Context) -> None:
         if context.task.kind == "generation":
             raise UsageError(

@@ -33,6 +33,11 @@ def notes_of(
         f"{how['sender_prompt']} text; prompts are {turns[how['chat']['sender']]} for the "
         f"sender, {turns[how['chat']['receiver']]} for the receiver",
     ]
+    if any(how["chat"].values()):
+        notes.append(
+            "zero- and few-shot ask a chat model in a turn or in plain text, whichever is better "
+            "on val"
+        )
     if context.wire is not None:
         spec, basis = context.wire.spec, context.wire.basis
         rank = f" of rank {basis.rank}" if basis and ENCODINGS[spec.encoding].needs_basis else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,12 +13,11 @@ from latentwire import Task, Wire
 from latentwire.answering import Response
 from latentwire.baselines import Context
 from latentwire.baselines.both_models import log_shares
-from latentwire.baselines.demonstrations import ShowingAsker, draw_rounds
 from latentwire.baselines.handed import Way, read_handed
 from latentwire.baselines.label import right_label
 from latentwire.baselines.methods.compressed_text import CompressedText, prune, rarity_of
 from latentwire.baselines.methods.ensemble import Ensemble, mixed
-from latentwire.baselines.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
+from latentwire.baselines.methods.fewshot import FewShotSender
 from latentwire.baselines.methods.linear_probe import LinearProbe
 from latentwire.baselines.methods.oracle_label import OracleLabel
 from latentwire.baselines.methods.routing import Routing
@@ -27,6 +25,7 @@ from latentwire.baselines.methods.same_bytes_text import SameBytesText, cut_byte
 from latentwire.baselines.methods.sender_label import SenderLabel
 from latentwire.baselines.methods.text_relay import TextRelay
 from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.baselines.prompts import PLAIN, Wording
 from latentwire.data import Example
 from latentwire.errors import UsageError
 from latentwire.eval.method import Prediction
@@ -36,142 +35,23 @@ from latentwire.progress import Progress
 SILENT = Progress()
 
 
-@pytest.fixture
-def pair(fake_wire: Callable[..., Wire]) -> Wire:
-    """An untrained wire: two loaded models."""
-    return fake_wire()
-
-
-@pytest.fixture
-def context(make_task: Callable[..., Task], pair: Wire) -> Callable[..., Context]:
-    colours = make_task()
-
-    def make(task: Task = colours, **settings: Any) -> Context:
-        given = {"prompt_val_limit": 6, "relay_tokens": 6, "shots": 3} | settings
-        return Context(task, pair.sender, pair.receiver, layers=(2,), **given)
-
-    return make
-
-
 def changed(task: Task, **keys: Any) -> Task:
     return Task(task.spec.model_copy(update=keys), task.base)
 
 
-# -- few-shot ---------------------------------------------------------------------------------
-
-
-def prepared(method: type[FewShotSender] | type[FewShotReceiver], context: Context) -> FewShot:
-    made = method(context)
-    made.prepare(SILENT)
-    return made
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_demonstrations_are_balanced_seeded_and_from_train(
-    context: Callable[..., Context], seed: int
-) -> None:
-    given = context(seed=seed)
-    train = given.train_examples()
-    rounds = draw_rounds(given, train)
-    assert len(rounds) == 3
-    for shown in rounds:
-        assert sorted(e.target or 0 for e in shown) == [0, 1]
-    shown = [e for each in rounds for e in each]
-    assert len({e.id for e in shown}) == 6 and set(shown) <= set(train)
-    held_out = {e.context for s in ("val", "test") for e in given.task.split(s)}
-    assert not held_out & {e.context for e in shown}
-    assert draw_rounds(given, train) == rounds
-    assert draw_rounds(context(seed=seed + 1), train) != rounds
-
-
-def test_a_rare_label_limits_the_shots(context: Callable[..., Context]) -> None:
-    given = context()
-    train = given.train_examples()
-    few = [e for e in train if e.target == 0][:2] + [e for e in train if e.target == 1]
-    assert [len(each) for each in draw_rounds(given, few)] == [2, 2]
-
-
-@pytest.mark.parametrize("method", [FewShotSender, FewShotReceiver])
-def test_as_many_shots_as_fit(
-    context: Callable[..., Context],
-    method: type[FewShotSender] | type[FewShotReceiver],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    given = context(shots=8)
-    made = prepared(method, given)
-    lm = made.reader.lm
-    assert len(made.shots) == 3 and len(made.on_val) == 3
-    # fake-llama looks back 512 characters, room for three or six; fake-gemma 64: one.
-    assert set(made.shots.values()) == ({1} if method is FewShotReceiver else {3, 6})
-    questions = [*given.task.split("val"), *given.task.split("test")]
-    for template, n in made.shots.items():
-        counts = Counter(e.target for e in made.shown[template])
-        assert counts == {0: n, 1: n}
-        assert set(made.shown[template]) <= set(given.train_examples())
-        asker = ShowingAsker(given, lm, template, made.shown[template])
-        longest = max(len(asker.read(e)[0].prompt.before) for e in questions)
-        assert longest <= 512
-        more = [e for each in draw_rounds(given, given.train_examples())[: n + 1] for e in each]
-        asker = ShowingAsker(given, lm, template, more)
-        assert max(len(asker.read(e)[0].prompt.before) for e in questions) > lm.window
-    chosen = made.settings()
-    assert (
-        chosen["shots"] == made.shots[made.template] and len(chosen["shown"]) == 2 * chosen["shots"]
-    )
-    assert made.on_val[made.template] == max(made.on_val.values())
-
-
-def test_demonstrations_are_read_once(context: Callable[..., Context]) -> None:
-    made = prepared(FewShotSender, context())
-    made.reader = Receiver(made.reader.lm)
-    given = made.context
-    found = made.predict(given.task.split("test")[:6], SILENT)
-    (start,) = made.reader._prefixes
-    said = made.reader.lm.tokenizer.decode(list(start))
-    for example in made.shown[made.template]:
-        assert example.context in said
-    made.reader = Receiver(made.reader.lm)
-    made.reader._shared = lambda *_: None  # type: ignore[method-assign]
-    again = made.predict(given.task.split("test")[:6], SILENT)
-    for a, b in zip(found, again):
-        assert a.scores == pytest.approx(b.scores, abs=1e-4)
-
-
-def test_what_a_few_shot_prompt_says(context: Callable[..., Context], pair: Wire) -> None:
-    given = context()
-    red = Example("a", "fire", "", ("red", "blue"), 0, ("red",))
-    blue = Example("b", "sea", "", ("red", "blue"), 1, ("blue",))
-    template = given.task.prompts[0]
-    wanted = (
-        "Colours: red, blue.\nText: fire\nColour: red\n\n"
-        "Colours: red, blue.\nText: {labels}\nColour: blue\n\n"
-        "Colours: red, blue.\nText: sea {context}\nColour:"
-    )
-    braces = Example("c", "{labels}", "", ("red", "blue"), 1, ("blue",))
-    question = Example("d", "sea {context}", "", ("red", "blue"), 1, ("blue",))
-    for lm in (pair.sender.lm, pair.receiver.lm):
-        (request,) = ShowingAsker(given, lm, template, [red, braces]).read(question)
-        ids = lm.token_ids(lm.turn(wanted), special=not lm.is_chat)
-        assert list(request.prompt.before) == ids and not request.prompt.after
-        head = lm.tokenizer.decode(ids[: request.prompt.n_static])
-        assert head.rstrip().endswith("blue\n\nColours: red, blue.\nText:")
-        (plain,) = ShowingAsker(given, lm, template, []).read(blue)
-        assert plain == given.asker(lm, template).read(blue)[0]
+# -- labels as text ---------------------------------------------------------------------------
 
 
 def test_long_labels_leave_no_room(context: Callable[..., Context]) -> None:
     long = changed(context().task, labels=["red" * 90, "blue" * 70])
     with pytest.raises(UsageError, match="no prompt of 'colours' leaves room for one example"):
-        prepared(FewShotSender, context(long))
+        FewShotSender(context(long)).prepare(SILENT)
     label = SenderLabel(context(long))
     label.prepare(SILENT)
     assert "fewshot_sender" in label.settings()["left_out"]
     assert set(label.settings()["val_score_by_source"]) == {"zeroshot_sender", "linear_probe"}
     with pytest.raises(UsageError, match="shots must be 1 or more"):
         FewShotSender(context(shots=0))
-
-
-# -- labels as text ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("best", ["zeroshot_sender", "fewshot_sender", "linear_probe"])
@@ -462,7 +342,7 @@ def test_sizes_of_what_was_scored(context: Callable[..., Context]) -> None:
     assert isinstance(zeroshot, ZeroShot)
     example = Example("1", "x", "", ("red", "blue"), 0, ("red",), continuation="is it.")
     assert zeroshot.sizes(example) == (3, 4)
-    zeroshot.template = "{filled}"
+    zeroshot.wording = Wording(PLAIN, "{filled}")
     assert zeroshot.sizes(example) == (6, 6)
 
 

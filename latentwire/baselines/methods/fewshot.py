@@ -14,6 +14,7 @@ from latentwire.baselines.demonstrations import (
     n_fitting,
 )
 from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.baselines.prompts import Wording, by_form
 from latentwire.data import Example
 from latentwire.data.templates import places
 from latentwire.errors import UsageError
@@ -22,7 +23,7 @@ from latentwire.progress import Progress
 
 
 class FewShot(ZeroShot):
-    """Answers behind demonstrations, in the prompt that does best on val.
+    """Answers behind demonstrations, in the prompt and form that do best on val.
 
     Every prompt shows as many examples of each label as fit, `shots` at most.
 
@@ -30,44 +31,48 @@ class FewShot(ZeroShot):
     """
 
     seeded = True
-    version = 2  # 2: the demonstrations may fill the receiver's window
+    version = 3  # 2: the demonstrations may fill the window; 3: a chat model in plain text, too
 
     def __init__(self, context: Context, reader: Receiver) -> None:
         super().__init__(context, reader)
         if context.shots < 1:
             raise UsageError(f"shots must be 1 or more, not {context.shots}.")
-        self.shown: dict[str, list[Example]] = {}
-        self.shots: dict[str, int] = {}
+        self.shown: dict[Wording, list[Example]] = {}
+        self.shots: dict[Wording, int] = {}
 
-    def candidates(self) -> Sequence[str]:
+    def candidates(self) -> Sequence[Wording]:
         return list(self.shots)
 
-    def asker(self, template: str) -> Asker:
-        return ShowingAsker(self.context, self.reader.lm, template, self.shown[template])
+    def asker(self, wording: Wording) -> Asker:
+        lm = self.readers[wording.form].lm
+        return ShowingAsker(self.context, lm, wording.template, self.shown[wording])
 
     def prepare(self, progress: Progress) -> None:
-        context, lm = self.context, self.reader.lm
+        context = self.context
         train = context.train_examples()
         rounds, longest = draw_rounds(context, train), longest_examples(context, train)
         # A prompt with {filled} asks about each choice in turn: it has no one answer to show.
-        templates = [t for t in context.task.reader_prompts if "filled" not in places(t)]
-        fitting = {t: n_fitting(context, lm, t, rounds, longest) for t in templates}
-        self.shots = {template: n for template, n in fitting.items() if n}
+        able = [w for w in super().candidates() if "filled" not in places(w.template)]
+        fitting = {
+            w: n_fitting(context, self.readers[w.form].lm, w.template, rounds, longest)
+            for w in able
+        }
+        self.shots = {wording: n for wording, n in fitting.items() if n}
         if not self.shots:
             raise UsageError(
-                f"{self.name}: '{lm.name}' reads {lm.max_tokens} tokens; no prompt of "
-                f"'{context.task.name}' leaves room for one example of each label. Shorten the "
-                "texts (max_tokens)."
+                f"{self.name}: '{self.reader.lm.name}' reads {self.reader.lm.max_tokens} tokens; "
+                f"no prompt of '{context.task.name}' leaves room for one example of each label. "
+                "Shorten the texts (max_tokens)."
             )
-        self.shown = {t: [e for each in rounds[:n] for e in each] for t, n in self.shots.items()}
+        self.shown = {w: [e for each in rounds[:n] for e in each] for w, n in self.shots.items()}
         super().prepare(progress)
 
     def settings(self) -> dict[str, Any]:
         return {
             **super().settings(),
-            "shots": self.shots.get(self.template),
-            "shown": [example.id for example in self.shown.get(self.template, ())],
-            "shots_by_prompt": self.shots,
+            "shots": self.shots.get(self.wording),
+            "shown": [example.id for example in self.shown.get(self.wording, ())],
+            "shots_by_prompt": by_form(self.shots),
         }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.finetune import train_reader, whole_requests
 from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.baselines.prompts import best_prompt
 from latentwire.data import Example
 from latentwire.errors import UsageError
 from latentwire.eval.method import Method, Prediction
@@ -98,14 +99,20 @@ class Dora(Lora):
 def best_template(context: Context, progress: Progress) -> str:
     """The receiver's zero-shot prompt that is best on val; one that holds the whole item.
 
+    Of a chat receiver's prompts it is one in a turn: that is how it is asked behind a message, too.
+
     Raises: UsageError: If the task has none.
     """
     zeroshot = context.prepared("zeroshot_receiver", progress)
     assert isinstance(zeroshot, ZeroShot)
-    ranked = sorted(zeroshot.on_val, key=lambda t: -zeroshot.on_val[t])
-    for template in ranked:
-        if "{filled}" not in template:
-            return template
+    own = next(iter(zeroshot.readers))
+    able = {
+        wording.template: score
+        for wording, score in zeroshot.on_val.items()
+        if wording.form == own and "{filled}" not in wording.template
+    }
+    if able:
+        return best_prompt(able)
     raise UsageError(f"Task '{context.task.name}' has no prompt that an answer could follow.")
 
 

@@ -7,7 +7,13 @@ from typing import Any
 
 from latentwire.asking import Asker
 from latentwire.baselines.context import METHODS, Context
-from latentwire.baselines.prompts import best_prompt, mean_value
+from latentwire.baselines.prompts import (
+    Wording,
+    best_prompt,
+    by_form,
+    mean_value,
+    readers_by_form,
+)
 from latentwire.data import Example
 from latentwire.data.templates import places
 from latentwire.eval.method import Method, Prediction
@@ -16,54 +22,71 @@ from latentwire.progress import Progress
 
 
 class ZeroShot(Method):
-    """Answers behind the prompt that did best on val."""
+    """Answers behind the prompt that did best on val; a chat model is tried in plain text, too."""
+
+    version = 2  # 2: a chat model may be asked in plain text
 
     def __init__(self, context: Context, reader: Receiver) -> None:
-        self.context, self.reader = context, reader
-        self.template = context.task.prompts[0]
-        self.on_val: dict[str, float] = {}
+        self.context, self.readers = context, readers_by_form(reader)
+        self.wording = Wording(next(iter(self.readers)), context.task.prompts[0])
+        self.on_val: dict[Wording, float] = {}
 
-    def candidates(self) -> Sequence[str]:
-        """The prompts that are tried on val."""
-        return self.context.task.reader_prompts
+    @property
+    def reader(self) -> Receiver:
+        """The model, asked in the form that was chosen."""
+        return self.readers[self.wording.form]
 
-    def asker(self, template: str) -> Asker:
+    def candidates(self) -> Sequence[Wording]:
+        """What is tried on val."""
+        prompts = self.context.task.reader_prompts
+        return [Wording(form, template) for form in self.readers for template in prompts]
+
+    def asker(self, wording: Wording) -> Asker:
         """Renders a prompt for the model."""
-        return self.context.asker(self.reader.lm, template)
+        return self.context.asker(self.readers[wording.form].lm, wording.template)
 
     def prepare(self, progress: Progress) -> None:
         val = self.context.prompt_val()
         self.on_val = {
-            template: mean_value(self._answer(template, val, progress))
-            for template in self.candidates()
+            wording: mean_value(self._answer(wording, val, progress))
+            for wording in self.candidates()
         }
-        self.template = best_prompt(self.on_val)
+        self.wording = best_prompt(self.on_val)
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        return self._answer(self.template, examples, progress, fresh)
+        return self._answer(self.wording, examples, progress, fresh)
 
     def settings(self) -> dict[str, Any]:
-        return {"prompt": self.template, "val_score_by_prompt": self.on_val}
+        return {
+            "prompt": self.wording.template,
+            "form": self.wording.form,
+            "val_score_by_prompt": by_form(self.on_val),
+        }
 
     def sizes(self, example: Example) -> tuple[int, ...]:
         """Bytes of the words behind each score of a prediction."""
-        if "filled" in places(self.template):
+        if "filled" in places(self.wording.template):
             return (len(example.continuation.encode()),) * len(example.choices)
         return tuple(len(answer.encode()) for answer in self.context.task.answers(example))
 
     def _answer(
         self,
-        template: str,
+        wording: Wording,
         examples: Sequence[Example],
         progress: Progress,
         fresh: bool = False,
     ) -> list[Prediction]:
-        asker = self.asker(template)
+        asker = self.asker(wording)
         requests = [asker.read(example) for example in examples]
         return self.context.answer(
-            self.reader, examples, requests, progress, self.name, ranking_only=fresh
+            self.readers[wording.form],
+            examples,
+            requests,
+            progress,
+            self.name,
+            ranking_only=fresh,
         )
 
 

@@ -1,0 +1,190 @@
+"""Zero- and few-shot: what is demonstrated, how much of it fits, in which form a model is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from latentwire import Wire
+from latentwire.baselines import Context
+from latentwire.baselines.demonstrations import ShowingAsker, draw_rounds
+from latentwire.baselines.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
+from latentwire.baselines.methods.lora import best_template
+from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.baselines.prompts import PLAIN, TURN, Wording
+from latentwire.data import Example
+from latentwire.eval.method import Prediction
+from latentwire.models import Receiver
+from latentwire.progress import Progress
+
+SILENT = Progress()
+
+
+# -- few-shot ---------------------------------------------------------------------------------
+
+
+def prepared(method: type[FewShotSender] | type[FewShotReceiver], context: Context) -> FewShot:
+    made = method(context)
+    made.prepare(SILENT)
+    return made
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_demonstrations_are_balanced_seeded_and_from_train(
+    context: Callable[..., Context], seed: int
+) -> None:
+    given = context(seed=seed)
+    train = given.train_examples()
+    rounds = draw_rounds(given, train)
+    assert len(rounds) == 3
+    for shown in rounds:
+        assert sorted(e.target or 0 for e in shown) == [0, 1]
+    shown = [e for each in rounds for e in each]
+    assert len({e.id for e in shown}) == 6 and set(shown) <= set(train)
+    held_out = {e.context for s in ("val", "test") for e in given.task.split(s)}
+    assert not held_out & {e.context for e in shown}
+    assert draw_rounds(given, train) == rounds
+    assert draw_rounds(context(seed=seed + 1), train) != rounds
+
+
+def test_a_rare_label_limits_the_shots(context: Callable[..., Context]) -> None:
+    given = context()
+    train = given.train_examples()
+    few = [e for e in train if e.target == 0][:2] + [e for e in train if e.target == 1]
+    assert [len(each) for each in draw_rounds(given, few)] == [2, 2]
+
+
+@pytest.mark.parametrize("method", [FewShotSender, FewShotReceiver])
+def test_as_many_shots_as_fit(
+    context: Callable[..., Context],
+    method: type[FewShotSender] | type[FewShotReceiver],
+) -> None:
+    given = context(shots=8)
+    made = prepared(method, given)
+    n_forms = 1 if method is FewShotReceiver else 2  # fake-llama is a chat model
+    assert len(made.shots) == 3 * n_forms and len(made.on_val) == 3 * n_forms
+    # fake-llama looks back 512 characters, room for three or six; fake-gemma 64: one.
+    assert set(made.shots.values()) == ({1} if method is FewShotReceiver else {3, 6})
+    questions = [*given.task.split("val"), *given.task.split("test")]
+
+    def longest(asker: ShowingAsker) -> int:
+        requests = [asker.read(e)[0] for e in questions]
+        return max(len(r.prompt.before) + max(map(len, r.answers)) for r in requests)
+
+    for wording, n in made.shots.items():
+        counts = Counter(e.target for e in made.shown[wording])
+        assert counts == {0: n, 1: n}
+        assert set(made.shown[wording]) <= set(given.train_examples())
+        lm, template = made.readers[wording.form].lm, wording.template
+        asker = ShowingAsker(given, lm, template, made.shown[wording])
+        assert longest(asker) <= 512
+        more = [e for each in draw_rounds(given, given.train_examples())[: n + 1] for e in each]
+        asker = ShowingAsker(given, lm, template, more)
+        assert longest(asker) > lm.window
+    chosen = made.settings()
+    assert chosen["shots"] == made.shots[made.wording]
+    assert len(chosen["shown"]) == 2 * chosen["shots"]
+    assert made.on_val[made.wording] == max(made.on_val.values())
+
+
+def test_demonstrations_are_read_once(context: Callable[..., Context]) -> None:
+    made = prepared(FewShotSender, context())
+    made.readers[made.wording.form] = Receiver(made.reader.lm)
+    given = made.context
+    found = made.predict(given.task.split("test")[:6], SILENT)
+    (start,) = made.reader._prefixes
+    said = made.reader.lm.tokenizer.decode(list(start))
+    for example in made.shown[made.wording]:
+        assert example.context in said
+    made.readers[made.wording.form] = Receiver(made.reader.lm)
+    made.reader._shared = lambda *_: None  # type: ignore[method-assign]
+    again = made.predict(given.task.split("test")[:6], SILENT)
+    for a, b in zip(found, again):
+        assert a.scores == pytest.approx(b.scores, abs=1e-4)
+
+
+def test_what_a_few_shot_prompt_says(context: Callable[..., Context], pair: Wire) -> None:
+    given = context()
+    red = Example("a", "fire", "", ("red", "blue"), 0, ("red",))
+    blue = Example("b", "sea", "", ("red", "blue"), 1, ("blue",))
+    template = given.task.prompts[0]
+    wanted = (
+        "Colours: red, blue.\nText: fire\nColour: red\n\n"
+        "Colours: red, blue.\nText: {labels}\nColour: blue\n\n"
+        "Colours: red, blue.\nText: sea {context}\nColour:"
+    )
+    braces = Example("c", "{labels}", "", ("red", "blue"), 1, ("blue",))
+    question = Example("d", "sea {context}", "", ("red", "blue"), 1, ("blue",))
+    for lm in (pair.sender.lm, pair.receiver.lm):
+        (request,) = ShowingAsker(given, lm, template, [red, braces]).read(question)
+        ids = lm.token_ids(lm.turn(wanted), special=not lm.is_chat)
+        assert list(request.prompt.before) == ids and not request.prompt.after
+        head = lm.tokenizer.decode(ids[: request.prompt.n_static])
+        assert head.rstrip().endswith("blue\n\nColours: red, blue.\nText:")
+        (plain,) = ShowingAsker(given, lm, template, []).read(blue)
+        assert plain == given.asker(lm, template).read(blue)[0]
+
+
+# -- a turn or plain text ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("best", [TURN, PLAIN])
+@pytest.mark.parametrize("name", ["zeroshot_sender", "fewshot_sender"])
+def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
+    context: Callable[..., Context], name: str, best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, plain = context(), Context.answer
+    asked: list[bool] = []
+
+    def answer(
+        self: Context, reader: Receiver, examples: list[Example], *more: Any, **named: Any
+    ) -> list[Prediction]:
+        asked.append(reader.lm.is_chat)
+        found = plain(self, reader, examples, *more, **named)
+        good = float(reader.lm.is_chat == (best == TURN))
+        return [replace(p, values={"acc": good}) for p in found]
+
+    monkeypatch.setattr(Context, "answer", answer)
+    method = given.prepared(name, SILENT)
+    found = method.settings()
+    assert set(asked) == {True, False} and found["form"] == best
+    scores = found["val_score_by_prompt"]
+    assert scores.keys() == {TURN, PLAIN} and scores[TURN].keys() == scores[PLAIN].keys()
+    assert {*scores[best].values()} == {1.0} and found["prompt"] in scores[best]
+    asked.clear()
+    test = given.task.split("test")[:4]
+    said = method.predict(test, SILENT)
+    assert asked == [best == TURN]
+    monkeypatch.undo()
+    lm = given.sender.lm if best == TURN else given.sender.lm.without_chat()
+    assert isinstance(method, ZeroShot)
+    asker = method.asker(method.wording)
+    assert asker.lm.is_chat is lm.is_chat
+    requests = [asker.read(example) for example in test]
+    alone = given.answer(Receiver(lm), test, requests, SILENT, "")
+    for a, b in zip(said, alone):
+        assert a.scores == pytest.approx(b.scores, abs=1e-4)
+
+
+def test_a_model_without_a_chat_template_has_one_form(context: Callable[..., Context]) -> None:
+    given = context()
+    found = given.prepared("zeroshot_receiver", SILENT).settings()
+    assert found["form"] == PLAIN and found["val_score_by_prompt"].keys() == {PLAIN}
+
+
+def test_what_is_fine_tuned_is_asked_in_its_own_form(context: Callable[..., Context]) -> None:
+    given = context()
+    given.receiver = given.sender_as_reader  # a chat model
+    zeroshot = given.prepared("zeroshot_receiver", SILENT)
+    assert isinstance(zeroshot, ZeroShot)
+    first, second, *_ = given.task.reader_prompts
+    zeroshot.on_val = {
+        Wording(TURN, first): 0.5,
+        Wording(TURN, second): 0.6,
+        Wording(PLAIN, first): 0.9,
+    }
+    assert best_template(given, SILENT) == second
