@@ -36,6 +36,10 @@ class UnknownNameError(UsageError):
         return cls(f"Unknown {what} '{name}'.{hint} Known: {', '.join(known) or 'none'}.")
 
 
+class NotApplicableError(UsageError):
+    """A method has no meaning for this task or pair; of all methods it is the one to leave out."""
+
+
 class ConfigError(UsageError):
     """A configuration has wrong keys or values; the message lists all of them."""
 

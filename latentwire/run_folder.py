@@ -46,9 +46,9 @@ class RunFolder:
         """What made the predictions of `method`: settings, choices on val, time, versions."""
         return self.path / f"record.{method}.json"
 
-    def work(self, method: str) -> Path:
-        """Folder where `method` keeps what it trains."""
-        return self.path / "work" / method
+    def work(self, method: str, fingerprint: str) -> Path:
+        """Folder where `method` keeps what it trains under a fingerprint of its settings."""
+        return self.path / "work" / f"{method}-{fingerprint}"
 
     def checkpoint(self, step: int) -> Path:
         """Folder of the checkpoint after `step` steps."""

@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 from latentwire.baselines.context import Context
 from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.data import Example
-from latentwire.errors import UsageError
+from latentwire.errors import NotApplicableError
 from latentwire.eval.method import Method, Prediction
 from latentwire.progress import Progress
 
@@ -43,7 +43,7 @@ class BothModels(Method):
 
     def __init__(self, context: Context) -> None:
         if context.task.kind == "generation":
-            raise UsageError(
+            raise NotApplicableError(
                 f"{self.name} weighs choices by their probabilities; the answers to "
                 f"'{context.task.name}' are written."
             )

@@ -119,7 +119,7 @@ class Context:
     def built(self, name: str) -> Method:
         """A method as it was made, shared by all who ask.
 
-        Raises: UnknownNameError; UsageError: If the method has no meaning here.
+        Raises: UnknownNameError; NotApplicableError: If the method has no meaning here.
         """
         if name not in self._methods:
             # Every method of the catalogue is made from the context alone.
@@ -129,7 +129,7 @@ class Context:
     def prepared(self, name: str, progress: Progress) -> Method:
         """The same when it has made its choices, once.
 
-        Raises: UnknownNameError; UsageError: If the method has no meaning here.
+        Raises: UnknownNameError; NotApplicableError: If the method has no meaning here.
         """
         method = self.built(name)
         if name not in self._prepared:

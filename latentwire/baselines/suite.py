@@ -18,7 +18,7 @@ from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.notes import asked, notes_of, sample_note
 from latentwire.data import Example, Task, load_task
 from latentwire.data.spec import Setting, SplitName
-from latentwire.errors import UsageError
+from latentwire.errors import NotApplicableError, UsageError
 from latentwire.eval.method import Method, Prediction
 from latentwire.eval.runner import Results, check_all, compare_all, judge, summarise
 from latentwire.eval.stored import Answers, answer_and_store, stored_answers
@@ -153,10 +153,9 @@ class Suite:
         for name, seed in units:
             try:
                 found = self._answers(name, seed, clock)
-            except UsageError as error:
+            except NotApplicableError as error:
                 if self.plan.methods is not None:
                     raise
-                # Of all methods some have no meaning for this task.
                 self.notes[name] = f"{name} was left out: {error}"
                 clock.done(reused=True)
                 continue
@@ -237,7 +236,7 @@ class Suite:
             self.progress.say(clock.line(what))
             examples = self._asked(METHODS.get(name))
             context = self.context(self.plan.seeds[0] if seed is None else seed, name)
-            context.work = run.work(name)
+            context.work = run.work(name, named)
             if name == "other_task":
                 context.other_run = self.other_run
             found = answer_and_store(

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+import latentwire.baselines.suite as suite
 import latentwire.eval.stored as stored
 from latentwire import Task, TrainConfig, Wire, load_task
 from latentwire.baselines import Plan, run_suite
+from latentwire.baselines.methods.prefix_blind import PrefixBlind
 from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.errors import UnknownNameError, UsageError
 from latentwire.eval.method import Prediction
@@ -75,6 +77,39 @@ def test_what_is_done_is_not_run_again(
     assert not asked and again.methods == first.methods
     _run(lms, task, tmp_path / "s", *names, budgets={**QUICK, "prompt_val_limit": 3})
     assert asked  # another plan: old answers are not taken for new ones
+
+
+def test_a_method_of_another_version_does_not_go_on_with_the_old_training(
+    lms: tuple[LanguageModel, LanguageModel],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, names = make_task(8), ("bridge", "prefix_blind")
+    first = _run(lms, task, tmp_path / "s", *names, seeds=(0,))
+    monkeypatch.setattr(PrefixBlind, "rate", 2 * PrefixBlind.rate)
+    monkeypatch.setattr(PrefixBlind, "version", PrefixBlind.version + 1)
+    again = _run(lms, task, tmp_path / "s", *names, seeds=(0,))
+    rates = [found.methods["prefix_blind"].settings["lr"] for found in (first, again)]
+    assert rates[1] == 2 * rates[0]
+    assert again.methods["bridge"] == first.methods["bridge"]
+
+
+def test_of_all_methods_only_those_without_a_meaning_are_left_out(
+    lms: tuple[LanguageModel, LanguageModel],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suite, "ALL_METHODS", ("zeroshot_receiver", "fewshot_sender", "bridge"))
+    long = make_task(8)
+    long = Task(long.spec.model_copy(update={"labels": ["red" * 90, "blue" * 70]}), long.base)
+    found = _run(lms, long, tmp_path / "s", methods=None)
+    assert found.methods.keys() == {"zeroshot_receiver", "bridge"}
+    assert any(note.startswith("fewshot_sender was left out: ") for note in found.notes)
+    # A folder that holds a bridge with other settings is the user's to mend: nothing is left out.
+    with pytest.raises(UsageError, match="holds a run with other settings"):
+        _run(lms, long, tmp_path / "s", methods=None, soft_tokens=8)
 
 
 def test_a_stopped_method_goes_on_behind_its_last_part(

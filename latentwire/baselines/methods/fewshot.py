@@ -17,7 +17,7 @@ from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.baselines.prompts import Wording, by_form
 from latentwire.data import Example
 from latentwire.data.templates import places
-from latentwire.errors import UsageError
+from latentwire.errors import NotApplicableError, UsageError
 from latentwire.models import Receiver
 from latentwire.progress import Progress
 
@@ -59,7 +59,7 @@ class FewShot(ZeroShot):
         }
         self.shots = {wording: n for wording, n in fitting.items() if n}
         if not self.shots:
-            raise UsageError(
+            raise NotApplicableError(
                 f"{self.name}: '{self.reader.lm.name}' reads {self.reader.lm.max_tokens} tokens; "
                 f"no prompt of '{context.task.name}' leaves room for one example of each label. "
                 "Shorten the texts (max_tokens)."

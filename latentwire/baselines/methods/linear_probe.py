@@ -12,7 +12,7 @@ from latentwire.answering import Response
 from latentwire.baselines.context import METHODS, Context
 from latentwire.bridge.pooling import masked_mean
 from latentwire.data import Example
-from latentwire.errors import UsageError
+from latentwire.errors import NotApplicableError
 from latentwire.eval.method import Method, Prediction
 from latentwire.progress import Progress
 
@@ -32,7 +32,7 @@ class LinearProbe(Method):
 
     def __init__(self, context: Context) -> None:
         if not context.task.labels:
-            raise UsageError(
+            raise NotApplicableError(
                 f"linear_probe needs one fixed list of labels; '{context.task.name}' has none."
             )
         self.context = context

@@ -15,7 +15,7 @@ from latentwire.baselines.finetune import train_reader, whole_requests
 from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.baselines.prompts import best_prompt
 from latentwire.data import Example
-from latentwire.errors import UsageError
+from latentwire.errors import NotApplicableError
 from latentwire.eval.method import Method, Prediction
 from latentwire.models.adapters import AdapterSpec, adapted
 from latentwire.progress import Progress
@@ -101,7 +101,7 @@ def best_template(context: Context, progress: Progress) -> str:
 
     Of a chat receiver's prompts it is one in a turn: that is how it is asked behind a message, too.
 
-    Raises: UsageError: If the task has none.
+    Raises: NotApplicableError: If the task has none.
     """
     zeroshot = context.prepared("zeroshot_receiver", progress)
     assert isinstance(zeroshot, ZeroShot)
@@ -113,7 +113,9 @@ def best_template(context: Context, progress: Progress) -> str:
     }
     if able:
         return best_prompt(able)
-    raise UsageError(f"Task '{context.task.name}' has no prompt that an answer could follow.")
+    raise NotApplicableError(
+        f"Task '{context.task.name}' has no prompt that an answer could follow."
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from latentwire.baselines.handed import HandedText, Way
 from latentwire.baselines.label import label_ways, said_label
 from latentwire.baselines.prompts import best_prompt, mean_value
 from latentwire.data import Example
-from latentwire.errors import UsageError
+from latentwire.errors import NotApplicableError
 from latentwire.progress import Progress
 
 _SOURCE_VAL = 256
@@ -53,7 +53,7 @@ class SenderLabel(HandedText):
         for source in self.sources:
             try:
                 answers = self.context.predictions(source, val, progress)
-            except UsageError as error:  # few-shot prompts may be too long for the sender
+            except NotApplicableError as error:  # few-shot prompts may be too long for the sender
                 self.left_out[source] = str(error)
             else:
                 self.sources_on_val[source] = mean_value(answers)

@@ -9,7 +9,7 @@ import numpy as np
 from latentwire.answering import Response
 from latentwire.baselines.context import METHODS, Context
 from latentwire.data import Example
-from latentwire.errors import UsageError
+from latentwire.errors import NotApplicableError
 from latentwire.eval.method import Method, Prediction
 from latentwire.progress import Progress
 
@@ -24,7 +24,7 @@ class Uniform(Method):
 
     def __init__(self, context: Context) -> None:
         if context.task.kind == "generation":
-            raise UsageError(
+            raise NotApplicableError(
                 f"uniform guesses among choices; the answers to '{context.task.name}' are written."
             )
         self.context = context
