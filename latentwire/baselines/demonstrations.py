@@ -11,6 +11,7 @@ from latentwire.baselines.context import Context
 from latentwire.baselines.label import right_label
 from latentwire.data import Example
 from latentwire.models import LanguageModel
+from latentwire.models.receiver import in_one_pass
 
 SEPARATOR = "\n\n"
 _N_LONGEST = 8
@@ -86,8 +87,9 @@ def n_fitting(
 ) -> int:
     """How many rounds a prompt can show.
 
-    As many as leave a model's sliding window wide enough for demonstrations to be read once for
-    all questions. Where that is none, one, if the model can read it at all.
+    As many as the model can read. Where an answer is written, or choices are many, as many as leave
+    its sliding window wide enough for demonstrations to be read once for all questions; where
+    that is none, one.
 
     Args:
         context: Gives task and limits.
@@ -98,8 +100,8 @@ def n_fitting(
     Returns: 0 if not even one fits.
     """
     for n in range(len(rounds), 0, -1):
-        size, answer = _room(context, lm, template, rounds[:n], longest)
-        if size + answer <= lm.window or (n == 1 and size + answer <= lm.max_tokens):
+        size, once = _room(context, lm, template, rounds[:n], longest)
+        if size <= lm.max_tokens and (once or n == 1 or size <= lm.window):
             return n
     return 0
 
@@ -110,10 +112,13 @@ def _room(
     template: str,
     rounds: Sequence[Sequence[Example]],
     longest: Sequence[Example],
-) -> tuple[int, int]:
-    """Tokens of the longest prompt, and of the longest answer behind it."""
+) -> tuple[int, bool]:
+    """Tokens of the longest prompt and answer, and whether its start is read once in any case."""
     shown = [example for each in rounds for example in each]
     asker = ShowingAsker(context, lm, template, shown)
     requests = [asker.read(example)[0] for example in longest]
-    answers = [len(ids) for request in requests for ids in request.answers]
-    return max(len(r.prompt.before) for r in requests), max([*answers, context.task.max_new_tokens])
+    choices = [request.answers for request in requests]
+    answers = [len(ids) for row in choices for ids in row]
+    size = max(len(r.prompt.before) for r in requests)
+    size += max([*answers, context.task.max_new_tokens])
+    return size, context.task.kind != "generation" and in_one_pass(choices)

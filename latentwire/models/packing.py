@@ -97,8 +97,8 @@ def row_attention(
     Returns: True where a token (first dimension) may look (second), and places from 0 in its row.
     """
     row = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(owner.device)
-    same = (owner[None] == -1) | (owner[None] == owner[:, None])
-    allowed = ((row[None] == row[:, None]) & same).tril()
+    of_one_row, _ = branch_attention(torch.ones_like(owner, dtype=torch.bool)[None], owner[None])
+    allowed = of_one_row[0] & (row[None] == row[:, None])
     return allowed, allowed.sum(1) - 1
 
 

@@ -8,7 +8,7 @@ A deep prefix takes the place of that start: what stands behind it has seen it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
@@ -97,23 +97,28 @@ class ForwardPasses:
                 f"Soft tokens have width {soft.shape[-1]}, '{self.lm.name}' reads "
                 f"{self.soft_width} as {self.reads}."
             )
-        prefix: _Prefix | None
-        if soft is not None and self.reads == "prefix":
-            longest = max(len(prompt.before) + len(prompt.after) for prompt in prompts)
-            check_window(self.lm, soft.shape[1], longest + n_more)
-            prefix = _Prefix(soft.shape[1], unpack_prefix(self.lm, soft), n_read=0)
-            soft = None
-        else:
-            prefix = self._shared(prompts, n_more + (0 if soft is None else soft.shape[1]))
         extras = read or [()] * len(prompts)
         owners = None
         if branches is not None:
             extras = [[token for ids in each for token in ids] for each in branches]
             owners = [[j for j, ids in enumerate(each) for _ in ids] for each in branches]
-        rows = self._rows(prompts, soft, extras, prefix.n_read if prefix else 0)
-        if prefix and not use_cache and self._starts_long(prefix, rows):
-            return self._forward_end_to_end(rows, prefix, owners)
-        return self._forward(rows, prefix, owners, use_cache=use_cache)
+        longest = max(len(prompt.before) + len(prompt.after) for prompt in prompts) + n_more
+        if soft is not None and self.reads == "prefix":
+            check_window(self.lm, soft.shape[1], longest)
+            prefix = _Prefix(soft.shape[1], unpack_prefix(self.lm, soft), n_read=0)
+            rows = self._rows(prompts, None, extras, skip=0)
+            return self._forward(rows, prefix, owners, use_cache=use_cache)
+        k = 0 if soft is None else soft.shape[1]
+        n_static = self._n_shared(prompts)
+        sizes = [len(p.before) + len(p.after) - n_static + k for p in prompts]
+        n_behind = sum(sizes) + sum(map(len, extras))
+        fits = longest + k <= self.lm.window
+        end_to_end = not use_cache and _end_to_end(n_static, n_behind, len(prompts), fits)
+        shared = self._shared(prompts[0].before[:n_static]) if fits or end_to_end else None
+        rows = self._rows(prompts, soft, extras, skip=n_static if shared else 0)
+        if shared and end_to_end:
+            return self._forward_end_to_end(rows, shared, owners)
+        return self._forward(rows, shared, owners, use_cache=use_cache)
 
     def _rows(
         self,
@@ -134,18 +139,17 @@ class ForwardPasses:
             for row, each, cut in zip(rows, soft.to(flat), cuts)
         ]
 
-    def _shared(self, prompts: Sequence[Prompt], n_more: int) -> _Prefix | None:
-        """The cached start that all prompts have in common, if the window allows its reuse.
-
-        Every layer must look back on all of a row: a prompt and `n_more` positions in or behind it.
-        """
+    def _n_shared(self, prompts: Sequence[Prompt]) -> int:
+        """Tokens that stand first in every prompt and need not be read for each."""
         first = prompts[0]
         ids = first.before[: first.n_static]
-        longest = max(len(p.before) + len(p.after) for p in prompts)
+        same = all(p.n_static == first.n_static and p.before[: len(ids)] == ids for p in prompts)
         # Processes that hold a model together make the same passes, whatever their prompts are.
-        if not ids or longest + n_more > self.lm.window or self.lm.is_sharded:
-            return None
-        if any(p.n_static != first.n_static or p.before[: len(ids)] != ids for p in prompts):
+        return len(ids) if same and not self.lm.is_sharded else 0
+
+    def _shared(self, ids: tuple[int, ...]) -> _Prefix | None:
+        """The start of all prompts, read once and kept; None if there is none."""
+        if not ids:
             return None
         if ids not in self._prefixes:
             self._prefixes[ids] = self._prefill(ids)
@@ -153,12 +157,6 @@ class ForwardPasses:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(ids)
         return self._prefixes[ids]
-
-    @staticmethod
-    def _starts_long(prefix: _Prefix, rows: Sequence[Tensor]) -> bool:
-        """Whether copies of a shared start cost more than scores that are thrown away."""
-        n_behind = sum(map(len, rows))
-        return prefix.n_read > 0 and len(rows) > 1 and n_behind <= _MOST_BEHIND * prefix.length
 
     @torch.no_grad()
     def _prefill(self, ids: tuple[int, ...]) -> _Prefix:
@@ -200,19 +198,28 @@ class ForwardPasses:
     ) -> Encoded:
         """The same for rows that stand behind one another, and all behind one copy of the prefix.
 
-        Every layer looks back on all of a row: that is asked where the prefix is shared.
+        No padding stands in between, so that it is right beyond a layer's window, too.
         """
         sizes = [len(row) for row in rows]
         owner = torch.full((sum(sizes),), -1)
         for end, each in zip(accumulate(sizes), owners or ()):
             owner[end - len(each) : end] = torch.tensor(each, dtype=torch.long)
         allowed, places = row_attention(sizes, owner.to(self.lm.device))
-        seen = torch.cat([allowed.new_ones(len(allowed), prefix.length), allowed], dim=1)
+        start = torch.arange(prefix.length, device=places.device)
+        at = torch.cat([start, prefix.length + places])  # of every key
+
+        def added(window: int | None) -> Tensor:
+            n_kept = self._n_kept(prefix.length, window)
+            seen = torch.cat([allowed.new_ones(len(allowed), n_kept), allowed], dim=1)
+            if window is not None:
+                seen &= at[prefix.length - n_kept :] > prefix.length + places[:, None] - window
+            return added_to_scores(seen[None], self.lm.dtype)
+
         cache = self._cache(prefix, 1)
         read_only(cache)
         out = self.lm.model.base_model(
             inputs_embeds=torch.cat([*rows])[None],
-            attention_mask=added_to_scores(seen[None], self.lm.dtype),
+            attention_mask=self._by_layer(added, int(at.max()) + 1),
             position_ids=(prefix.length + places)[None],
             past_key_values=cache,
             use_cache=True,
@@ -239,14 +246,28 @@ class ForwardPasses:
                 seen = seen & (positions[:, None, :] > positions[:, :, None] - window)
             return added_to_scores(seen[:, start:], self.lm.dtype)
 
-        if int(positions.max()) < self.lm.window:
-            return added(None), positions[:, start:]
+        return self._by_layer(added, int(positions.max()) + 1), positions[:, start:]
+
+    def _by_layer(self, added: Callable[[int | None], Tensor], n: int) -> Any:
+        """Masks of n places as the model wants them: one, or one for each type of layer it has.
+
+        Args:
+            added: Makes one of a layer's window, or of None where all is in it.
+            n: Places of the longest row.
+        """
+        if n <= self.lm.window:
+            return added(None)
         types = getattr(self.lm.config, "layer_types", None) or ["sliding_attention"]
         masks = {
             kind: added(None if kind == "full_attention" else self.lm.window)
             for kind in dict.fromkeys(types)
         }
-        return (masks if len(masks) > 1 else next(iter(masks.values()))), positions[:, start:]
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+    @staticmethod
+    def _n_kept(n: int, window: int | None) -> int:
+        """How many of the last n keys a layer still has: all that the next token can see."""
+        return n if window is None else min(n, window - 1)
 
     def _cache(self, prefix: _Prefix | None, n_rows: int) -> Any:
         from transformers import DynamicCache
@@ -287,6 +308,23 @@ class ForwardPasses:
                 )
             ]
         )
+
+
+def _end_to_end(n_static: int, n_behind: int, n_rows: int, fits: bool) -> bool:
+    """Whether rows should stand behind one another, behind one copy of their shared start.
+
+    Within the window it is a matter of speed: where copies of the start cost more than scores
+    that are thrown away. Beyond it the other way is to read the start again for every row.
+
+    Args:
+        n_static: Tokens of the start.
+        n_behind: Tokens behind it, of all rows.
+        n_rows: Rows.
+        fits: Whether every layer looks back on all of a row.
+    """
+    if fits:
+        return n_rows > 1 and n_behind <= _MOST_BEHIND * n_static
+    return n_behind <= n_rows * n_static
 
 
 def _padded_left(rows: Sequence[Float[Tensor, "u d"]]) -> Float[Tensor, "b u d"]:

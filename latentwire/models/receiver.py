@@ -178,7 +178,7 @@ class Receiver(ForwardPasses):
         Raises: UsageError: If a choice has no token.
         """
         _check_choices(choices)
-        if max(map(packed_size, choices)) <= _MAX_BRANCHED:
+        if in_one_pass(choices):
             last, rest = self._side_by_side(prompts, choices, soft)
             if ranking_only:
                 found = (self.first_scores(last, choices) + rest).cpu()
@@ -306,18 +306,14 @@ class Receiver(ForwardPasses):
             for (i, places), values in zip(part, found):
                 scores[i][places] += values[: len(places)]
 
-    def _packed_attention(self, encoded: Encoded, prompt: Tensor, packed: PackedChoices) -> Any:
+    def _packed_attention(self, prompt: Tensor, packed: PackedChoices) -> Any:
         """Masks as the model wants them: one, or one for each type of layer it has."""
-        dtype, window = self.lm.dtype, self.lm.window
-        if prompt.shape[1] + int(packed.offset.max()) + 1 <= window:
-            return packed.attention(prompt, dtype, prompt.shape[1])
-        types = getattr(self.lm.config, "layer_types", None) or ["sliding_attention"]
-        kept = dict(zip(types, (layer.keys.shape[2] for layer in encoded.cache.layers)))
-        masks = {
-            kind: packed.attention(prompt, dtype, n, None if kind == "full_attention" else window)
-            for kind, n in kept.items()
-        }
-        return masks if len(masks) > 1 else next(iter(masks.values()))
+        n = prompt.shape[1]
+
+        def added(window: int | None) -> Tensor:
+            return packed.attention(prompt, self.lm.dtype, self._n_kept(n, window), window)
+
+        return self._by_layer(added, n + int(packed.offset.max()) + 1)
 
     def _rest_packed(
         self, encoded: Encoded, rows: Sequence[int], packed: PackedChoices
@@ -332,7 +328,7 @@ class Receiver(ForwardPasses):
         prompt = encoded.mask[index]
         out = self.lm.model.base_model(
             inputs_embeds=self.lm.embed(packed.tokens),
-            attention_mask=self._packed_attention(encoded, prompt, packed),
+            attention_mask=self._packed_attention(prompt, packed),
             position_ids=packed.positions(prompt),
             past_key_values=cache,
             use_cache=True,
@@ -342,6 +338,14 @@ class Receiver(ForwardPasses):
         totals = torch.zeros(len(rows), packed.n_choices, device=values.device)
         totals.index_put_((real.nonzero()[:, 0], packed.owner[real]), values, accumulate=True)
         return totals.cpu()
+
+
+def in_one_pass(choices: Sequence[Sequence[Sequence[int]]]) -> bool:
+    """Whether the choices of each row are scored in its prompt's own pass: few or short ones.
+
+    A start that prompts share is then read once, even if it leaves a layer's window.
+    """
+    return max(map(packed_size, choices)) <= _MAX_BRANCHED
 
 
 def _check_choices(choices: Sequence[Sequence[Sequence[int]]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import latentwire.baselines.demonstrations as demonstrations
 from latentwire import Wire
 from latentwire.baselines import Context
 from latentwire.baselines.demonstrations import ShowingAsker, draw_rounds
@@ -67,8 +68,8 @@ def test_as_many_shots_as_fit(
     made = prepared(method, given)
     n_forms = 1 if method is FewShotReceiver else 2  # fake-llama is a chat model
     assert len(made.shots) == 3 * n_forms and len(made.on_val) == 3 * n_forms
-    # fake-llama looks back 512 characters, room for three or six; fake-gemma 64: one.
-    assert set(made.shots.values()) == ({1} if method is FewShotReceiver else {3, 6})
+    # Both read 512 tokens. fake-gemma looks back on 64 only, but its demonstrations are read once.
+    assert set(made.shots.values()) == ({4, 6} if method is FewShotReceiver else {3, 6})
     questions = [*given.task.split("val"), *given.task.split("test")]
 
     def longest(asker: ShowingAsker) -> int:
@@ -81,14 +82,22 @@ def test_as_many_shots_as_fit(
         assert set(made.shown[wording]) <= set(given.train_examples())
         lm, template = made.readers[wording.form].lm, wording.template
         asker = ShowingAsker(given, lm, template, made.shown[wording])
-        assert longest(asker) <= 512
+        assert longest(asker) <= 512 == lm.max_tokens
         more = [e for each in draw_rounds(given, given.train_examples())[: n + 1] for e in each]
         asker = ShowingAsker(given, lm, template, more)
-        assert longest(asker) > lm.window
+        assert longest(asker) > lm.max_tokens
     chosen = made.settings()
     assert chosen["shots"] == made.shots[made.wording]
     assert len(chosen["shown"]) == 2 * chosen["shots"]
     assert made.on_val[made.wording] == max(made.on_val.values())
+
+
+def test_what_would_be_read_again_for_every_question_stays_in_the_window(
+    context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demonstrations, "in_one_pass", lambda choices: False)
+    made = prepared(FewShotReceiver, context(shots=8))
+    assert set(made.shots.values()) == {1}
 
 
 def test_demonstrations_are_read_once(context: Callable[..., Context]) -> None:

@@ -106,7 +106,7 @@ def test_gradient_of_answers_equals_the_whole_model(name: str) -> None:
     assert torch.allclose(quick, whole, atol=1e-4)
 
 
-def test_prefix_is_not_reused_beyond_the_sliding_window() -> None:
+def test_what_leaves_the_sliding_window_equals_alone() -> None:
     lm = load_model("fake-gemma")  # window 64
     prompts = [lm.prompt(TEMPLATE.format(text * 12), STATIC) for text in TEXTS]
     assert max(len(p.before) for p in prompts) > lm.window
@@ -120,7 +120,7 @@ def test_prefix_is_not_reused_beyond_the_sliding_window() -> None:
 @pytest.mark.parametrize("n_start", [13, 40])  # copied for each row, and held once for all
 @pytest.mark.parametrize("beyond", [0, 1])
 @pytest.mark.parametrize("k", [0, 4])
-def test_a_start_is_reused_up_to_the_last_place_of_the_window(
+def test_a_start_is_reused_up_to_the_last_place_of_the_window_and_a_long_one_beyond(
     n_start: int, beyond: int, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm = load_model("fake-gemma")
@@ -140,8 +140,8 @@ def test_a_start_is_reused_up_to_the_last_place_of_the_window(
     )
     unshared = [replace(prompt, n_static=0) for prompt in prompts]
     found = shared.score_choices(prompts, choices, soft)
-    assert bool(shared._prefixes) == (not beyond)
-    assert bool(passes) == (n_start == 40 and not beyond)
+    assert bool(shared._prefixes) == (n_start == 40 or not beyond)
+    assert bool(passes) == (n_start == 40)
     for got, expected in zip(found, plain.score_choices(unshared, choices, soft)):
         assert torch.allclose(got, expected, atol=1e-4)
     n = n_more + 1
@@ -155,6 +155,23 @@ def test_a_start_is_reused_up_to_the_last_place_of_the_window(
         (got,) = torch.autograd.grad(trained.log_softmax(-1)[:, 0].sum(), soft)
         (want,) = torch.autograd.grad(expected.log_softmax(-1)[:, 0].sum(), soft)
         assert want.abs().max() > 1e-3 and torch.allclose(got, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_start", [50, 63, 64, 65, 150])  # tokens; the window has 64
+@pytest.mark.parametrize("sizes", [(9, 4, 1), (45, 44, 43), (30,)])
+def test_rows_behind_a_start_that_leaves_the_window(n_start: int, sizes: tuple[int, ...]) -> None:
+    lm = load_model("fake-gemma")
+    start = [3 + i * 7 % 60 for i in range(n_start)]
+    prompts = [Prompt((*start, *range(30, 30 + n)), (), n_start) for n in sizes]
+    choices = [[(40, 41, 42), (43,), (44, 45, 46)]] * len(sizes)
+    receiver = Receiver(lm)
+    found = receiver.score_choices(prompts, choices)
+    assert receiver._prefixes  # the start was read once
+    assert receiver.score_choices(prompts, choices)[0].tolist() == found[0].tolist()
+    for prompt, row, scores in zip(prompts, choices, found):
+        embedded = lm.embed(torch.tensor(prompt.before))
+        for ids, value in zip(row, scores):
+            assert float(value) == pytest.approx(_alone(lm, embedded, ids), abs=1e-4)
 
 
 @pytest.mark.parametrize("repeat", [1, 2, 12])  # below, across and beyond the window of 64

@@ -31,7 +31,7 @@ class FewShot(ZeroShot):
     """
 
     seeded = True
-    version = 3  # 2: the demonstrations may fill the window; 3: a chat model in plain text, too
+    version = 3  # 3: demonstrations may leave the window; a chat model in plain text, too
 
     def __init__(self, context: Context, reader: Receiver) -> None:
         super().__init__(context, reader)
