@@ -60,7 +60,7 @@ def baselines(
     prompt_val_limit: Annotated[
         int, typer.Option(min=1, help="Val examples on which prompts are chosen.")
     ] = 64,
-    shots: Annotated[int, typer.Option(min=1, help="Examples of each label, few-shot.")] = 4,
+    shots: Annotated[int, typer.Option(min=1, help="Most examples of each label, few-shot.")] = 4,
     relay_tokens: Annotated[int, typer.Option(min=1, help="Longest relay, in tokens.")] = 64,
     compressed_bytes: Annotated[
         int, typer.Option(min=1, help="Most bytes of a compressed text.")

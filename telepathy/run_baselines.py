@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--dataset", required=True, help="task name or YAML file")
     p.add_argument("--output_dir", type=Path, required=True, help="folder of the suite")
-    p.add_argument("--shots", type=int, help="examples of each label, few-shot")
+    p.add_argument("--shots", type=int, help="most examples of each label, few-shot")
     p.add_argument("--rank", type=int, help="rank of lora and dora")
     p.add_argument("--epochs", type=int, help="passes over the training examples")
     p.add_argument("--steps", type=int, help="optimiser steps, in place of --epochs")

@@ -46,7 +46,7 @@ class Context:
         batch_size: Prompts per forward pass.
         prompt_val_limit: Val examples on which prompts are chosen.
         relay_tokens: Longest relay text, in sender tokens.
-        shots: Examples of each label (of any, where labels differ) that few-shot prompts show.
+        shots: Most examples of each label (of any, where labels differ) that few-shot prompts show.
         work: Folder where methods keep what they trained, so that stopped work goes on; a method
             that trains and finds None keeps nothing.
         other_run: Run folder of a bridge for the same pair and another task.

@@ -85,7 +85,7 @@ def n_fitting(
     rounds: Sequence[Sequence[Example]],
     longest: Sequence[Example],
 ) -> int:
-    """How many rounds a prompt can show.
+    """How many rounds a prompt can show, at most.
 
     As many as the model can read. Where an answer is written, or choices are many, as many as leave
     its sliding window wide enough for demonstrations to be read once for all questions; where

@@ -14,10 +14,17 @@ TURN, PLAIN = "chat turn", "plain text"
 
 
 class Wording(NamedTuple):
-    """How a model that reads the text is asked: as a chat turn or in plain text, in which words."""
+    """How a model that reads the text is asked.
+
+    Args:
+        form: As a chat turn or in plain text.
+        template: In which words.
+        shots: How many solved examples of each label stand before them.
+    """
 
     form: str
     template: str
+    shots: int = 0
 
 
 def readers_by_form(reader: Receiver) -> dict[str, Receiver]:
@@ -41,9 +48,13 @@ def best_prompt(on_val: Mapping[K, float]) -> K:
     return max(on_val, key=on_val.__getitem__)
 
 
-def by_form(values: Mapping[Wording, Any]) -> dict[str, dict[str, Any]]:
-    """What is known of each wording, for a record: by form, then by template."""
-    found: dict[str, dict[str, Any]] = {}
-    for wording, value in values.items():
-        found.setdefault(wording.form, {})[wording.template] = value
-    return found
+def chosen(wording: Wording, on_val: Mapping[Wording, float]) -> dict[str, Any]:
+    """A wording and what each one scored on val, for a record."""
+    return {
+        **_named(wording),
+        "val_score": [{**_named(each), "score": score} for each, score in on_val.items()],
+    }
+
+
+def _named(wording: Wording) -> dict[str, Any]:
+    return {"prompt": wording.template, "form": wording.form, "shots": wording.shots}

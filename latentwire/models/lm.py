@@ -123,8 +123,13 @@ class LanguageModel:
     @property
     def window(self) -> int:
         """Tokens that every layer can look back on: the sliding window where there is one."""
+        return min(self.max_tokens, self.sliding_window or self.max_tokens)
+
+    @property
+    def sliding_window(self) -> int | None:
+        """Tokens that its sliding layers look back on; None if it has none."""
         sliding = getattr(self.config, "sliding_window", None)
-        return min(self.max_tokens, int(sliding)) if sliding else self.max_tokens
+        return int(sliding) if sliding else None
 
     @property
     def is_sharded(self) -> bool:

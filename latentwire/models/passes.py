@@ -26,6 +26,9 @@ from latentwire.models.prefix import KeysAndValues, check_window, read_only, unp
 MAX_HEAD_POSITIONS = 256
 """Positions whose full-vocabulary logits are held at once."""
 
+_MOST_KEPT = 8_192
+"""Tokens of shared starts that are kept, the last ones used: some hundred megabytes."""
+
 _MOST_BEHIND = 2
 """Tokens behind a shared start, as multiples of its length, up to which it is not copied."""
 
@@ -153,7 +156,7 @@ class ForwardPasses:
             return None
         if ids not in self._prefixes:
             self._prefixes[ids] = self._prefill(ids)
-            while len(self._prefixes) > 16:
+            while len(self._prefixes) > 1 and sum(map(len, self._prefixes)) > _MOST_KEPT:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(ids)
         return self._prefixes[ids]
@@ -255,11 +258,11 @@ class ForwardPasses:
             added: Makes one of a layer's window, or of None where all is in it.
             n: Places of the longest row.
         """
-        if n <= self.lm.window:
+        if n <= (self.lm.sliding_window or n):
             return added(None)
         types = getattr(self.lm.config, "layer_types", None) or ["sliding_attention"]
         masks = {
-            kind: added(None if kind == "full_attention" else self.lm.window)
+            kind: added(None if kind == "full_attention" else self.lm.sliding_window)
             for kind in dict.fromkeys(types)
         }
         return masks if len(masks) > 1 else next(iter(masks.values()))

@@ -67,27 +67,33 @@ def test_as_many_shots_as_fit(
     given = context(shots=8)
     made = prepared(method, given)
     n_forms = 1 if method is FewShotReceiver else 2  # fake-llama is a chat model
-    assert len(made.shots) == 3 * n_forms and len(made.on_val) == 3 * n_forms
+    most = {(w.form, w.template): w.shots for w in made.on_val}
+    assert len(most) == 3 * n_forms
     # Both read 512 tokens. fake-gemma looks back on 64 only, but its demonstrations are read once.
-    assert set(made.shots.values()) == ({4, 6} if method is FewShotReceiver else {3, 6})
+    assert set(most.values()) == ({4, 6} if method is FewShotReceiver else {3, 6})
     questions = [*given.task.split("val"), *given.task.split("test")]
 
     def longest(asker: ShowingAsker) -> int:
         requests = [asker.read(e)[0] for e in questions]
         return max(len(r.prompt.before) + max(map(len, r.answers)) for r in requests)
 
-    for wording, n in made.shots.items():
+    for wording in made.on_val:
+        n = wording.shots
         counts = Counter(e.target for e in made.shown[wording])
         assert counts == {0: n, 1: n}
         assert set(made.shown[wording]) <= set(given.train_examples())
         lm, template = made.readers[wording.form].lm, wording.template
         asker = ShowingAsker(given, lm, template, made.shown[wording])
         assert longest(asker) <= 512 == lm.max_tokens
+        if n < most[wording.form, wording.template]:
+            continue
         more = [e for each in draw_rounds(given, given.train_examples())[: n + 1] for e in each]
         asker = ShowingAsker(given, lm, template, more)
         assert longest(asker) > lm.max_tokens
+    tried = {w.shots for w in made.on_val if most[w.form, w.template] == 6}
+    assert tried == {1, 2, 4, 6}
     chosen = made.settings()
-    assert chosen["shots"] == made.shots[made.wording]
+    assert chosen["shots"] == made.wording.shots
     assert len(chosen["shown"]) == 2 * chosen["shots"]
     assert made.on_val[made.wording] == max(made.on_val.values())
 
@@ -97,7 +103,7 @@ def test_what_would_be_read_again_for_every_question_stays_in_the_window(
 ) -> None:
     monkeypatch.setattr(demonstrations, "in_one_pass", lambda choices: False)
     made = prepared(FewShotReceiver, context(shots=8))
-    assert set(made.shots.values()) == {1}
+    assert {w.shots for w in made.on_val} == {1}
 
 
 def test_demonstrations_are_read_once(context: Callable[..., Context]) -> None:
@@ -161,9 +167,11 @@ def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
     method = given.prepared(name, SILENT)
     found = method.settings()
     assert set(asked) == {True, False} and found["form"] == best
-    scores = found["val_score_by_prompt"]
-    assert scores.keys() == {TURN, PLAIN} and scores[TURN].keys() == scores[PLAIN].keys()
-    assert {*scores[best].values()} == {1.0} and found["prompt"] in scores[best]
+    scores = {form: set() for form in (TURN, PLAIN)}
+    for each in found["val_score"]:
+        assert each["score"] == (each["form"] == best)
+        scores[each["form"]].add(each["prompt"])
+    assert scores[TURN] == scores[PLAIN] and found["prompt"] in scores[best]
     asked.clear()
     test = given.task.split("test")[:4]
     said = method.predict(test, SILENT)
@@ -182,7 +190,7 @@ def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
 def test_a_model_without_a_chat_template_has_one_form(context: Callable[..., Context]) -> None:
     given = context()
     found = given.prepared("zeroshot_receiver", SILENT).settings()
-    assert found["form"] == PLAIN and found["val_score_by_prompt"].keys() == {PLAIN}
+    assert found["form"] == PLAIN and {each["form"] for each in found["val_score"]} == {PLAIN}
 
 
 def test_what_is_fine_tuned_is_asked_in_its_own_form(context: Callable[..., Context]) -> None:

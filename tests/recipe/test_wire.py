@@ -55,7 +55,8 @@ def test_answers_reload_and_controls(trained: tuple[Wire, Task, Path], tmp_path:
     assert any("seeded random sample of 6 of the 24" in note for note in found["notes"])
     assert found["methods"]["bridge"]["ms_per_example"]["p50"] > 0
     chosen = found["methods"]["zeroshot_sender"]["settings"]
-    assert all(len(scores) >= 3 for scores in chosen["val_score_by_prompt"].values())
+    for form in ("chat turn", "plain text"):
+        assert sum(each["form"] == form for each in chosen["val_score"]) >= 3
     assert any("ask a chat model in a turn or in plain text" in note for note in found["notes"])
     assert {c["b"] for c in found["comparisons"]} == set(found["methods"]) - {"bridge"}
     assert json.loads((out / "results.json").read_text()) == found

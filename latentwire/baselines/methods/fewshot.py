@@ -14,7 +14,7 @@ from latentwire.baselines.demonstrations import (
     n_fitting,
 )
 from latentwire.baselines.methods.zeroshot import ZeroShot
-from latentwire.baselines.prompts import Wording, by_form
+from latentwire.baselines.prompts import Wording
 from latentwire.data import Example
 from latentwire.data.templates import places
 from latentwire.errors import NotApplicableError, UsageError
@@ -25,23 +25,23 @@ from latentwire.progress import Progress
 class FewShot(ZeroShot):
     """Answers behind demonstrations, in the prompt and form that do best on val.
 
-    Every prompt shows as many examples of each label as fit, `shots` at most.
+    So is their number: 1, 2, 4 .. examples of each label, as many as fit and `shots` at most. More
+    are not always better for a small model.
 
     Source: Brown et al. 2020, Language Models are Few-Shot Learners, arXiv:2005.14165.
     """
 
     seeded = True
-    version = 3  # 3: demonstrations may leave the window; a chat model in plain text, too
+    version = 3  # 3: their number is chosen on val; a chat model in plain text, too
 
     def __init__(self, context: Context, reader: Receiver) -> None:
         super().__init__(context, reader)
         if context.shots < 1:
             raise UsageError(f"shots must be 1 or more, not {context.shots}.")
         self.shown: dict[Wording, list[Example]] = {}
-        self.shots: dict[Wording, int] = {}
 
     def candidates(self) -> Sequence[Wording]:
-        return list(self.shots)
+        return list(self.shown)
 
     def asker(self, wording: Wording) -> Asker:
         lm = self.readers[wording.form].lm
@@ -53,26 +53,23 @@ class FewShot(ZeroShot):
         rounds, longest = draw_rounds(context, train), longest_examples(context, train)
         # A prompt with {filled} asks about each choice in turn: it has no one answer to show.
         able = [w for w in super().candidates() if "filled" not in places(w.template)]
-        fitting = {
-            w: n_fitting(context, self.readers[w.form].lm, w.template, rounds, longest)
-            for w in able
-        }
-        self.shots = {wording: n for wording, n in fitting.items() if n}
-        if not self.shots:
+        self.shown = {}
+        for w in able:
+            most = n_fitting(context, self.readers[w.form].lm, w.template, rounds, longest)
+            for n in sorted({1 << i for i in range(most.bit_length())} | {most} - {0}):
+                self.shown[w._replace(shots=n)] = [e for each in rounds[:n] for e in each]
+        if not self.shown:
             raise NotApplicableError(
                 f"{self.name}: '{self.reader.lm.name}' reads {self.reader.lm.max_tokens} tokens; "
                 f"no prompt of '{context.task.name}' leaves room for one example of each label. "
                 "Shorten the texts (max_tokens)."
             )
-        self.shown = {w: [e for each in rounds[:n] for e in each] for w, n in self.shots.items()}
         super().prepare(progress)
 
     def settings(self) -> dict[str, Any]:
         return {
             **super().settings(),
-            "shots": self.shots.get(self.wording),
             "shown": [example.id for example in self.shown.get(self.wording, ())],
-            "shots_by_prompt": by_form(self.shots),
         }
 
 

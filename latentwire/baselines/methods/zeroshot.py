@@ -10,7 +10,7 @@ from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.prompts import (
     Wording,
     best_prompt,
-    by_form,
+    chosen,
     mean_value,
     readers_by_form,
 )
@@ -59,11 +59,7 @@ class ZeroShot(Method):
         return self._answer(self.wording, examples, progress, fresh)
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "prompt": self.wording.template,
-            "form": self.wording.form,
-            "val_score_by_prompt": by_form(self.on_val),
-        }
+        return chosen(self.wording, self.on_val)
 
     def sizes(self, example: Example) -> tuple[int, ...]:
         """Bytes of the words behind each score of a prediction."""
