@@ -23,6 +23,7 @@ from latentwire.models.pair import default_layer, load_pair
 from latentwire.progress import default_progress
 from latentwire.run_folder import describe_environment
 from latentwire.train import TrainConfig
+from telepathy.guarding import guarded
 
 
 def main() -> None:
@@ -85,4 +86,4 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)
