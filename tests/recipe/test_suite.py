@@ -75,6 +75,8 @@ def test_what_is_done_is_not_run_again(
     monkeypatch.setattr(ZeroShot, "predict", predict)
     again = _run(lms, task, tmp_path / "s", *names)
     assert not asked and again.methods == first.methods
+    assert again.asked == first.asked and again.notes == first.notes
+    assert any("messages are written as" in note for note in again.notes)
     _run(lms, task, tmp_path / "s", *names, budgets={**QUICK, "prompt_val_limit": 3})
     assert asked  # another plan: old answers are not taken for new ones
 
