@@ -106,6 +106,11 @@ def n_fitting(
     return 0
 
 
+def doublings(most: int) -> list[int]:
+    """1, 2, 4 .. below `most`, and `most`; none for 0."""
+    return [n for n in range(1, most + 1) if n & (n - 1) == 0 or n == most]
+
+
 def _room(
     context: Context,
     lm: LanguageModel,

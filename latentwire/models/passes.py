@@ -39,7 +39,6 @@ class _Prefix:
 
     length: int
     layers: KeysAndValues  # of one row for all, or of each row
-    n_read: int  # leading tokens of every prompt that are in it
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class ForwardPasses:
         longest = max(len(prompt.before) + len(prompt.after) for prompt in prompts) + n_more
         if soft is not None and self.reads == "prefix":
             check_window(self.lm, soft.shape[1], longest)
-            prefix = _Prefix(soft.shape[1], unpack_prefix(self.lm, soft), n_read=0)
+            prefix = _Prefix(soft.shape[1], unpack_prefix(self.lm, soft))
             rows = self._rows(prompts, None, extras, skip=0)
             return self._forward(rows, prefix, owners, use_cache=use_cache)
         k = 0 if soft is None else soft.shape[1]
@@ -166,7 +165,7 @@ class ForwardPasses:
         embedded = self.lm.embed(torch.tensor(ids)[None])
         out = self.lm.model.base_model(inputs_embeds=embedded, use_cache=True)
         layers = tuple((layer.keys, layer.values) for layer in out.past_key_values.layers)
-        return _Prefix(len(ids), layers, n_read=len(ids))
+        return _Prefix(len(ids), layers)
 
     def _forward(
         self,

@@ -9,6 +9,7 @@ from latentwire.asking import Asker
 from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.demonstrations import (
     ShowingAsker,
+    doublings,
     draw_rounds,
     longest_examples,
     n_fitting,
@@ -56,7 +57,7 @@ class FewShot(ZeroShot):
         self.shown = {}
         for w in able:
             most = n_fitting(context, self.readers[w.form].lm, w.template, rounds, longest)
-            for n in sorted({1 << i for i in range(most.bit_length())} | {most} - {0}):
+            for n in doublings(most):
                 self.shown[w._replace(shots=n)] = [e for each in rounds[:n] for e in each]
         if not self.shown:
             raise NotApplicableError(
