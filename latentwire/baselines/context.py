@@ -16,7 +16,7 @@ from latentwire.asking import Asker, Request, sender_texts, take
 from latentwire.catalogue import Catalogue
 from latentwire.data import Example, Task
 from latentwire.data.spec import Setting
-from latentwire.errors import UsageError
+from latentwire.errors import NotApplicableError, UsageError
 from latentwire.eval.method import Method, Prediction
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.states import StateCache
@@ -125,6 +125,14 @@ class Context:
             # Every method of the catalogue is made from the context alone.
             self._methods[name] = METHODS.get(name)(self)  # type: ignore[call-arg]
         return self._methods[name]
+
+    def applies(self, name: str) -> bool:
+        """Whether a method has a meaning here, as far as it knows before it prepares."""
+        try:
+            self.built(name)
+        except NotApplicableError:
+            return False
+        return True
 
     def prepared(self, name: str, progress: Progress) -> Method:
         """The same when it has made its choices, once.

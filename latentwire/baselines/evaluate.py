@@ -118,8 +118,7 @@ def evaluate(
 
 
 def _default_methods(context: Context, controls: bool) -> list[str]:
-    # A probe needs labels that are the same for every example.
-    baselines = [n for n in BASELINES if n != "linear_probe" or context.task.labels]
+    baselines = [name for name in BASELINES if context.applies(name)]
     if context.wire is None:
         return baselines
     return ["bridge", *(CONTROLS if controls else ()), *baselines]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from latentwire.eval.method import Prediction
-from latentwire.models import Receiver
+from latentwire.models import LanguageModel, Receiver
 
 K = TypeVar("K")
 
@@ -27,15 +27,19 @@ class Wording(NamedTuple):
     shots: int = 0
 
 
+def own_form(lm: LanguageModel) -> str:
+    """The form in which a model is asked behind a message, and in which it is fine-tuned."""
+    return TURN if lm.is_chat else PLAIN
+
+
 def readers_by_form(reader: Receiver) -> dict[str, Receiver]:
     """The forms in which a model can be asked, its own first: a chat model reads plain text, too.
 
     A small chat model may answer far better in plain text (docs/LOG.md, 2026-11-28), so which form
     it is asked in is tried on val like the words of a prompt.
     """
-    if not reader.lm.is_chat:
-        return {PLAIN: reader}
-    return {TURN: reader, PLAIN: Receiver(reader.lm.without_chat())}
+    forms = {own_form(reader.lm): reader}
+    return forms if PLAIN in forms else {**forms, PLAIN: Receiver(reader.lm.without_chat())}
 
 
 def mean_value(predictions: Sequence[Prediction]) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.finetune import train_reader, whole_requests
 from latentwire.baselines.methods.zeroshot import ZeroShot
-from latentwire.baselines.prompts import best_prompt
+from latentwire.baselines.prompts import best_prompt, own_form
 from latentwire.data import Example
 from latentwire.errors import NotApplicableError
 from latentwire.eval.method import Method, Prediction
@@ -105,7 +105,7 @@ def best_template(context: Context, progress: Progress) -> str:
     """
     zeroshot = context.prepared("zeroshot_receiver", progress)
     assert isinstance(zeroshot, ZeroShot)
-    own = next(iter(zeroshot.readers))
+    own = own_form(context.receiver.lm)
     able = {
         wording.template: score
         for wording, score in zeroshot.on_val.items()

@@ -33,7 +33,7 @@ class SenderLabel(HandedText):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        probe = ("linear_probe",) if context.task.labels else ()
+        probe = ("linear_probe",) if context.applies("linear_probe") else ()
         self.sources = (*probe, "zeroshot_sender", "fewshot_sender")
         self.source = self.sources[0]
         self.sources_on_val: dict[str, float] = {}

@@ -12,6 +12,7 @@ from latentwire.baselines.prompts import (
     best_prompt,
     chosen,
     mean_value,
+    own_form,
     readers_by_form,
 )
 from latentwire.data import Example
@@ -28,7 +29,7 @@ class ZeroShot(Method):
 
     def __init__(self, context: Context, reader: Receiver) -> None:
         self.context, self.readers = context, readers_by_form(reader)
-        self.wording = Wording(next(iter(self.readers)), context.task.prompts[0])
+        self.wording = Wording(own_form(reader.lm), context.task.prompts[0])
         self.on_val: dict[Wording, float] = {}
 
     @property
