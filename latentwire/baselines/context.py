@@ -49,7 +49,7 @@ class Context:
         shots: Most examples of each label (of any, where labels differ) that few-shot prompts show.
         work: Folder where methods keep what they trained, so that stopped work goes on; a method
             that trains and finds None keeps nothing.
-        other_run: Run folder of a bridge for the same pair and another task.
+        other: A wire of the same pair that has learned another task.
         compressed_bytes: Most bytes of a compressed text.
         soft_tokens: Length of a message, for methods that learn one of their own.
         budget: Settings of every method that trains, where there is no wire to take them from.
@@ -74,7 +74,7 @@ class Context:
     relay_tokens: int = 64
     shots: int = 4
     work: Path | None = None
-    other_run: Path | None = None
+    other: Wire | None = None
     compressed_bytes: int = 128
     soft_tokens: int = 8
     budget: TrainConfig | None = None

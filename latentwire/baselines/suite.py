@@ -15,6 +15,7 @@ from typing import Any
 
 from latentwire.asking import sample_of, take
 from latentwire.baselines.context import METHODS, Context
+from latentwire.baselines.methods.other_task import open_other
 from latentwire.baselines.notes import asked, notes_of, sample_note
 from latentwire.data import Example, Task, load_task
 from latentwire.data.spec import Setting, SplitName
@@ -46,7 +47,8 @@ _OTHER_TASKS = ("bbc_news", "tweet_sentiment")  # come with packages: there wher
 
 @dataclass(frozen=True)
 class Plan:
-    """What a suite runs. Its fields but `methods` and `seeds` decide every answer.
+    """What a suite runs. Its fields decide every answer, but for `methods` and `seeds`, which say
+    what is answered, and `other_run`, on which only the method `other_task` depends.
 
     Args:
         methods: Names; all by default, but for those that have no meaning for the task.
@@ -84,9 +86,9 @@ class Plan:
 
     def facts(self) -> dict[str, Any]:
         """What decides the answers of every method, JSON-able."""
-        kept = {k: v for k, v in asdict(self).items() if k not in ("methods", "seeds", "training")}
-        training = self.training.model_dump(exclude={"seed"})
-        return {**kept, "training": training, "other_run": str(self.other_run or "")}
+        apart = ("methods", "seeds", "training", "other_run")
+        kept = {k: v for k, v in asdict(self).items() if k not in apart}
+        return {**kept, "training": self.training.model_dump(exclude={"seed"})}
 
 
 def run_suite(
@@ -147,6 +149,8 @@ class Suite:
     def run(self) -> Results:
         """Answer what is not answered yet, and put everything side by side."""
         names = list(dict.fromkeys(self.plan.methods or ALL_METHODS))
+        if "other_task" in names and self.plan.other_run is not None:
+            _ = self.other  # a wrong one is told before anything is trained
         units = [(name, seed) for name in names for seed in self._seeds(name)]
         answered: dict[str, list[Answers]] = {}
         clock = _Clock(len(units))
@@ -174,15 +178,15 @@ class Suite:
         return found
 
     @cached_property
-    def other_run(self) -> Path:
-        """Run folder of a bridge of another task for this pair; trained once if none is given."""
-        if self.plan.other_run is not None:
-            return self.plan.other_run
-        name = next(n for n in _OTHER_TASKS if n != self.task.name)
-        out = self.out / f"other-{name}"
-        self.progress.say(f"Training a bridge on {name}: its messages are the control other_task.")
-        self._train(self._new_wire(self.plan.seeds[0]), load_task(name), out, self.plan.seeds[0])
-        return out
+    def other(self) -> Wire:
+        """A wire of this pair and another task; trained once if no run of one is given."""
+        run = self.plan.other_run
+        if run is None:
+            name = next(n for n in _OTHER_TASKS if n != self.task.name)
+            run, seed = self.out / f"other-{name}", self.plan.seeds[0]
+            self.progress.say(f"Training a bridge on {name}: what it sends is control other_task.")
+            self._train(self._new_wire(seed), load_task(name), run, seed)
+        return open_other(run, self.task, self.lms)
 
     def wire(self, seed: int) -> Wire:
         """The trained bridge of a seed."""
@@ -216,7 +220,6 @@ class Suite:
                 soft_tokens=plan.soft_tokens,
                 budget=plan.training.model_copy(update={"seed": seed}),
                 seed=seed,
-                other_run=plan.other_run,
                 **plan.budgets,
             )
             for other, answerer, examples, predictions in self._known:
@@ -238,7 +241,7 @@ class Suite:
             context = self.context(self.plan.seeds[0] if seed is None else seed, name)
             context.work = run.work(name, named)
             if name == "other_task":
-                context.other_run = self.other_run
+                context.other = self.other
             found = answer_and_store(
                 run, partial(context.prepared, name), name, examples, named, self.progress
             )
@@ -259,9 +262,11 @@ class Suite:
             wire = self.wire(self.plan.seeds[0] if seed is None else seed).fingerprint
         task = [self.task.name, self.task.version, self.task.fingerprint]
         models = [lm.fingerprint for lm in self.lms]
+        given = name == "other_task" and self.plan.other_run is not None
+        facts = self.plan.facts() | {"other_run": self.other.fingerprint if given else ""}
         # What depends on no seed still draws its samples with the first one.
         drawn = self.plan.seeds[0] if seed is None else seed
-        return fingerprint(name, method.version, drawn, task, models, wire, self.plan.facts())
+        return fingerprint(name, method.version, drawn, task, models, wire, facts)
 
     def _remember(self, name: str, seed: int | None, found: Answers) -> None:
         """Let methods that build on others find their answers."""

@@ -12,7 +12,7 @@ import torch
 
 from latentwire import Task, Wire, load_task, train_bridge
 from latentwire.baselines import METHODS, Context
-from latentwire.baselines.methods.other_task import OtherTask
+from latentwire.baselines.methods.other_task import OtherTask, open_other
 from latentwire.baselines.methods.sender_label import SenderLabel
 from latentwire.data import Example
 from latentwire.errors import UsageError
@@ -120,7 +120,10 @@ def context(
     def make(task: Task = colours, wired: bool = False, **settings: Any) -> Context:
         given = {"prompt_val_limit": 6, "relay_tokens": 6, "shots": 2, "compressed_bytes": 12}
         if wired:
-            given |= {"other_run": trained(task), "wire": wire}
+            other = Wire.from_pretrained(
+                trained(task), sender=wire.sender.lm, receiver=wire.receiver.lm
+            )
+            given |= {"other": other, "wire": wire}
         return Context(
             task, wire.sender, wire.receiver, layers=wire.spec.layers, **(given | settings)
         )
@@ -301,7 +304,7 @@ def test_all_get_the_mean_message(context: Callable[..., Context]) -> None:
 
 def test_messages_of_another_task(context: Callable[..., Context]) -> None:
     given = context(wired=True)
-    assert given.wire is not None and given.other_run is not None
+    assert given.wire is not None and given.other is not None
     method = given.prepared("other_task", SILENT)
     assert isinstance(method, OtherTask)
     assert method.settings()["trained_on"] == ["other"]
@@ -311,25 +314,23 @@ def test_messages_of_another_task(context: Callable[..., Context]) -> None:
     _, found = answer(given, "other_task")
     assert [p.scores for p in own] != [p.scores for p in found]
     # Its own prompt stands around the foreign message.
-    other = Wire.from_pretrained(
-        given.other_run, sender=given.sender.lm, receiver=given.receiver.lm
-    )
     test = given.task.split("test")[:8]
     soft = method.unpack(method.write(test, SILENT))
-    other.prompts[given.task.name] = given.wire.asker(given.task).template
-    wanted = other.respond(given.task, test, soft)
+    given.other.prompts[given.task.name] = given.wire.asker(given.task).template
+    wanted = given.other.respond(given.task, test, soft)
     for response, p in zip(wanted, found):
         assert p.scores == pytest.approx(response.scores, abs=1e-4)
 
 
-def test_another_task_must_be_another(context: Callable[..., Context]) -> None:
+def test_another_task_must_be_another(context: Callable[..., Context], tmp_path: Path) -> None:
     given = context(wired=True)
-    assert given.other_run is not None
+    lms = given.sender.lm, given.receiver.lm
     with pytest.raises(UsageError, match="needs a bridge of another task"):
-        context(wired=True, other_run=None).built("other_task")
-    same_task = given.other_run.parent / "own"
+        context(wired=True, other=None).built("other_task")
+    runs = tmp_path / f"runs-{given.task.name}"
+    assert open_other(runs / "other", given.task, lms).training["steps"] == 1
     with pytest.raises(UsageError, match="was trained on 'colours' itself"):
-        context(wired=True, other_run=same_task).built("other_task")
+        open_other(runs / "own", given.task, lms)
 
 
 def test_another_layer_and_bridge(
@@ -339,7 +340,7 @@ def test_another_layer_and_bridge(
     other = Task(task.spec.model_copy(update={"name": "deep"}), task.base)
     wire = fake_wire(bridge="deep_prefix", layer=1, soft_tokens=2)
     train_bridge(wire, other, tmp_path / "deep", progress=SILENT, steps=2, batch_size=4)
-    given = context(wired=True, other_run=tmp_path / "deep")
+    given = context(wired=True, other=wire)
     method, found = answer(given, "other_task")
     assert method.settings()["bridge"] == "deep_prefix" and len(found) == 8
     assert given.layers == (2,)  # and yet the other bridge reads its own layer

@@ -16,7 +16,7 @@ from latentwire import Task, TrainConfig, Wire, load_task
 from latentwire.baselines import Plan, run_suite
 from latentwire.baselines.methods.prefix_blind import PrefixBlind
 from latentwire.baselines.methods.zeroshot import ZeroShot
-from latentwire.errors import UnknownNameError, UsageError
+from latentwire.errors import BridgeError, UnknownNameError, UsageError
 from latentwire.eval.method import Prediction
 from latentwire.eval.runner import Results
 from latentwire.models import LanguageModel, Receiver
@@ -154,6 +154,41 @@ def test_wrong_names_and_seeds_are_told(
         _run(lms, make_task(8), tmp_path / "s", "zeroshot_sendr")
     with pytest.raises(UsageError, match="different seeds"):
         _run(lms, make_task(8), tmp_path / "s", "bridge", seeds=(1, 1))
+
+
+def test_a_wrong_bridge_of_another_task_is_told_before_anything_is_trained(
+    lms: tuple[LanguageModel, LanguageModel], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    task = make_task(8)
+    _run(lms, task, tmp_path / "own", "bridge", seeds=(0,))
+    wrong = (
+        (tmp_path / "nowhere", BridgeError, "nowhere"),
+        (tmp_path / "own/seed-0", UsageError, "was trained on 'colours' itself"),
+    )
+    for run, error, told in wrong:
+        with pytest.raises(error, match=told):
+            _run(lms, task, tmp_path / "s", "bridge", "other_task", other_run=run)
+        assert not (tmp_path / "s").exists()
+
+
+def test_another_bridge_of_another_task_changes_its_own_answers_alone(
+    lms: tuple[LanguageModel, LanguageModel], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    task = make_task(8)
+    other = Task(task.spec.model_copy(update={"name": "other"}), task.base)
+    _run(lms, other, tmp_path / "other", "bridge", seeds=(5, 6))
+
+    def written(run: Path) -> list[int]:
+        _run(lms, task, tmp_path / "s", "bridge", "other_task", seeds=(0,), other_run=run)
+        seed = tmp_path / "s/seed-0"
+        names = ("bridge", "other_task")
+        return [(seed / f"predictions.{name}.jsonl").stat().st_mtime_ns for name in names]
+
+    first = written(tmp_path / "other/seed-5")
+    second = written(tmp_path / "other/seed-6")
+    assert second[0] == first[0] and second[1] > first[1]
+    (tmp_path / "other").rename(tmp_path / "moved")
+    assert written(tmp_path / "moved/seed-6") == second
 
 
 def test_writing_methods_answer_a_sample_of_the_sample(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.methods.bridge import BridgeMethod
+from latentwire.data import Task
 from latentwire.errors import UsageError
+from latentwire.models import LanguageModel
 from latentwire.wire import Wire
 
 
@@ -24,19 +27,9 @@ class OtherTask(BridgeMethod):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        if context.other_run is None:
-            raise UsageError(
-                "other_task needs a bridge of another task for the same pair: give its run folder."
-            )
-        self.other = Wire.from_pretrained(
-            context.other_run, sender=context.sender.lm, receiver=context.receiver.lm
-        )
-        self.trained_on = _tasks_of(self.other)
-        if context.task.name in self.trained_on:
-            raise UsageError(
-                f"The bridge in {context.other_run} was trained on '{context.task.name}' itself: "
-                "other_task needs one that was not."
-            )
+        if context.other is None:
+            raise UsageError("other_task needs a bridge of another task for the same pair.")
+        self.other = context.other
 
     @property
     def writer(self) -> Wire:
@@ -45,11 +38,29 @@ class OtherTask(BridgeMethod):
     def settings(self) -> dict[str, Any]:
         spec = self.other.spec
         return {
-            "trained_on": self.trained_on,
+            "trained_on": _tasks_of(self.other),
             "bridge": spec.bridge,
             "soft_tokens": spec.soft_tokens,
             "fingerprint": self.other.fingerprint,
         }
+
+
+def open_other(run: Path, task: Task, lms: tuple[LanguageModel, LanguageModel]) -> Wire:
+    """The bridge of a run folder, if it is one of another task for the same pair.
+
+    Args:
+        run: Run folder.
+        task: The task that it must not have learned.
+        lms: Sender and receiver.
+    Raises: UsageError: If it has learned the task. BridgeError, PairMismatchError: As in `Wire`.
+    """
+    other = Wire.from_pretrained(run, sender=lms[0], receiver=lms[1])
+    if task.name in _tasks_of(other):
+        raise UsageError(
+            f"The bridge in {run} was trained on '{task.name}' itself: other_task needs one that "
+            "was not."
+        )
+    return other
 
 
 def _tasks_of(wire: Wire) -> list[str]:
