@@ -96,6 +96,30 @@ class RichProgress(Progress):
             bar.update(entry, advance=n, note=note)  # type: ignore[attr-defined]
 
 
+class PartProgress(Progress):
+    """Shows work on one part of many units as work on all of them, so that the time left is true.
+
+    Args:
+        whole: What is told.
+        before: Units of the parts before this one.
+        size: Units of this part.
+        total: Units of all parts.
+    """
+
+    def __init__(self, whole: Progress, before: int, size: int, total: int) -> None:
+        self._whole, self._before, self._size, self._total = whole, before, size, total
+
+    def say(self, line: str) -> None:
+        self._whole.say(line)
+
+    @contextmanager
+    def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
+        each = total / self._size  # a unit may be several things to do, such as its choices
+        before, all_of_them = round(each * self._before), round(each * self._total)
+        with self._whole.task(title, all_of_them, before + done) as inner:
+            yield inner
+
+
 def default_progress() -> Progress:
     """A bar on a terminal, lines in a log."""
     return RichProgress() if sys.stderr.isatty() else LineProgress()

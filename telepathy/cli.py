@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from latentwire.errors import UnknownNameError, UsageError
+from latentwire.errors import InterruptedRunError, UnknownNameError, UsageError
 from latentwire.progress import default_progress
 from telepathy.baselines_command import baselines
 from telepathy.bench_command import app as bench_app
-from telepathy.guarding import guarded
+from telepathy.guarding import STOPPED, guarded
 from telepathy.options import (
     DeviceOption,
     DtypeOption,
@@ -30,7 +31,19 @@ from telepathy.tables import print_json
 from telepathy.task_commands import app as tasks_app
 from telepathy.train_command import train
 
+
+class _Commands(TyperGroup):
+    """Commands that Ctrl-C ends with a word on how to go on; typer alone says nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise InterruptedRunError(STOPPED) from stop
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -120,6 +133,10 @@ def evaluate_command(
         if loaded is None:
             raise UsageError(f"The bridge in {run} was never trained on a task: give --task.")
     else:
+        needing = [f"Method '{name}'" for name in method or () if METHODS.get(name).needs_wire]
+        needing += ["--encoding"] if encoding else []
+        if needing:
+            raise UsageError(f"{needing[0]} needs a trained bridge: give --run.")
         wire = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
     assert loaded is not None
     partial = bool(method or limit or task or encoding or not controls or split != "test")

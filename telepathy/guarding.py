@@ -9,8 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from latentwire.errors import LatentWireError
+from latentwire.errors import InterruptedRunError, LatentWireError
 from latentwire.files import write_text
+
+STOPPED = (
+    "Stopped by Ctrl-C; what was finished is kept. Go on with the same command "
+    "(train: and --resume)."
+)
 
 
 def guarded(command: Callable[[], object]) -> None:
@@ -22,11 +27,8 @@ def guarded(command: Callable[[], object]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print(
-            "Interrupted. What was finished is kept; repeat the command (train: with --resume).",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        print(f"error: {STOPPED}", file=sys.stderr)
+        sys.exit(InterruptedRunError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

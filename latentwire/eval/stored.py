@@ -11,7 +11,7 @@ from typing import Any
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
 from latentwire.files import read_jsonl, write_json, write_jsonl
-from latentwire.progress import Progress
+from latentwire.progress import PartProgress, Progress
 from latentwire.run_folder import RunFolder, describe_environment
 
 _PART = 1024  # examples between two saves
@@ -69,7 +69,8 @@ def answer_and_store(
     done = _partial(run, name, fingerprint) if method.independent else []
     size = _PART if method.independent else max(len(examples), 1)
     for start in range(len(done), len(examples), size):
-        done += method.predict(examples[start : start + size], progress)
+        part = examples[start : start + size]
+        done += method.predict(part, PartProgress(progress, start, len(part), len(examples)))
         if len(done) < len(examples):
             rows = [{"fingerprint": fingerprint}, *(p.to_json() for p in done)]
             write_jsonl(run.partial(name), rows)

@@ -104,8 +104,8 @@ class Trainer:
                 if kind:
                     raise stopped(
                         kind,
-                        f"Stopped after step {state.step} of {config.steps}; everything is saved. "
-                        f"Go on with the same command and --resume (run folder {self.run.path}).",
+                        f"Stopped after step {state.step} of {config.steps}; everything is saved "
+                        f"in {self.run.path}. Go on with the same command (train: and --resume).",
                     )
                 log.write({"step": state.step + 1, **self._step(state.step)})
                 state.step += 1

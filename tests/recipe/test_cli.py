@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from latentwire import Task
+from telepathy import doctor
+from telepathy.cli import main
 
 TRAIN = ["train", "--pair", "fake", "--steps", "4", "--batch-size", "4", "--soft-tokens", "4"]
 
@@ -163,6 +165,21 @@ def test_a_signal_saves_and_resume_finishes(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code and "--resume" in errors, errors
     assert run(*command, "--resume").returncode == 0
+
+
+def test_ctrl_c_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "examine", interrupted)
+    monkeypatch.setattr(sys, "argv", ["latentwire", "doctor"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("error: Stopped by Ctrl-C")
 
 
 def test_lists_and_doctor(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
