@@ -109,13 +109,17 @@ def evaluate_command(
     """Evaluate a bridge beside controls and baselines, or baselines alone, on a whole split."""
     from latentwire import Wire, evaluate, load_task
     from latentwire.baselines import METHODS
+    from latentwire.baselines.context import no_bridge
     from latentwire.models.pair import load_pair
     from latentwire.wire_format import ENCODINGS
 
     for name in method or []:
-        METHODS.get(name)
+        if METHODS.get(name).needs_wire and run is None:
+            raise no_bridge(f"Method '{name}'")
     if encoding is not None and encoding not in ENCODINGS:
         raise UnknownNameError.of("encoding", encoding, ENCODINGS)
+    if encoding is not None and run is None:
+        raise no_bridge("An encoding")
     if run is None and task is None:
         raise UsageError("Give --run (a trained run) or --task and --method (baselines alone).")
     loaded = load_task(task) if task else None
@@ -133,10 +137,6 @@ def evaluate_command(
         if loaded is None:
             raise UsageError(f"The bridge in {run} was never trained on a task: give --task.")
     else:
-        needing = [f"Method '{name}'" for name in method or () if METHODS.get(name).needs_wire]
-        needing += ["--encoding"] if encoding else []
-        if needing:
-            raise UsageError(f"{needing[0]} needs a trained bridge: give --run.")
         wire = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
     assert loaded is not None
     partial = bool(method or limit or task or encoding or not controls or split != "test")

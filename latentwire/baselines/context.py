@@ -28,6 +28,11 @@ V = TypeVar("V")
 METHODS: Catalogue[type[Method]] = Catalogue("method", "latentwire.baselines.methods")
 
 
+def no_bridge(what: str) -> UsageError:
+    """The error of something that cannot do without a trained bridge."""
+    return UsageError(f"{what} needs a trained bridge: give --run.")
+
+
 @dataclass
 class Context:
     """Everything a method may use. Methods share one, so states are computed once.
@@ -182,7 +187,7 @@ class Context:
     def need_wire(self, method: str) -> Wire:
         """The wire. Raises: UsageError: If there is none."""
         if self.wire is None:
-            raise UsageError(f"Method '{method}' needs a trained bridge: give --run.")
+            raise no_bridge(f"Method '{method}'")
         return self.wire
 
     def sender_texts(

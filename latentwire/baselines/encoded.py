@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from latentwire.asking import take
-from latentwire.baselines.context import Context
-from latentwire.errors import UsageError
+from latentwire.baselines.context import Context, no_bridge
 from latentwire.models import LanguageModel
 from latentwire.progress import Progress
 from latentwire.wire import Wire
@@ -23,7 +22,7 @@ def encoded(
     if encoding is None:
         return wire
     if not isinstance(wire, Wire):
-        raise UsageError("An encoding is how a bridge's messages are written: give --run.")
+        raise no_bridge("An encoding")
     return wire.with_encoding(encoding)
 
 

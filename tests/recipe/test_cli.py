@@ -115,6 +115,7 @@ def test_several_seeds_of_a_preset(
         (["eval"], 2, "Give --run"),
         (["eval", "--run", "x", "--encoding", "int5"], 2, "Unknown encoding 'int5'. Did you mean"),
         (["eval", "--task", "colours.yaml", "--encoding", "int8"], 2, "give --run"),
+        (["eval", "--task", "colours.yaml", "--method", "zero"], 2, "'zero' needs a trained"),
         (
             [
                 "eval",
