@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
-from scipy.special import log_softmax
-
+from latentwire.baselines.calibrated import log_shares
 from latentwire.baselines.context import Context
 from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.data import Example
@@ -39,7 +37,7 @@ class Opinion:
 class BothModels(Method):
     """Base of methods that make one answer of the sender's and the receiver's zero-shot answers."""
 
-    version = 2  # 2: zero-shot's version 2
+    version = 3  # as zero-shot's
 
     def __init__(self, context: Context) -> None:
         if context.task.kind == "generation":
@@ -68,16 +66,3 @@ class BothModels(Method):
             Opinion(answer, log_shares(answer.scores, model.sizes(example) if model else ()))
             for example, answer in zip(examples, answers)
         ]
-
-
-def log_shares(scores: Sequence[float], sizes: Sequence[int] = ()) -> tuple[float, ...]:
-    """Log-softmax of the scores of some choices, per byte where there are sizes.
-
-    A score that is no number has no share; if none is a number, all choices have the same.
-    """
-    values = np.nan_to_num(np.array(scores), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-    if not np.isfinite(values).any():
-        values = np.zeros_like(values)
-    if sizes:
-        values = values / np.array(sizes)
-    return tuple(log_softmax(values).tolist())

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from latentwire.baselines.calibrated import OnVal, best, calibrated, judged
 from latentwire.baselines.context import Context
-from latentwire.baselines.prompts import best_prompt, mean_value
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
 from latentwire.progress import Progress
@@ -44,14 +44,15 @@ def read_handed(
     progress: Progress,
     title: str,
     *,
+    log_prior: Sequence[float] = (),
     fresh: bool = False,
 ) -> list[Prediction]:
-    """The receiver's answers when it is handed one text for each example.
+    """The receiver's answers when it is handed one text for each example, calibrated with a prior.
 
     Predictions say the text and its bytes: those of the text alone, as it would travel.
     """
     asker = context.asker(context.receiver.lm, way.prompt)
-    return context.answer(
+    answers = context.answer(
         context.receiver,
         examples,
         [asker.hand(e, way.form.replace(TEXT, text)) for e, text in zip(examples, texts)],
@@ -60,6 +61,16 @@ def read_handed(
         ranking_only=fresh,
         sent=[{"n_bytes": len(text.encode()), "text": text} for text in texts],
     )
+    return calibrated(context.task, examples, answers, log_prior)
+
+
+def handed_on_val(
+    context: Context, way: Way, texts: Sequence[str], progress: Progress, title: str
+) -> OnVal:
+    """What a way scores on the val examples of prompts, for each of which there is a text."""
+    val = context.prompt_val()
+    answers = read_handed(context, way, val, texts, progress, title)
+    return judged(context.task, val, answers, way.prompt)
 
 
 class HandedText(Method):
@@ -72,7 +83,8 @@ class HandedText(Method):
         self.context = context
         self.ways = self.candidates()
         self.way = self.ways[0]
-        self.on_val: dict[Way, float] = {}
+        self.on_val: dict[Way, OnVal] = {}
+        self.log_prior: tuple[float, ...] = ()
 
     def candidates(self) -> tuple[Way, ...]:
         """The ways that are tried on val."""
@@ -83,22 +95,27 @@ class HandedText(Method):
         """The text for each example."""
 
     def prepare(self, progress: Progress) -> None:
-        val = self.context.prompt_val()
-        texts = self.texts(val, progress, False)
+        texts = self.texts(self.context.prompt_val(), progress, False)
         self.on_val = {
-            way: mean_value(read_handed(self.context, way, val, texts, progress, self.name))
-            for way in self.ways
+            way: handed_on_val(self.context, way, texts, progress, self.name) for way in self.ways
         }
-        self.way = best_prompt(self.on_val)
+        self.way = best(self.on_val)
+        self.log_prior = self.on_val[self.way].log_prior
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        texts = self.texts(examples, progress, fresh)
         return read_handed(
-            self.context, self.way, examples, texts, progress, self.name, fresh=fresh
+            self.context,
+            self.way,
+            examples,
+            self.texts(examples, progress, fresh),
+            progress,
+            self.name,
+            log_prior=self.log_prior,
+            fresh=fresh,
         )
 
     def settings(self) -> dict[str, Any]:
-        scores = [{**asdict(way), "score": value} for way, value in self.on_val.items()]
-        return {**asdict(self.way), "val_score": scores}
+        scores = [{**asdict(way), **found.to_json()} for way, found in self.on_val.items()]
+        return {**asdict(self.way), "log_prior": list(self.log_prior), "val_score": scores}

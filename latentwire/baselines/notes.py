@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from latentwire.baselines.calibrated import has_prior
 from latentwire.baselines.context import Context
 from latentwire.data import Example
 from latentwire.wire_format import ENCODINGS
@@ -37,6 +38,11 @@ def notes_of(
         notes.append(
             "zero- and few-shot ask a chat model in a turn or in plain text, whichever is better "
             "on val"
+        )
+    if has_prior(task):
+        notes.append(
+            "where a model that was not trained chooses a label, its probabilities are divided by "
+            "their means over val (right labels unseen) if that is better on val"
         )
     if context.wire is not None:
         spec, basis = context.wire.spec, context.wire.basis

@@ -26,6 +26,10 @@ class Wording(NamedTuple):
     template: str
     shots: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """For a record."""
+        return {"prompt": self.template, "form": self.form, "shots": self.shots}
+
 
 def own_form(lm: LanguageModel) -> str:
     """The form in which a model is asked behind a message, and in which it is fine-tuned."""
@@ -50,15 +54,3 @@ def mean_value(predictions: Sequence[Prediction]) -> float:
 def best_prompt(on_val: Mapping[K, float]) -> K:
     """The candidate with the highest score on val, the first of equals."""
     return max(on_val, key=on_val.__getitem__)
-
-
-def chosen(wording: Wording, on_val: Mapping[Wording, float]) -> dict[str, Any]:
-    """A wording and what each one scored on val, for a record."""
-    return {
-        **_named(wording),
-        "val_score": [{**_named(each), "score": score} for each, score in on_val.items()],
-    }
-
-
-def _named(wording: Wording) -> dict[str, Any]:
-    return {"prompt": wording.template, "form": wording.form, "shots": wording.shots}

@@ -12,7 +12,7 @@ import pytest
 from latentwire import Task, Wire
 from latentwire.answering import Response
 from latentwire.baselines import Context
-from latentwire.baselines.both_models import log_shares
+from latentwire.baselines.calibrated import log_shares
 from latentwire.baselines.handed import Way, read_handed
 from latentwire.baselines.label import right_label
 from latentwire.baselines.methods.compressed_text import CompressedText, prune, rarity_of
@@ -98,7 +98,7 @@ def test_the_right_label_is_sent_and_read(context: Callable[..., Context]) -> No
     test = given.task.split("test")[:6]
     assert [p.text for p in method.predict(test, SILENT)] == [e.references[0] for e in test]
     assert len({way.prompt for way in method.ways}) == len(given.task.prompts) + 4
-    assert method.on_val[method.way] == max(method.on_val.values())
+    assert method.on_val[method.way].score == max(found.score for found in method.on_val.values())
     assert len(method.settings()["val_score"]) == len(method.ways)
     letters = changed(given.task, kind="letter")
     assert [right_label(letters, e) for e in test] == ["AB"[e.target or 0] for e in test]

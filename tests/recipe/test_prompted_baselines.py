@@ -12,6 +12,7 @@ import pytest
 import latentwire.baselines.demonstrations as demonstrations
 from latentwire import Wire
 from latentwire.baselines import Context
+from latentwire.baselines.calibrated import OnVal
 from latentwire.baselines.demonstrations import ShowingAsker, draw_rounds
 from latentwire.baselines.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
 from latentwire.baselines.methods.lora import best_template
@@ -95,7 +96,7 @@ def test_as_many_shots_as_fit(
     chosen = made.settings()
     assert chosen["shots"] == made.wording.shots
     assert len(chosen["shown"]) == 2 * chosen["shots"]
-    assert made.on_val[made.wording] == max(made.on_val.values())
+    assert made.on_val[made.wording].score == max(found.score for found in made.on_val.values())
 
 
 def test_what_would_be_read_again_for_every_question_stays_in_the_window(
@@ -160,8 +161,12 @@ def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
     ) -> list[Prediction]:
         asked.append(reader.lm.is_chat)
         found = plain(self, reader, examples, *more, **named)
-        good = float(reader.lm.is_chat == (best == TURN))
-        return [replace(p, values={"acc": good}) for p in found]
+        good = reader.lm.is_chat == (best == TURN)
+        said = [e.target if good else 1 - (e.target or 0) for e in examples]
+        return [
+            replace(p, values={"acc": float(good)}, scores=(-9.0 * bool(s), -9.0 * (not s)))
+            for p, s in zip(found, said)
+        ]
 
     monkeypatch.setattr(Context, "answer", answer)
     method = given.prepared(name, SILENT)
@@ -174,9 +179,10 @@ def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
     assert scores[TURN] == scores[PLAIN] and found["prompt"] in scores[best]
     asked.clear()
     test = given.task.split("test")[:4]
-    said = method.predict(test, SILENT)
+    method.predict(test, SILENT)
     assert asked == [best == TURN]
     monkeypatch.undo()
+    said = method.predict(test, SILENT)
     lm = given.sender.lm if best == TURN else given.sender.lm.without_chat()
     assert isinstance(method, ZeroShot)
     asker = method.asker(method.wording)
@@ -200,8 +206,8 @@ def test_what_is_fine_tuned_is_asked_in_its_own_form(context: Callable[..., Cont
     assert isinstance(zeroshot, ZeroShot)
     first, second, *_ = given.task.reader_prompts
     zeroshot.on_val = {
-        Wording(TURN, first): 0.5,
-        Wording(TURN, second): 0.6,
-        Wording(PLAIN, first): 0.9,
+        Wording(TURN, first): OnVal(0.8, 0.5, (-0.1, -2.0)),
+        Wording(TURN, second): OnVal(0.6, 0.6),
+        Wording(PLAIN, first): OnVal(0.9, 0.9),
     }
     assert best_template(given, SILENT) == second

@@ -30,6 +30,7 @@ class CompressedText(HandedText):
 
     name = "compressed_text"
     about = "the text's most telling words"
+    version = 2  # 2: calibrated labels
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -100,6 +100,7 @@ def best_template(context: Context, progress: Progress) -> str:
     """The receiver's zero-shot prompt that is best on val; one that holds the whole item.
 
     Of a chat receiver's prompts it is one in a turn: that is how it is asked behind a message, too.
+    What is fine-tuned learns how often labels come: the prompt is the best without calibration.
 
     Raises: NotApplicableError: If the task has none.
     """
@@ -107,8 +108,8 @@ def best_template(context: Context, progress: Progress) -> str:
     assert isinstance(zeroshot, ZeroShot)
     own = own_form(context.receiver.lm)
     able = {
-        wording.template: score
-        for wording, score in zeroshot.on_val.items()
+        wording.template: found.plain
+        for wording, found in zeroshot.on_val.items()
         if wording.form == own and "{filled}" not in wording.template
     }
     if able:

@@ -18,6 +18,7 @@ class OracleLabel(HandedText):
     name = "oracle_label"
     about = "control: the right label as text"
     timed = False
+    version = 2  # 2: calibrated labels
 
     def candidates(self) -> tuple[Way, ...]:
         return label_ways(self.context)

@@ -29,7 +29,7 @@ class SenderLabel(HandedText):
     name = "sender_label"
     about = "the sender's answer as text"
     seeded = True  # as few-shot and probe are
-    version = 3  # 3: zero- and few-shot may ask a chat model in plain text
+    version = 4  # 4: calibrated labels
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from latentwire.baselines.calibrated import OnVal, best
 from latentwire.baselines.context import METHODS, Context, remembered
-from latentwire.baselines.handed import Way, handed_ways, read_handed
-from latentwire.baselines.prompts import best_prompt, mean_value
+from latentwire.baselines.handed import Way, handed_on_val, handed_ways, read_handed
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
 from latentwire.models.batching import by_length
@@ -26,12 +26,14 @@ class TextRelay(Method):
     name = "text_relay"
     about = "sender writes, receiver reads that"
     writes = True
+    version = 2  # 2: calibrated labels
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.relay_prompts = self.candidates()
         self.relay_prompt, self.way = self.relay_prompts[0], handed_ways(context)[0]
-        self.on_val: dict[tuple[str, Way], float] = {}
+        self.on_val: dict[tuple[str, Way], OnVal] = {}
+        self.log_prior: tuple[float, ...] = ()
 
     def candidates(self) -> tuple[str, ...]:
         """What the sender may be asked: the task's own words."""
@@ -43,9 +45,11 @@ class TextRelay(Method):
         for relay in self.relay_prompts:
             written = self._write(relay, val, progress)
             for way in handed_ways(self.context):
-                found = self.read(val, written, progress, way=way)
-                self.on_val[relay, way] = mean_value(found)
-        self.relay_prompt, self.way = best_prompt(self.on_val)
+                self.on_val[relay, way] = handed_on_val(
+                    self.context, way, written, progress, "relay is read"
+                )
+        self.relay_prompt, self.way = chosen = best(self.on_val)
+        self.log_prior = self.on_val[chosen].log_prior
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
@@ -58,9 +62,10 @@ class TextRelay(Method):
             "relay_prompt": self.relay_prompt,
             "prompt": self.way.prompt,
             "relay_tokens": self.context.relay_tokens,
+            "log_prior": list(self.log_prior),
             "val_score": [
-                {"relay_prompt": relay, "prompt": way.prompt, "score": value}
-                for (relay, way), value in self.on_val.items()
+                {"relay_prompt": relay, "prompt": way.prompt, **found.to_json()}
+                for (relay, way), found in self.on_val.items()
             ],
         }
 
@@ -78,12 +83,19 @@ class TextRelay(Method):
         texts: Sequence[str],
         progress: Progress,
         *,
-        way: Way | None = None,
         fresh: bool = False,
     ) -> list[Prediction]:
-        """The receiver's answers behind these texts, in the chosen way by default."""
-        way, title = way or self.way, "relay is read"
-        return read_handed(self.context, way, examples, texts, progress, title, fresh=fresh)
+        """The receiver's answers behind these texts, in the chosen way."""
+        return read_handed(
+            self.context,
+            self.way,
+            examples,
+            texts,
+            progress,
+            "relay is read",
+            log_prior=self.log_prior,
+            fresh=fresh,
+        )
 
     def _write(self, template: str, examples: Sequence[Example], progress: Progress) -> list[str]:
         known = self.context.relayed.setdefault((template, self.context.relay_tokens), {})

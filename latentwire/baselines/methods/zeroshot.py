@@ -6,15 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from latentwire.asking import Asker
+from latentwire.baselines.calibrated import OnVal, best, calibrated, judged
 from latentwire.baselines.context import METHODS, Context
-from latentwire.baselines.prompts import (
-    Wording,
-    best_prompt,
-    chosen,
-    mean_value,
-    own_form,
-    readers_by_form,
-)
+from latentwire.baselines.prompts import Wording, own_form, readers_by_form
 from latentwire.data import Example
 from latentwire.data.templates import places
 from latentwire.eval.method import Method, Prediction
@@ -23,14 +17,19 @@ from latentwire.progress import Progress
 
 
 class ZeroShot(Method):
-    """Answers behind the prompt that did best on val; a chat model is tried in plain text, too."""
+    """Answers behind the prompt that did best on val.
 
-    version = 2  # 2: a chat model may be asked in plain text
+    A chat model is tried in plain text, too, and fixed labels without what the model favours
+    whatever it reads (see `calibrated`).
+    """
+
+    version = 3  # 3: calibrated labels
 
     def __init__(self, context: Context, reader: Receiver) -> None:
         self.context, self.readers = context, readers_by_form(reader)
         self.wording = Wording(own_form(reader.lm), context.task.prompts[0])
-        self.on_val: dict[Wording, float] = {}
+        self.on_val: dict[Wording, OnVal] = {}
+        self.log_prior: tuple[float, ...] = ()
 
     @property
     def reader(self) -> Receiver:
@@ -49,18 +48,28 @@ class ZeroShot(Method):
     def prepare(self, progress: Progress) -> None:
         val = self.context.prompt_val()
         self.on_val = {
-            wording: mean_value(self._answer(wording, val, progress))
+            wording: judged(
+                self.context.task, val, self._answer(wording, val, progress), wording.template
+            )
             for wording in self.candidates()
         }
-        self.wording = best_prompt(self.on_val)
+        self.wording = best(self.on_val)
+        self.log_prior = self.on_val[self.wording].log_prior
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        return self._answer(self.wording, examples, progress, fresh)
+        answers = self._answer(self.wording, examples, progress, fresh)
+        return calibrated(self.context.task, examples, answers, self.log_prior)
 
     def settings(self) -> dict[str, Any]:
-        return chosen(self.wording, self.on_val)
+        return {
+            **self.wording.to_json(),
+            "log_prior": list(self.log_prior),
+            "val_score": [
+                {**wording.to_json(), **found.to_json()} for wording, found in self.on_val.items()
+            ],
+        }
 
     def sizes(self, example: Example) -> tuple[int, ...]:
         """Bytes of the words behind each score of a prediction."""

@@ -1,0 +1,115 @@
+"""Answers without what a model favours whatever it reads, where that is better on val."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy.special import log_softmax
+
+from latentwire.answering import Response
+from latentwire.baselines.prompts import mean_value
+from latentwire.data import Example, Task
+from latentwire.data.templates import places
+from latentwire.eval.method import Prediction
+
+K = TypeVar("K")
+_LEAST = float(np.finfo(float).tiny)
+
+
+@dataclass(frozen=True)
+class OnVal:
+    """What one way to ask scored on val.
+
+    Args:
+        score: Mean of the task's primary metric, calibrated if that is better.
+        plain: The same of the answers as they are.
+        log_prior: What is taken from the log-probability of each label; empty for plain answers.
+    """
+
+    score: float
+    plain: float
+    log_prior: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For a record."""
+        return {"score": self.score, "plain_score": self.plain, "log_prior": list(self.log_prior)}
+
+
+def judged(
+    task: Task, val: Sequence[Example], answers: Sequence[Prediction], template: str
+) -> OnVal:
+    """Score a model's answers to val as they are and calibrated.
+
+    Only labels can be calibrated (see `has_prior`), and only where all of them follow one prompt.
+
+    Args:
+        task: Scores the answers.
+        val: What was asked.
+        answers: To these examples, as they are.
+        template: The prompt's template.
+    """
+    plain = mean_value(answers)
+    if not has_prior(task) or "filled" in places(template):
+        return OnVal(plain, plain)
+    prior = log_prior(answers)
+    score = mean_value(calibrated(task, val, answers, prior))
+    return OnVal(score, plain, prior) if score > plain else OnVal(plain, plain)
+
+
+def has_prior(task: Task) -> bool:
+    """Whether a task's labels are the same for all examples and compared by log-likelihood."""
+    return bool(task.labels) and task.metric == "acc"
+
+
+def log_prior(answers: Sequence[Prediction]) -> tuple[float, ...]:
+    """Log of the mean probability that a model gives each label; right labels are not looked at.
+
+    Source: Zhou et al. 2024, Batch Calibration, arXiv:2309.17249.
+    """
+    shares = np.exp([log_shares(answer.scores) for answer in answers])
+    return tuple(np.log(np.maximum(shares.mean(0), _LEAST)).tolist())
+
+
+def calibrated(
+    task: Task,
+    examples: Sequence[Example],
+    answers: Sequence[Prediction],
+    prior: Sequence[float],
+) -> list[Prediction]:
+    """The answers when each label's probability is divided by its prior; as they are without one.
+
+    A model that says the same label to nearly every text may still order the texts well.
+    """
+    if not prior:
+        return list(answers)
+    return [
+        Prediction.of(
+            task,
+            example,
+            Response(tuple(s - p for s, p in zip(log_shares(answer.scores), prior))),
+            n_bytes=answer.n_bytes,
+            text=answer.text,
+        )
+        for example, answer in zip(examples, answers)
+    ]
+
+
+def best(on_val: Mapping[K, OnVal]) -> K:
+    """The candidate with the highest score on val, the first of equals."""
+    return max(on_val, key=lambda each: on_val[each].score)
+
+
+def log_shares(scores: Sequence[float], sizes: Sequence[int] = ()) -> tuple[float, ...]:
+    """Log-softmax of the scores of some choices, per byte where there are sizes.
+
+    A score that is no number has no share; if none is a number, all choices have the same.
+    """
+    values = np.nan_to_num(np.array(scores), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    if not np.isfinite(values).any():
+        values = np.zeros_like(values)
+    if sizes:
+        values = values / np.array(sizes)
+    return tuple(log_softmax(values).tolist())

@@ -1,0 +1,122 @@
+"""Labels that a model favours whatever it reads: found on val, taken out where that is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from latentwire import Task
+from latentwire.answering import Response
+from latentwire.baselines import Context
+from latentwire.baselines.calibrated import OnVal, best, calibrated, judged, log_prior
+from latentwire.baselines.handed import HandedText
+from latentwire.baselines.methods.text_relay import TextRelay
+from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.data import Example
+from latentwire.eval.method import Prediction
+from latentwire.progress import Progress
+
+SILENT = Progress()
+BIAS = 6.0
+
+
+def answers(task: Task, examples: Sequence[Example], scores: Sequence[Any]) -> list[Prediction]:
+    return [
+        Prediction.of(task, example, Response(tuple(each)), n_bytes=3, text="abc")
+        for example, each in zip(examples, scores)
+    ]
+
+
+def leaning(task: Task, examples: Sequence[Example]) -> list[Prediction]:
+    """Every answer is the first label, yet the right one is a little likelier than elsewhere."""
+    scores = [(BIAS + (e.target == 0), float(e.target == 1)) for e in examples]
+    return answers(task, examples, scores)
+
+
+def test_the_prior_is_the_mean_probability(context: Callable[..., Context]) -> None:
+    task = context().task
+    examples = task.split("val")[:2]
+    # Any constant may be added to the scores of an example.
+    found = answers(
+        task, examples, [(math.log(0.9) - 7, math.log(0.1) - 7), (math.log(0.5), math.log(0.5))]
+    )
+    assert log_prior(found) == pytest.approx((math.log(0.7), math.log(0.3)))
+    one = calibrated(task, examples, found, log_prior(found))
+    assert one[0].scores == pytest.approx((math.log(0.9 / 0.7), math.log(0.1 / 0.3)))
+    assert [p.prediction for p in one] == [0, 1]
+    assert (one[0].n_bytes, one[0].text, one[0].id) == (3, "abc", examples[0].id)
+    assert calibrated(task, examples, found, ()) == found
+
+
+def test_what_is_no_number_stays_unread(context: Callable[..., Context]) -> None:
+    task = context().task
+    examples = task.split("val")[:3]
+    found = answers(task, examples, [(0.0, -math.inf), (math.nan, -1.0), (0.0, -math.inf)])
+    prior = log_prior(found)
+    assert all(math.isfinite(each) for each in prior)
+    never = log_prior(found[::2])
+    assert never[1] < -700 and math.isfinite(never[1])
+    assert [p.prediction for p in calibrated(task, examples, found, prior)] == [0, 1, 0]
+
+
+def test_calibration_is_taken_only_where_it_is_better(context: Callable[..., Context]) -> None:
+    task = context().task
+    val = task.split("val")
+    share = sum(e.target == 0 for e in val) / len(val)
+    found = judged(task, val, leaning(task, val), "{context}")
+    assert (found.score, found.plain) == (1.0, share) and found.log_prior[0] > found.log_prior[1]
+    right = answers(task, val, [(float(e.target == 0), float(e.target == 1)) for e in val])
+    assert judged(task, val, right, "{context}") == OnVal(1.0, 1.0)
+    assert best({"a": OnVal(0.5, 0.5), "b": found, "c": OnVal(1.0, 1.0)}) == "b"
+
+
+def test_what_has_no_fixed_labels_is_left_alone(context: Callable[..., Context]) -> None:
+    task = context().task
+    val = task.split("val")
+    found = leaning(task, val)
+    plain = judged(task, val, found, "{context} {filled}")
+    assert plain.log_prior == () and plain.score == plain.plain < 1
+    per_byte = Task(task.spec.model_copy(update={"metric": "acc_norm"}), task.base)
+    assert judged(per_byte, val, leaning(per_byte, val), "{context}").log_prior == ()
+    labels, task.labels = task.labels, ()
+    assert judged(task, val, found, "{context}").log_prior == () and labels
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("zeroshot_sender", "zeroshot_receiver", "fewshot_sender", "fewshot_receiver"),
+        *("text_relay", "cot_relay", "compressed_text", "oracle_label", "sender_label"),
+    ],
+)
+def test_a_leaning_model_is_calibrated_by_every_method_that_asks_it(
+    context: Callable[..., Context], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Context.answer
+
+    def answer(
+        self: Context, reader: Any, examples: list[Example], *rest: Any, **named: Any
+    ) -> Any:
+        found = plain(self, reader, examples, *rest, **named)
+        return [
+            replace(p, scores=said.scores, values=said.values, prediction=said.prediction)
+            for p, said in zip(found, leaning(self.task, examples))
+        ]
+
+    monkeypatch.setattr(Context, "answer", answer)
+    given = context(prompt_val_limit=12)
+    method = given.prepared(name, SILENT)
+    assert isinstance(method, ZeroShot | HandedText | TextRelay)
+    test = list(given.task.split("test"))
+    assert [p.prediction for p in method.predict(test, SILENT)] == [e.target for e in test]
+    settings = method.settings()
+    assert len(settings["log_prior"]) == 2
+    for tried in settings["val_score"]:
+        assert tried["score"] == 1 > tried["plain_score"]
+    # Another split's answers change nothing: the prior is that of val.
+    again = method.predict([e for e in test if e.target == 0], SILENT)
+    assert {p.prediction for p in again} == {0}
