@@ -24,7 +24,8 @@ class OnVal:
     """What one way to ask scored on val.
 
     Args:
-        score: Mean of the task's primary metric, calibrated if that is better.
+        score: Mean of the task's primary metric, calibrated (by priors that each answer had no
+            part in) if that is better.
         plain: The same of the answers as they are.
         log_prior: What is taken from the log-probability of each label; empty for plain answers.
     """
@@ -54,9 +55,16 @@ def judged(
     plain = mean_value(answers)
     if not has_prior(task) or "filled" in places(template):
         return OnVal(plain, plain)
-    prior = log_prior(answers)
-    score = mean_value(calibrated(task, val, answers, prior))
-    return OnVal(score, plain, prior) if score > plain else OnVal(plain, plain)
+    halves = [(val[i::2], answers[i::2]) for i in (0, 1)]
+    if not all(asked for asked, _ in halves):
+        return OnVal(plain, plain)
+    # A prior is an estimate: each half is scored with that of the other.
+    crossed = [
+        calibrated(task, asked, said, log_prior(other))
+        for (asked, said), (_, other) in zip(halves, halves[::-1])
+    ]
+    score = mean_value([answer for half in crossed for answer in half])
+    return OnVal(score, plain, log_prior(answers)) if score > plain else OnVal(plain, plain)
 
 
 def has_prior(task: Task) -> bool:
@@ -98,8 +106,8 @@ def calibrated(
 
 
 def best(on_val: Mapping[K, OnVal]) -> K:
-    """The candidate with the highest score on val, the first of equals."""
-    return max(on_val, key=lambda each: on_val[each].score)
+    """The candidate with the highest score on val; of equals the best without a prior."""
+    return max(on_val, key=lambda each: (on_val[each].score, on_val[each].plain))
 
 
 def log_shares(scores: Sequence[float], sizes: Sequence[int] = ()) -> tuple[float, ...]:

@@ -71,7 +71,21 @@ def test_calibration_is_taken_only_where_it_is_better(context: Callable[..., Con
     assert (found.score, found.plain) == (1.0, share) and found.log_prior[0] > found.log_prior[1]
     right = answers(task, val, [(float(e.target == 0), float(e.target == 1)) for e in val])
     assert judged(task, val, right, "{context}") == OnVal(1.0, 1.0)
-    assert best({"a": OnVal(0.5, 0.5), "b": found, "c": OnVal(1.0, 1.0)}) == "b"
+    assert judged(task, val[:1], leaning(task, val[:1]), "{context}").log_prior == ()
+    assert best({"a": OnVal(0.5, 0.5), "b": found, "c": found}) == "b"
+    assert best({"b": found, "c": OnVal(1.0, 1.0)}) == "c"  # needs no prior
+
+
+def test_an_answer_has_no_part_in_the_prior_it_is_scored_with(
+    context: Callable[..., Context],
+) -> None:
+    task = context().task
+    val = [replace(e, target=i // 2) for i, e in enumerate(task.split("val")[:4])]
+    # Every second answer leans further: together they make a prior that neither half has.
+    found = answers(task, val, [(4.0, 0.0), (8.0, 0.0), (2.0, 0.0), (6.0, 0.0)])
+    together = calibrated(task, val, found, log_prior(found))
+    assert [p.prediction for p in together] == [0, 0, 1, 0]
+    assert judged(task, val, found, "{context}") == OnVal(0.5, 0.5)
 
 
 def test_what_has_no_fixed_labels_is_left_alone(context: Callable[..., Context]) -> None:
