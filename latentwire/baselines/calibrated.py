@@ -89,7 +89,8 @@ def calibrated(
 ) -> list[Prediction]:
     """The answers when each label's probability is divided by its prior; as they are without one.
 
-    A model that says the same label to nearly every text may still order the texts well.
+    A model that says the same label to nearly every text may still order the texts well. What
+    could not be read stays so: a prior alone is no answer.
     """
     if not prior:
         return list(answers)
@@ -101,6 +102,8 @@ def calibrated(
             n_bytes=answer.n_bytes,
             text=answer.text,
         )
+        if answer.parsed
+        else answer
         for example, answer in zip(examples, answers)
     ]
 

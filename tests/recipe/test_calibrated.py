@@ -61,6 +61,9 @@ def test_what_is_no_number_stays_unread(context: Callable[..., Context]) -> None
     never = log_prior(found[::2])
     assert never[1] < -700 and math.isfinite(never[1])
     assert [p.prediction for p in calibrated(task, examples, found, prior)] == [0, 1, 0]
+    unread = answers(task, examples[:1], [(math.nan, math.nan)])
+    assert calibrated(task, examples[:1], unread, (-0.1, -2.3)) == unread
+    assert unread[0].prediction is None and not unread[0].parsed
 
 
 def test_calibration_is_taken_only_where_it_is_better(context: Callable[..., Context]) -> None:

@@ -58,7 +58,7 @@ def test_answers_reload_and_controls(trained: tuple[Wire, Task, Path], tmp_path:
     for form in ("chat turn", "plain text"):
         assert sum(each["form"] == form for each in chosen["val_score"]) >= 3
     assert any("ask a chat model in a turn or in plain text" in note for note in found["notes"])
-    assert any("divided by their means over val" in note for note in found["notes"])
+    assert any("are divided by their means over val" in note for note in found["notes"])
     assert {c["b"] for c in found["comparisons"]} == set(found["methods"]) - {"bridge"}
     assert json.loads((out / "results.json").read_text()) == found
     rows = [
