@@ -41,8 +41,8 @@ def notes_of(
         )
     if has_prior(task):
         notes.append(
-            "where a model that was not trained reads text and chooses a label, its probabilities "
-            "are divided by their means over val (right labels unseen) if that is better on val"
+            "where nothing was trained on labels and a model chooses one, its probabilities are "
+            "divided by their means over val (right labels unseen) if that is better on val"
         )
     if context.wire is not None:
         spec, basis = context.wire.spec, context.wire.basis

@@ -14,6 +14,7 @@ from latentwire.answering import Response
 from latentwire.baselines import Context
 from latentwire.baselines.calibrated import OnVal, best, calibrated, judged, log_prior
 from latentwire.baselines.handed import HandedText
+from latentwire.baselines.methods.ridge import Ridge
 from latentwire.baselines.methods.text_relay import TextRelay
 from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.data import Example
@@ -107,7 +108,7 @@ def test_what_has_no_fixed_labels_is_left_alone(context: Callable[..., Context])
     "name",
     [
         *("zeroshot_sender", "zeroshot_receiver", "fewshot_sender", "fewshot_receiver"),
-        *("text_relay", "cot_relay", "compressed_text", "oracle_label", "sender_label"),
+        *("text_relay", "cot_relay", "compressed_text", "oracle_label", "sender_label", "ridge"),
     ],
 )
 def test_a_leaning_model_is_calibrated_by_every_method_that_asks_it(
@@ -127,7 +128,7 @@ def test_a_leaning_model_is_calibrated_by_every_method_that_asks_it(
     monkeypatch.setattr(Context, "answer", answer)
     given = context(prompt_val_limit=12)
     method = given.prepared(name, SILENT)
-    assert isinstance(method, ZeroShot | HandedText | TextRelay)
+    assert isinstance(method, ZeroShot | HandedText | TextRelay | Ridge)
     test = list(given.task.split("test"))
     assert [p.prediction for p in method.predict(test, SILENT)] == [e.target for e in test]
     settings = method.settings()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from latentwire.baselines.context import METHODS
+from latentwire.baselines.calibrated import OnVal, best, calibrated, judged
+from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.own_wire import OwnWire
-from latentwire.baselines.prompts import best_prompt, mean_value
+from latentwire.data import Example
+from latentwire.eval.method import Prediction
 from latentwire.progress import Progress
 from latentwire.wire import Wire
 
@@ -15,11 +18,20 @@ _TEXTS = 256
 
 @METHODS.add("ridge")
 class Ridge(OwnWire):
-    """The `ridge` bridge, solved on words of training texts; labels choose the prompt only."""
+    """The `ridge` bridge, solved on words of training texts.
+
+    Val chooses the prompt and whether labels are calibrated, as it does for text that is handed.
+    """
 
     name = "ridge"
     about = "closed-form map of sender states"
     seeded = False
+    version = 3  # 3: calibrated labels
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.on_val: dict[str, OnVal] = {}
+        self.log_prior: tuple[float, ...] = ()
 
     def build(self, progress: Progress) -> Wire:
         context = self.context
@@ -42,12 +54,24 @@ class Ridge(OwnWire):
         self._cache.ensure(texts, progress=progress)
         self.wire.calibrate(self._cache.states(texts), task.labels, context.seed, texts=texts)
         val = context.prompt_val()
-        self.on_val: dict[str, float] = {}
         for prompt in self.wire.prompts_for(task):
             self.wire.prompts = {task.name: prompt}
-            self.on_val[prompt] = mean_value(self.predict(val, progress))
-        self.wire.prompts = {task.name: best_prompt(self.on_val)}
+            self.on_val[prompt] = judged(task, val, super().predict(val, progress), prompt)
+        chosen = best(self.on_val)
+        self.wire.prompts = {task.name: chosen}
+        self.log_prior = self.on_val[chosen].log_prior
+
+    def predict(
+        self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
+    ) -> list[Prediction]:
+        answers = super().predict(examples, progress, fresh=fresh)
+        return calibrated(self.context.task, examples, answers, self.log_prior)
 
     def settings(self) -> dict[str, Any]:
-        prompt = self.wire.prompts[self.context.task.name]
-        return {"prompt": prompt, "val_score_by_prompt": self.on_val}
+        return {
+            "prompt": self.wire.prompts[self.context.task.name],
+            "log_prior": list(self.log_prior),
+            "val_score": [
+                {"prompt": prompt, **found.to_json()} for prompt, found in self.on_val.items()
+            ],
+        }
