@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -90,6 +91,14 @@ def write_jsonl(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]
     with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8") as out:
         for row in rows:
             out.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write rows under a header of the first row's keys, atomically."""
+    with replacing_file(path) as part, part.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ class RunFolder:
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
+        self.scores = self.path / "scores.csv"
         self.bridge = self.path / "bridge"
         self.checkpoints = self.path / "checkpoints"
         self.warm_start = self.path / "start"

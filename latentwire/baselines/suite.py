@@ -22,8 +22,9 @@ from latentwire.data.spec import Setting, SplitName
 from latentwire.errors import NotApplicableError, UsageError
 from latentwire.eval.method import Method, Prediction
 from latentwire.eval.runner import Results, check_all, compare_all, judge, summarise
+from latentwire.eval.scores import score_table
 from latentwire.eval.stored import Answers, answer_and_store, stored_answers
-from latentwire.files import fingerprint
+from latentwire.files import fingerprint, write_csv
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.pair import default_layer
 from latentwire.progress import Progress, default_progress
@@ -166,7 +167,9 @@ class Suite:
             answered.setdefault(name, []).append(found)
             self._remember(name, seed, found)
         results = self._results(answered)
-        results.save(RunFolder(self.out))
+        run = RunFolder(self.out)
+        write_csv(run.scores, self._scores(answered))
+        results.save(run)
         return results
 
     @cached_property
@@ -301,6 +304,13 @@ class Suite:
             progress=self.progress,
             sinks=self.sinks,
         )
+
+    def _scores(self, answered: dict[str, list[Answers]]) -> list[dict[str, str]]:
+        by_seed = {
+            name: dict(zip(self._seeds(name), (answers.predictions for answers in each)))
+            for name, each in answered.items()
+        }
+        return score_table([example.id for example in self.examples], by_seed)
 
     def _results(self, answered: dict[str, list[Answers]]) -> Results:
         runs = {name: [a.predictions for a in each] for name, each in answered.items()}

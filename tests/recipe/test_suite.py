@@ -16,9 +16,11 @@ from latentwire import Task, TrainConfig, Wire, load_task
 from latentwire.baselines import Plan, run_suite
 from latentwire.baselines.methods.prefix_blind import PrefixBlind
 from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.data.rows import read_csv
 from latentwire.errors import BridgeError, UnknownNameError, UsageError
 from latentwire.eval.method import Prediction
 from latentwire.eval.runner import Results
+from latentwire.eval.statistics import compare, holm
 from latentwire.models import LanguageModel, Receiver
 from latentwire.models.fake import fake_model
 from latentwire.progress import Progress
@@ -55,6 +57,28 @@ def test_every_method_answers_every_example_once_for_each_seed(
     assert all(c.p_adjusted is not None for c in found.comparisons)
     kept = json.loads((tmp_path / "s" / "results.json").read_text())
     assert {v["rival"] for v in kept["verdicts"]} == {"zero", "linear_probe", "zeroshot_receiver"}
+
+
+def test_the_scores_alone_make_figures_and_tests_again(
+    lms: tuple[LanguageModel, LanguageModel], make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    task = make_task(16)
+    names = ("bridge", "random", "text_relay", "zeroshot_receiver")
+    found = _run(lms, task, tmp_path / "s", *names, relay_limit=5)
+    rows = list(read_csv(tmp_path / "s" / "scores.csv"))
+    assert [row["id"] for row in rows] == [example.id for example in task.split("test")]
+    columns = [*("bridge/0", "bridge/1", "random/0", "random/1"), "text_relay", "zeroshot_receiver"]
+    assert list(rows[0]) == ["id", *columns]
+    means: dict[str, dict[str, float]] = {}
+    for name in names:
+        own = [column for column in columns if column.split("/")[0] == name]
+        asked = [row for row in rows if row[own[0]]]
+        means[name] = {row["id"]: sum(float(row[c]) for c in own) / len(own) for row in asked}
+        accuracy = sum(means[name].values()) / len(asked)
+        assert found.methods[name].metrics["acc"].value == pytest.approx(accuracy)
+    assert len(means["text_relay"]) == 5
+    again = [compare("bridge", name, means["bridge"], means[name]) for name in names[1:]]
+    assert holm([c for c in again if c]) == found.comparisons
 
 
 def test_what_is_done_is_not_run_again(
