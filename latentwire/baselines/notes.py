@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from latentwire.baselines.calibrated import has_prior
 from latentwire.baselines.context import Context
-from latentwire.data import Example
+from latentwire.data import Example, Task
 from latentwire.wire_format import ENCODINGS
 
 
@@ -58,7 +59,7 @@ def notes_of(
                 f"{n_cut} of {len(examples)} texts were cut to {asker.max_tokens} tokens of the "
                 f"{role}; questions and choices never are"
             )
-    notes += _collision_notes(context, examples)
+    notes += [*_majority_notes(task, examples), *_collision_notes(context, examples)]
     if limit is not None:
         notes.append(f"a seeded random sample of {len(examples)} {split} examples")
     return notes
@@ -67,6 +68,16 @@ def notes_of(
 def sample_note(name: str, n: int, of: int, split: str) -> str:
     """That a method answered a part of the examples only."""
     return f"{name} answered a seeded random sample of {n} of the {of} {split} examples"
+
+
+def _majority_notes(task: Task, examples: Sequence[Example]) -> list[str]:
+    """What naming one label always would score: where labels are uneven, more than chance."""
+    counts = Counter(example.target for example in examples if example.target is not None)
+    if not task.labels or not counts:
+        return []
+    (most, n), *_ = counts.most_common(1)
+    label, share = task.labels[most], 100 * n / len(examples)
+    return [f"who always says '{label}', the most common label, is right in {share:.1f} %"]
 
 
 def _collision_notes(context: Context, examples: Sequence[Example]) -> list[str]:

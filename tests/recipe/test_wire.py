@@ -59,6 +59,8 @@ def test_answers_reload_and_controls(trained: tuple[Wire, Task, Path], tmp_path:
         assert sum(each["form"] == form for each in chosen["val_score"]) >= 3
     assert any("ask a chat model in a turn or in plain text" in note for note in found["notes"])
     assert any("are divided by their means over val" in note for note in found["notes"])
+    majority = "who always says 'blue', the most common label, is right in 50.0 %"
+    assert majority in found["notes"]
     assert {c["b"] for c in found["comparisons"]} == set(found["methods"]) - {"bridge"}
     assert json.loads((out / "results.json").read_text()) == found
     rows = [
