@@ -191,7 +191,13 @@ def show_results(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    from telepathy.tables import meaning, results_table, stdout_console
+    from telepathy.tables import (
+        check_sentence,
+        is_weak,
+        meaning,
+        results_table,
+        stdout_console,
+    )
 
     console = stdout_console()
     console.print(results_table(found))
@@ -199,7 +205,8 @@ def show_results(found: dict[str, Any], as_json: bool) -> None:
         console.print(f"note: {note}", soft_wrap=True)
     if "bridge" in found["methods"]:
         console.print()
-        for sentence in meaning(found):
+        weak = [check_sentence(check) for check in found["checks"] if is_weak(check)]
+        for sentence in (*meaning(found), *weak):
             console.print(sentence)
     if found.get("run"):
         console.print(f"\nFiles: {found['run']}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from telepathy.analysis.comparing import LEVEL
-from telepathy.tables import METRIC_NAMES, p_value, points
+from telepathy.tables import METRIC_NAMES, check_sentence, p_value, points
 
 
 def suites_markdown(found: Sequence[dict[str, Any]]) -> str:
@@ -120,11 +120,7 @@ def _table(found: dict[str, Any]) -> list[str]:
 
 def _verdicts(found: dict[str, Any]) -> list[str]:
     lines = [f"- {verdict['sentence']}" for verdict in found["verdicts"]]
-    for check in found["checks"]:
-        lines.append(
-            f"- No strawman: {check['a']} against {check['b']} {points(check)} points, "
-            f"p (Holm) {p_value(check['p_adjusted'])}."
-        )
+    lines += [f"- {check_sentence(check)}" for check in found["checks"]]
     return [*lines, ""] if lines else []
 
 

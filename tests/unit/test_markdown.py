@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from telepathy.markdown import suites_markdown
+from telepathy.tables import is_weak
 
 
 def test_several_tasks_stand_side_by_side_with_marks_for_what_is_shown() -> None:
@@ -24,6 +25,17 @@ def test_several_tasks_stand_side_by_side_with_marks_for_what_is_shown() -> None
 def test_one_task_needs_no_overview() -> None:
     page = suites_markdown([_results("sst2", {"bridge": 0.7}, [])])
     assert page.startswith("## sst2\n") and "▲" not in page
+
+
+def test_a_baseline_that_loses_to_what_it_should_beat_is_called_weak() -> None:
+    found = _results("sst2", {"bridge": 0.7, "lora": 0.9}, [])
+    checks = [("lora", 0.2, 0.01), ("prompt_tuning", -0.1, 0.01), ("fewshot", -0.2, 0.06)]
+    found["checks"] = [{**_compared("zeroshot", d, p), "a": name} for name, d, p in checks]
+    page = suites_markdown([found])
+    assert "- No strawman: lora is better than zeroshot, +20.0 (+10.0 to +30.0) points" in page
+    assert "- Weak baseline: prompt_tuning is worse than zeroshot, -10.0 " in page
+    assert "- Not shown: that fewshot is better or worse than zeroshot; -20.0 " in page
+    assert [is_weak(check) for check in found["checks"]] == [False, True, False]
 
 
 def _results(
