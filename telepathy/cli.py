@@ -191,13 +191,8 @@ def show_results(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    from telepathy.tables import (
-        check_sentence,
-        is_weak,
-        meaning,
-        results_table,
-        stdout_console,
-    )
+    from telepathy.checks import check_sentence, is_weak
+    from telepathy.tables import meaning, results_table, stdout_console
 
     console = stdout_console()
     console.print(results_table(found))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from telepathy.analysis.comparing import LEVEL
-from telepathy.tables import METRIC_NAMES, check_sentence, p_value, points
+from telepathy.checks import check_sentence
+from telepathy.tables import METRIC_NAMES, p_value, points
 
 
 def suites_markdown(found: Sequence[dict[str, Any]]) -> str:

@@ -10,8 +10,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from telepathy.analysis.comparing import LEVEL
-
 _MIN_WIDTH = 150
 METRIC_NAMES = {
     "acc": "accuracy",
@@ -114,25 +112,6 @@ def meaning(results: dict[str, Any]) -> list[str]:
         "No baseline was run beside it, so it is not known whether cheaper means do as well."
     ]
     return [_channel_sentence(results), *rivals]
-
-
-def check_sentence(check: dict[str, Any]) -> str:
-    """Whether a baseline beats what it should beat.
-
-    Args:
-        check: One of the `checks` of `results.json`.
-    """
-    found = f"{points(check)} points, p (Holm) {p_value(check['p_adjusted'])}"
-    if check["p_adjusted"] > LEVEL:
-        return f"Not shown: that {check['a']} is better or worse than {check['b']}; {found}."
-    if is_weak(check):
-        return f"Weak baseline: {check['a']} is worse than {check['b']}, {found}."
-    return f"No strawman: {check['a']} is better than {check['b']}, {found}."
-
-
-def is_weak(check: dict[str, Any]) -> bool:
-    """Whether a baseline is shown to be worse than what it should beat."""
-    return bool(check["p_adjusted"] <= LEVEL and check["difference"] < 0)
 
 
 def _channel_sentence(results: dict[str, Any]) -> str:
