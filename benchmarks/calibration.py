@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from latentwire import load_task
-from latentwire.baselines.calibrated import OnVal, best, calibrated, judged, log_prior
+from latentwire.baselines.calibrated import Choice, OnVal, calibrated, judged, log_prior
 from latentwire.baselines.context import Context
 from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.baselines.prompts import PLAIN, Wording, mean_value
@@ -108,10 +108,9 @@ def held_out(
         }
         plain = {wording: OnVal(each.plain, each.plain) for wording, each in on_val.items()}
         for kind, options in (("plain", plain), ("calibrated", on_val)):
-            wording = best(options)
-            left = [tried[wording][i] for i in rest]
-            prior = options[wording].log_prior
-            said = calibrated(task, [val[i] for i in rest], left, prior)
+            choice = Choice.best(options)
+            left = [tried[choice.taken][i] for i in rest]
+            said = calibrated(task, [val[i] for i in rest], left, choice.log_prior)
             scores[kind].append(mean_value(said))
     stats = {
         kind: {"mean": float(np.mean(s)), "sd": float(np.std(s))} for kind, s in scores.items()

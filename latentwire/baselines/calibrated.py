@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from scipy.special import log_softmax
@@ -108,9 +108,35 @@ def calibrated(
     ]
 
 
-def best(on_val: Mapping[K, OnVal]) -> K:
-    """The candidate with the highest score on val; of equals the best without a prior."""
-    return max(on_val, key=lambda each: (on_val[each].score, on_val[each].plain))
+@dataclass(frozen=True)
+class Choice(Generic[K]):
+    """Which of several ways to ask is taken.
+
+    Args:
+        taken: The way.
+        on_val: What each way scored on val; empty before val was asked.
+    """
+
+    taken: K
+    on_val: Mapping[K, OnVal] = field(default_factory=dict)
+
+    @classmethod
+    def best(cls, on_val: Mapping[K, OnVal]) -> Choice[K]:
+        """The way with the highest score on val; of equals the best without a prior."""
+        return cls(max(on_val, key=lambda way: (on_val[way].score, on_val[way].plain)), on_val)
+
+    @property
+    def log_prior(self) -> tuple[float, ...]:
+        """What is taken from the labels of an answer to the chosen way, see `OnVal`."""
+        return self.on_val[self.taken].log_prior if self.taken in self.on_val else ()
+
+    def to_json(self, told: Callable[[K], Mapping[str, Any]]) -> dict[str, Any]:
+        """For a record: what was taken and what each way scored; `told` says a way in words."""
+        return {
+            **told(self.taken),
+            "log_prior": list(self.log_prior),
+            "val_score": [{**told(way), **found.to_json()} for way, found in self.on_val.items()],
+        }
 
 
 def log_shares(scores: Sequence[float], sizes: Sequence[int] = ()) -> tuple[float, ...]:

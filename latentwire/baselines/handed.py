@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latentwire.baselines.calibrated import OnVal, best, calibrated, judged
+from latentwire.baselines.calibrated import Choice, OnVal, calibrated, judged
 from latentwire.baselines.context import Context
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
@@ -82,9 +82,7 @@ class HandedText(Method):
     def __init__(self, context: Context) -> None:
         self.context = context
         self.ways = self.candidates()
-        self.way = self.ways[0]
-        self.on_val: dict[Way, OnVal] = {}
-        self.log_prior: tuple[float, ...] = ()
+        self.choice = Choice(self.ways[0])
 
     def candidates(self) -> tuple[Way, ...]:
         """The ways that are tried on val."""
@@ -96,26 +94,23 @@ class HandedText(Method):
 
     def prepare(self, progress: Progress) -> None:
         texts = self.texts(self.context.prompt_val(), progress, False)
-        self.on_val = {
-            way: handed_on_val(self.context, way, texts, progress, self.name) for way in self.ways
-        }
-        self.way = best(self.on_val)
-        self.log_prior = self.on_val[self.way].log_prior
+        self.choice = Choice.best(
+            {way: handed_on_val(self.context, way, texts, progress, self.name) for way in self.ways}
+        )
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
         return read_handed(
             self.context,
-            self.way,
+            self.choice.taken,
             examples,
             self.texts(examples, progress, fresh),
             progress,
             self.name,
-            log_prior=self.log_prior,
+            log_prior=self.choice.log_prior,
             fresh=fresh,
         )
 
     def settings(self) -> dict[str, Any]:
-        scores = [{**asdict(way), **found.to_json()} for way, found in self.on_val.items()]
-        return {**asdict(self.way), "log_prior": list(self.log_prior), "val_score": scores}
+        return self.choice.to_json(asdict)

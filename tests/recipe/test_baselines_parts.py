@@ -12,7 +12,7 @@ import pytest
 from latentwire import Task, Wire
 from latentwire.answering import Response
 from latentwire.baselines import Context
-from latentwire.baselines.calibrated import log_shares
+from latentwire.baselines.calibrated import Choice, log_shares
 from latentwire.baselines.handed import Way, read_handed
 from latentwire.baselines.label import right_label
 from latentwire.baselines.methods.compressed_text import CompressedText, prune, rarity_of
@@ -98,7 +98,7 @@ def test_the_right_label_is_sent_and_read(context: Callable[..., Context]) -> No
     test = given.task.split("test")[:6]
     assert [p.text for p in method.predict(test, SILENT)] == [e.references[0] for e in test]
     assert len({way.prompt for way in method.ways}) == len(given.task.prompts) + 4
-    assert method.on_val[method.way].score == max(found.score for found in method.on_val.values())
+    assert method.choice == Choice.best(method.choice.on_val)
     assert len(method.settings()["val_score"]) == len(method.ways)
     letters = changed(given.task, kind="letter")
     assert [right_label(letters, e) for e in test] == ["AB"[e.target or 0] for e in test]
@@ -143,7 +143,7 @@ def test_a_relay_tries_nine_pairs_and_keeps_its_length(context: Callable[..., Co
     short = [p.text or "" for p in method.predict(test, SILENT)]
     longer = context(relay_tokens=12).prepared("text_relay", SILENT)
     assert isinstance(longer, TextRelay)
-    longer.relay_prompt, longer.way = method.relay_prompt, method.way
+    longer.choice = method.choice
     long = [p.text or "" for p in longer.predict(test, SILENT)]
     assert all(b.startswith(a) for a, b in zip(short, long)) and short != long
 
@@ -342,7 +342,7 @@ def test_sizes_of_what_was_scored(context: Callable[..., Context]) -> None:
     assert isinstance(zeroshot, ZeroShot)
     example = Example("1", "x", "", ("red", "blue"), 0, ("red",), continuation="is it.")
     assert zeroshot.sizes(example) == (3, 4)
-    zeroshot.wording = Wording(PLAIN, "{filled}")
+    zeroshot.choice = Choice(Wording(PLAIN, "{filled}"))
     assert zeroshot.sizes(example) == (6, 6)
 
 

@@ -12,7 +12,7 @@ import pytest
 from latentwire import Task
 from latentwire.answering import Response
 from latentwire.baselines import Context
-from latentwire.baselines.calibrated import OnVal, best, calibrated, judged, log_prior
+from latentwire.baselines.calibrated import Choice, OnVal, calibrated, judged, log_prior
 from latentwire.baselines.handed import HandedText
 from latentwire.baselines.methods.ridge import Ridge
 from latentwire.baselines.methods.text_relay import TextRelay
@@ -76,8 +76,8 @@ def test_calibration_is_taken_only_where_it_is_better(context: Callable[..., Con
     right = answers(task, val, [(float(e.target == 0), float(e.target == 1)) for e in val])
     assert judged(task, val, right, "{context}") == OnVal(1.0, 1.0)
     assert judged(task, val[:1], leaning(task, val[:1]), "{context}").log_prior == ()
-    assert best({"a": OnVal(0.5, 0.5), "b": found, "c": found}) == "b"
-    assert best({"b": found, "c": OnVal(1.0, 1.0)}) == "c"  # needs no prior
+    assert Choice.best({"a": OnVal(0.5, 0.5), "b": found, "c": found}).taken == "b"
+    assert Choice.best({"b": found, "c": OnVal(1.0, 1.0)}).taken == "c"  # needs no prior
 
 
 def test_an_answer_has_no_part_in_the_prior_it_is_scored_with(

@@ -12,7 +12,7 @@ import pytest
 import latentwire.baselines.demonstrations as demonstrations
 from latentwire import Wire
 from latentwire.baselines import Context
-from latentwire.baselines.calibrated import OnVal
+from latentwire.baselines.calibrated import Choice, OnVal
 from latentwire.baselines.demonstrations import ShowingAsker, draw_rounds
 from latentwire.baselines.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
 from latentwire.baselines.methods.lora import best_template
@@ -68,7 +68,7 @@ def test_as_many_shots_as_fit(
     given = context(shots=8)
     made = prepared(method, given)
     n_forms = 1 if method is FewShotReceiver else 2  # fake-llama is a chat model
-    most = {(w.form, w.template): w.shots for w in made.on_val}
+    most = {(w.form, w.template): w.shots for w in made.choice.on_val}
     assert len(most) == 3 * n_forms
     # Both read 512 tokens. fake-gemma looks back on 64 only, but its demonstrations are read once.
     assert set(most.values()) == ({4, 6} if method is FewShotReceiver else {3, 6})
@@ -78,7 +78,7 @@ def test_as_many_shots_as_fit(
         requests = [asker.read(e)[0] for e in questions]
         return max(len(r.prompt.before) + max(map(len, r.answers)) for r in requests)
 
-    for wording in made.on_val:
+    for wording in made.choice.on_val:
         n = wording.shots
         counts = Counter(e.target for e in made.shown[wording])
         assert counts == {0: n, 1: n}
@@ -91,12 +91,12 @@ def test_as_many_shots_as_fit(
         more = [e for each in draw_rounds(given, given.train_examples())[: n + 1] for e in each]
         asker = ShowingAsker(given, lm, template, more)
         assert longest(asker) > lm.max_tokens
-    tried = {w.shots for w in made.on_val if most[w.form, w.template] == 6}
+    tried = {w.shots for w in made.choice.on_val if most[w.form, w.template] == 6}
     assert tried == {1, 2, 4, 6}
     chosen = made.settings()
     assert chosen["shots"] == made.wording.shots
     assert len(chosen["shown"]) == 2 * chosen["shots"]
-    assert made.on_val[made.wording].score == max(found.score for found in made.on_val.values())
+    assert made.choice == Choice.best(made.choice.on_val)
 
 
 def test_what_would_be_read_again_for_every_question_stays_in_the_window(
@@ -104,7 +104,7 @@ def test_what_would_be_read_again_for_every_question_stays_in_the_window(
 ) -> None:
     monkeypatch.setattr(demonstrations, "in_one_pass", lambda choices: False)
     made = prepared(FewShotReceiver, context(shots=8))
-    assert {w.shots for w in made.on_val} == {1}
+    assert {w.shots for w in made.choice.on_val} == {1}
 
 
 def test_demonstrations_are_read_once(context: Callable[..., Context]) -> None:
@@ -205,9 +205,10 @@ def test_what_is_fine_tuned_is_asked_in_its_own_form(context: Callable[..., Cont
     zeroshot = given.prepared("zeroshot_receiver", SILENT)
     assert isinstance(zeroshot, ZeroShot)
     first, second, *_ = given.task.reader_prompts
-    zeroshot.on_val = {
+    on_val = {
         Wording(TURN, first): OnVal(0.8, 0.5, (-0.1, -2.0)),
         Wording(TURN, second): OnVal(0.6, 0.6),
         Wording(PLAIN, first): OnVal(0.9, 0.9),
     }
+    zeroshot.choice = Choice.best(on_val)
     assert best_template(given, SILENT) == second

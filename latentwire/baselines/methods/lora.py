@@ -109,7 +109,7 @@ def best_template(context: Context, progress: Progress) -> str:
     own = own_form(context.receiver.lm)
     able = {
         wording.template: found.plain
-        for wording, found in zeroshot.on_val.items()
+        for wording, found in zeroshot.choice.on_val.items()
         if wording.form == own and "{filled}" not in wording.template
     }
     if able:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from latentwire.baselines.calibrated import OnVal, best, calibrated, judged
+from latentwire.baselines.calibrated import Choice, calibrated, judged
 from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.own_wire import OwnWire
 from latentwire.data import Example
@@ -30,8 +30,7 @@ class Ridge(OwnWire):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.on_val: dict[str, OnVal] = {}
-        self.log_prior: tuple[float, ...] = ()
+        self.choice = Choice("")
 
     def build(self, progress: Progress) -> Wire:
         context = self.context
@@ -54,24 +53,18 @@ class Ridge(OwnWire):
         self._cache.ensure(texts, progress=progress)
         self.wire.calibrate(self._cache.states(texts), task.labels, context.seed, texts=texts)
         val = context.prompt_val()
+        on_val = {}
         for prompt in self.wire.prompts_for(task):
             self.wire.prompts = {task.name: prompt}
-            self.on_val[prompt] = judged(task, val, super().predict(val, progress), prompt)
-        chosen = best(self.on_val)
-        self.wire.prompts = {task.name: chosen}
-        self.log_prior = self.on_val[chosen].log_prior
+            on_val[prompt] = judged(task, val, super().predict(val, progress), prompt)
+        self.choice = Choice.best(on_val)
+        self.wire.prompts = {task.name: self.choice.taken}
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
         answers = super().predict(examples, progress, fresh=fresh)
-        return calibrated(self.context.task, examples, answers, self.log_prior)
+        return calibrated(self.context.task, examples, answers, self.choice.log_prior)
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "prompt": self.wire.prompts[self.context.task.name],
-            "log_prior": list(self.log_prior),
-            "val_score": [
-                {"prompt": prompt, **found.to_json()} for prompt, found in self.on_val.items()
-            ],
-        }
+        return self.choice.to_json(lambda prompt: {"prompt": prompt})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from latentwire.baselines.calibrated import OnVal, best
+from latentwire.baselines.calibrated import Choice
 from latentwire.baselines.context import METHODS, Context, remembered
 from latentwire.baselines.handed import Way, handed_on_val, handed_ways, read_handed
 from latentwire.data import Example
@@ -31,9 +31,17 @@ class TextRelay(Method):
     def __init__(self, context: Context) -> None:
         self.context = context
         self.relay_prompts = self.candidates()
-        self.relay_prompt, self.way = self.relay_prompts[0], handed_ways(context)[0]
-        self.on_val: dict[tuple[str, Way], OnVal] = {}
-        self.log_prior: tuple[float, ...] = ()
+        self.choice = Choice((self.relay_prompts[0], handed_ways(context)[0]))
+
+    @property
+    def relay_prompt(self) -> str:
+        """What the sender is asked."""
+        return self.choice.taken[0]
+
+    @property
+    def way(self) -> Way:
+        """How the receiver is asked."""
+        return self.choice.taken[1]
 
     def candidates(self) -> tuple[str, ...]:
         """What the sender may be asked: the task's own words."""
@@ -41,15 +49,14 @@ class TextRelay(Method):
 
     def prepare(self, progress: Progress) -> None:
         val = self.context.prompt_val()
-        self.on_val = {}
+        on_val = {}
         for relay in self.relay_prompts:
             written = self._write(relay, val, progress)
             for way in handed_ways(self.context):
-                self.on_val[relay, way] = handed_on_val(
+                on_val[relay, way] = handed_on_val(
                     self.context, way, written, progress, "relay is read"
                 )
-        self.relay_prompt, self.way = chosen = best(self.on_val)
-        self.log_prior = self.on_val[chosen].log_prior
+        self.choice = Choice.best(on_val)
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
@@ -58,16 +65,8 @@ class TextRelay(Method):
         return self.read(examples, written, progress, fresh=fresh)
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "relay_prompt": self.relay_prompt,
-            "prompt": self.way.prompt,
-            "relay_tokens": self.context.relay_tokens,
-            "log_prior": list(self.log_prior),
-            "val_score": [
-                {"relay_prompt": relay, "prompt": way.prompt, **found.to_json()}
-                for (relay, way), found in self.on_val.items()
-            ],
-        }
+        told = self.choice.to_json(lambda way: {"relay_prompt": way[0], "prompt": way[1].prompt})
+        return {**told, "relay_tokens": self.context.relay_tokens}
 
     def write(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
@@ -93,7 +92,7 @@ class TextRelay(Method):
             texts,
             progress,
             "relay is read",
-            log_prior=self.log_prior,
+            log_prior=self.choice.log_prior,
             fresh=fresh,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from latentwire.asking import Asker
-from latentwire.baselines.calibrated import OnVal, best, calibrated, judged
+from latentwire.baselines.calibrated import Choice, calibrated, judged
 from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.prompts import Wording, own_form, readers_by_form
 from latentwire.data import Example
@@ -27,9 +27,12 @@ class ZeroShot(Method):
 
     def __init__(self, context: Context, reader: Receiver) -> None:
         self.context, self.readers = context, readers_by_form(reader)
-        self.wording = Wording(own_form(reader.lm), context.task.prompts[0])
-        self.on_val: dict[Wording, OnVal] = {}
-        self.log_prior: tuple[float, ...] = ()
+        self.choice = Choice(Wording(own_form(reader.lm), context.task.prompts[0]))
+
+    @property
+    def wording(self) -> Wording:
+        """How the model is asked."""
+        return self.choice.taken
 
     @property
     def reader(self) -> Receiver:
@@ -47,29 +50,23 @@ class ZeroShot(Method):
 
     def prepare(self, progress: Progress) -> None:
         val = self.context.prompt_val()
-        self.on_val = {
-            wording: judged(
-                self.context.task, val, self._answer(wording, val, progress), wording.template
-            )
-            for wording in self.candidates()
-        }
-        self.wording = best(self.on_val)
-        self.log_prior = self.on_val[self.wording].log_prior
+        self.choice = Choice.best(
+            {
+                wording: judged(
+                    self.context.task, val, self._answer(wording, val, progress), wording.template
+                )
+                for wording in self.candidates()
+            }
+        )
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
         answers = self._answer(self.wording, examples, progress, fresh)
-        return calibrated(self.context.task, examples, answers, self.log_prior)
+        return calibrated(self.context.task, examples, answers, self.choice.log_prior)
 
     def settings(self) -> dict[str, Any]:
-        return {
-            **self.wording.to_json(),
-            "log_prior": list(self.log_prior),
-            "val_score": [
-                {**wording.to_json(), **found.to_json()} for wording, found in self.on_val.items()
-            ],
-        }
+        return self.choice.to_json(Wording.to_json)
 
     def sizes(self, example: Example) -> tuple[int, ...]:
         """Bytes of the words behind each score of a prediction."""
