@@ -29,6 +29,7 @@ class OwnWire(BridgeMethod):
 
     needs_wire = False
     seeded = True
+    trained = True
 
     def __init__(self, context: Context) -> None:
         self.context = context

@@ -6,7 +6,6 @@ answers of every method that depends on it. Answers that depend on no seed lie i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.asking import sample_of, take
+from latentwire.baselines.clock import SuiteClock
 from latentwire.baselines.context import METHODS, Context
 from latentwire.baselines.methods.other_task import open_other
 from latentwire.baselines.notes import asked, notes_of, sample_note
@@ -154,7 +154,7 @@ class Suite:
             _ = self.other  # a wrong one is told before anything is trained
         units = [(name, seed) for name in names for seed in self._seeds(name)]
         answered: dict[str, list[Answers]] = {}
-        clock = _Clock(len(units))
+        clock = SuiteClock([name for name, _ in units])
         for name, seed in units:
             try:
                 found = self._answers(name, seed, clock)
@@ -234,7 +234,7 @@ class Suite:
     def _seeds(self, name: str) -> Sequence[int | None]:
         return self.plan.seeds if METHODS.get(name).seeded else [None]
 
-    def _answers(self, name: str, seed: int | None, clock: _Clock) -> Answers:
+    def _answers(self, name: str, seed: int | None, clock: SuiteClock) -> Answers:
         run, named = self.folder(seed), self._fingerprint(name, seed)
         found = stored_answers(run, name, named)
         if found is None:
@@ -248,7 +248,7 @@ class Suite:
             found = answer_and_store(
                 run, partial(context.prepared, name), name, examples, named, self.progress
             )
-        clock.done(found.reused)
+        clock.done(reused=found.reused)
         return found
 
     def _asked(self, method: type[Method]) -> list[Example]:
@@ -349,24 +349,3 @@ def _settings(each: Sequence[Answers]) -> dict[str, Any]:
     if len(each) == 1:
         return dict(each[0].record["settings"])
     return {"by_seed": [answers.record["settings"] for answers in each]}
-
-
-class _Clock:
-    """How far a suite is and how long it may still take, by the mean of what was run."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._seen, self._ran = total, 0, 0
-        self._started = time.monotonic()
-
-    def line(self, what: str) -> str:
-        """What is begun, its number and the time left."""
-        text = f"[{self._seen + 1}/{self._total}] {what}"
-        if not self._ran:
-            return text
-        each = (time.monotonic() - self._started) / self._ran
-        return f"{text} (about {each * (self._total - self._seen) / 60:.0f} min left for all)"
-
-    def done(self, reused: bool) -> None:
-        """Count one as done."""
-        self._seen += 1
-        self._ran += not reused

@@ -93,6 +93,7 @@ class Method(ABC):
         seeded: Whether its answers depend on the seed of a training, a sample or a noise: it is
             then run once for each seed.
         needs_wire: Whether it needs a trained bridge.
+        trained: Whether it trains something of its own by steps, with the bridge's budget.
         writes: Whether a model writes text for it, which is slow.
         independent: Whether the answer to one example is the same whatever else is asked; what is
             answered in parts is then what is answered at once.
@@ -104,6 +105,7 @@ class Method(ABC):
     timed: ClassVar[bool] = True
     seeded: ClassVar[bool] = False
     needs_wire: ClassVar[bool] = False
+    trained: ClassVar[bool] = False
     writes: ClassVar[bool] = False
     independent: ClassVar[bool] = True
     version: ClassVar[int] = 1

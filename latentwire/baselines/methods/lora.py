@@ -36,6 +36,7 @@ class Lora(Method):
     name = "lora"
     about = "receiver fine-tuned (LoRA), reads the text"
     seeded = True
+    trained = True
     version = 2  # 2: answers with the adapters merged into the weights
     dora: ClassVar[bool] = False
 

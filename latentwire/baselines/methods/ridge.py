@@ -25,7 +25,7 @@ class Ridge(OwnWire):
 
     name = "ridge"
     about = "closed-form map of sender states"
-    seeded = False
+    seeded = trained = False
     version = 3  # 3: calibrated labels
 
     def __init__(self, context: Context) -> None:
