@@ -38,6 +38,11 @@ class OnVal:
         """For a record."""
         return {"score": self.score, "plain_score": self.plain, "log_prior": list(self.log_prior)}
 
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> OnVal:
+        """From a record. Raises: KeyError."""
+        return cls(row["score"], row["plain_score"], tuple(row["log_prior"]))
+
 
 def judged(
     task: Task, val: Sequence[Example], answers: Sequence[Prediction], template: str
@@ -137,6 +142,11 @@ class Choice(Generic[K]):
             "log_prior": list(self.log_prior),
             "val_score": [{**told(way), **found.to_json()} for way, found in self.on_val.items()],
         }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], way: Callable[[Mapping[str, Any]], K]) -> Choice[K]:
+        """From a record; `way` undoes what `told` did. Raises: KeyError."""
+        return cls(way(row), {way(each): OnVal.from_json(each) for each in row["val_score"]})
 
 
 def log_shares(scores: Sequence[float], sizes: Sequence[int] = ()) -> tuple[float, ...]:

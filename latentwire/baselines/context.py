@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +61,7 @@ class Context:
         lora_rank: Rank of the adapters of a fine-tuned receiver.
         rates: Learning rates of methods by name, where they are not to be the method's own.
         answered: Answers that need not be made again, by method and example: see `remember`.
+        chosen: Choices that need not be made again, by method: what its `settings` said.
         relayed: Relay texts that need not be written again, by template and length, then example.
     """
 
@@ -87,6 +88,7 @@ class Context:
     rates: dict[str, float] = field(default_factory=dict)
     # Whole examples are the keys: ids may repeat from split to split.
     answered: dict[str, dict[Example, Prediction]] = field(default_factory=dict, repr=False)
+    chosen: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     relayed: dict[tuple[str, int], dict[Example, str]] = field(default_factory=dict, repr=False)
     _methods: dict[str, Method] = field(default_factory=dict, init=False, repr=False)
     _prepared: set[str] = field(default_factory=set, init=False, repr=False)
@@ -146,9 +148,17 @@ class Context:
         """
         method = self.built(name)
         if name not in self._prepared:
-            method.prepare(progress)
+            if not self._restored(method):
+                method.prepare(progress)
             self._prepared.add(name)
         return method
+
+    def _restored(self, method: Method) -> bool:
+        known = self.chosen.get(method.name)
+        try:
+            return known is not None and method.restore(known)
+        except (KeyError, TypeError, ValueError):
+            return False  # a record of another form: the choices are made again
 
     def predictions(
         self, name: str, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
@@ -170,7 +180,11 @@ class Context:
         )
 
     def remember(
-        self, name: str, examples: Sequence[Example], predictions: Sequence[Prediction]
+        self,
+        name: str,
+        examples: Sequence[Example],
+        predictions: Sequence[Prediction],
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Take in what a method has answered elsewhere, so that methods that build on it find it.
 
@@ -178,11 +192,14 @@ class Context:
             name: The method.
             examples: What it was asked.
             predictions: Its answers, in their order.
+            settings: What it had chosen for them, so that it answers more in the same way.
         Raises: UsageError: If they are not answers to these examples.
         """
         if [e.id for e in examples] != [p.id for p in predictions]:
             raise UsageError(f"These answers of '{name}' are not to these examples, in this order.")
         self.answered.setdefault(name, {}).update(zip(examples, predictions))
+        if settings is not None:
+            self.chosen[name] = settings
 
     def need_wire(self, method: str) -> Wire:
         """The wire. Raises: UsageError: If there is none."""

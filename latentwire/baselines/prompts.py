@@ -30,6 +30,11 @@ class Wording(NamedTuple):
         """For a record."""
         return {"prompt": self.template, "form": self.form, "shots": self.shots}
 
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Wording:
+        """From a record. Raises: KeyError."""
+        return cls(row["form"], row["prompt"], row["shots"])
+
 
 def own_form(lm: LanguageModel) -> str:
     """The form in which a model is asked behind a message, and in which it is fine-tuned."""

@@ -20,7 +20,7 @@ from latentwire.baselines.notes import asked, notes_of, sample_note
 from latentwire.data import Example, Task, load_task
 from latentwire.data.spec import Setting, SplitName
 from latentwire.errors import NotApplicableError, UsageError
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.method import Method
 from latentwire.eval.runner import Results, check_all, compare_all, judge, summarise
 from latentwire.eval.scores import score_table
 from latentwire.eval.stored import Answers, answer_and_store, stored_answers
@@ -145,7 +145,7 @@ class Suite:
         self.notes: dict[str, str] = {}
         self._wires: dict[int, Wire] = {}
         self._contexts: dict[tuple[int, bool], Context] = {}
-        self._known: list[tuple[int | None, str, list[Example], list[Prediction]]] = []
+        self._known: list[tuple[int | None, str, list[Example], Answers]] = []
 
     def run(self) -> Results:
         """Answer what is not answered yet, and put everything side by side."""
@@ -225,9 +225,9 @@ class Suite:
                 seed=seed,
                 **plan.budgets,
             )
-            for other, answerer, examples, predictions in self._known:
+            for other, answerer, examples, found in self._known:
                 if other in (None, seed):
-                    context.remember(answerer, examples, predictions)
+                    _tell(context, answerer, examples, found)
             self._contexts[seed, wired] = context
         return self._contexts[seed, wired]
 
@@ -272,12 +272,12 @@ class Suite:
         return fingerprint(name, method.version, drawn, task, models, wire, facts)
 
     def _remember(self, name: str, seed: int | None, found: Answers) -> None:
-        """Let methods that build on others find their answers."""
+        """Let methods that build on others find their answers and choices."""
         examples = self._asked(METHODS.get(name))
-        self._known.append((seed, name, examples, found.predictions))
+        self._known.append((seed, name, examples, found))
         for (other, _), context in self._contexts.items():
             if seed in (None, other):
-                context.remember(name, examples, found.predictions)
+                _tell(context, name, examples, found)
 
     def _new_wire(self, seed: int) -> Wire:
         plan = self.plan
@@ -342,6 +342,10 @@ class Suite:
             run=str(self.out),
             environment=describe_environment(),
         )
+
+
+def _tell(context: Context, name: str, examples: Sequence[Example], found: Answers) -> None:
+    context.remember(name, examples, found.predictions, found.record["settings"])
 
 
 def _settings(each: Sequence[Answers]) -> dict[str, Any]:

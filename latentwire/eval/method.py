@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -112,6 +112,15 @@ class Method(ABC):
 
     def prepare(self, progress: Progress) -> None:  # noqa: B027 - most methods choose nothing
         """Make every choice (a prompt, a regularisation), on train and val only."""
+
+    def restore(self, settings: Mapping[str, Any]) -> bool:
+        """Take the choices of an earlier `prepare` instead of making them again.
+
+        Args:
+            settings: What `settings` said then.
+        Returns: Whether it could; if not, it is prepared.
+        """
+        return False
 
     @abstractmethod
     def predict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -138,3 +139,14 @@ def test_a_leaning_model_is_calibrated_by_every_method_that_asks_it(
     # Another split's answers change nothing: the prior is that of val.
     again = method.predict([e for e in test if e.target == 0], SILENT)
     assert {p.prediction for p in again} == {0}
+
+
+@pytest.mark.parametrize("name", ["zeroshot_sender", "fewshot_receiver", "text_relay"])
+def test_choices_are_taken_from_a_record(context: Callable[..., Context], name: str) -> None:
+    made = context().prepared(name, SILENT)
+    told = json.loads(json.dumps(made.settings()))
+    given = context()
+    again = given.built(name)
+    assert again.restore(told) and again.settings() == made.settings()
+    test = given.task.split("test")[:6]
+    assert again.predict(test, SILENT) == made.predict(test, SILENT)

@@ -14,7 +14,9 @@ import latentwire.baselines.suite as suite
 import latentwire.eval.stored as stored
 from latentwire import Task, TrainConfig, Wire, load_task
 from latentwire.baselines import Plan, run_suite
+from latentwire.baselines.methods.fewshot import FewShot
 from latentwire.baselines.methods.prefix_blind import PrefixBlind
+from latentwire.baselines.methods.text_relay import TextRelay
 from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.data.rows import read_csv
 from latentwire.errors import BridgeError, UnknownNameError, UsageError
@@ -103,6 +105,44 @@ def test_what_is_done_is_not_run_again(
     assert any("messages are written as" in note for note in again.notes)
     _run(lms, task, tmp_path / "s", *names, budgets={**QUICK, "prompt_val_limit": 3})
     assert asked  # another plan: old answers are not taken for new ones
+
+
+def test_what_is_added_later_finds_the_choices_of_what_it_builds_on(
+    lms: tuple[LanguageModel, LanguageModel],
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = make_task(16)
+    built_on = ("zeroshot_sender", "zeroshot_receiver", "fewshot_sender", "text_relay")
+    later = ("sender_label", "ensemble", "same_bytes_text")
+    whole = _run(lms, task, tmp_path / "whole", "bridge", *built_on, *later)
+    _run(lms, task, tmp_path / "s", "bridge", *built_on)
+    prepared: list[str] = []
+
+    def prepare(self: ZeroShot | TextRelay, progress: Progress) -> None:
+        prepared.append(self.name)
+
+    monkeypatch.setattr(FewShot, "prepare", prepare)
+    monkeypatch.setattr(ZeroShot, "prepare", prepare)
+    monkeypatch.setattr(TextRelay, "prepare", prepare)
+    found = _run(lms, task, tmp_path / "s", "bridge", *built_on, *later)
+    assert not prepared
+    assert found.methods == whole.methods and found.comparisons == whole.comparisons
+    # Choices of another form are not taken.
+    for record in (tmp_path / "s").glob("**/record.fewshot_sender.json"):
+        told = json.loads(record.read_text())
+        told["settings"]["shown"] = ["another"]
+        record.write_text(json.dumps(told))
+    for record in (tmp_path / "s").glob("**/record.zeroshot_*.json"):
+        told = json.loads(record.read_text())
+        del told["settings"]["form"]
+        record.write_text(json.dumps(told))
+    for record in (tmp_path / "s").glob("**/record.sender_label.json"):
+        record.unlink()
+    (tmp_path / "s" / "record.ensemble.json").unlink()
+    _run(lms, task, tmp_path / "s", "bridge", *built_on, *later)
+    assert {*prepared} == {"fewshot_sender", "zeroshot_sender", "zeroshot_receiver"}
 
 
 def test_a_method_of_another_version_does_not_go_on_with_the_old_training(

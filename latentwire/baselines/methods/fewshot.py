@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentwire.asking import Asker
@@ -66,6 +66,12 @@ class FewShot(ZeroShot):
                 "Shorten the texts (max_tokens)."
             )
         super().prepare(progress)
+
+    def restore(self, settings: Mapping[str, Any]) -> bool:
+        super().restore(settings)
+        rounds = draw_rounds(self.context, self.context.train_examples())
+        self.shown = {self.wording: [e for each in rounds[: self.wording.shots] for e in each]}
+        return bool(self.settings()["shown"] == settings["shown"])
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentwire.baselines.calibrated import Choice
@@ -57,6 +57,12 @@ class TextRelay(Method):
                     self.context, way, written, progress, "relay is read"
                 )
         self.choice = Choice.best(on_val)
+
+    def restore(self, settings: Mapping[str, Any]) -> bool:
+        self.choice = Choice.from_json(
+            settings, lambda row: (row["relay_prompt"], Way(row["prompt"]))
+        )
+        return True
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False

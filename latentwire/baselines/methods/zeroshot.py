@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentwire.asking import Asker
@@ -58,6 +58,10 @@ class ZeroShot(Method):
                 for wording in self.candidates()
             }
         )
+
+    def restore(self, settings: Mapping[str, Any]) -> bool:
+        self.choice = Choice.from_json(settings, Wording.from_json)
+        return True
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
