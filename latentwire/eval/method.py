@@ -119,6 +119,7 @@ class Method(ABC):
         Args:
             settings: What `settings` said then.
         Returns: Whether it could; if not, it is prepared.
+        Raises: KeyError, TypeError, ValueError: As good as no: these settings have another form.
         """
         return False
 

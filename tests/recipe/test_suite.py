@@ -20,7 +20,7 @@ from latentwire.baselines.methods.text_relay import TextRelay
 from latentwire.baselines.methods.zeroshot import ZeroShot
 from latentwire.data.rows import read_csv
 from latentwire.errors import BridgeError, UnknownNameError, UsageError
-from latentwire.eval.method import Prediction
+from latentwire.eval.method import Method, Prediction
 from latentwire.eval.runner import Results
 from latentwire.eval.statistics import compare, holm
 from latentwire.models import LanguageModel, Receiver
@@ -120,28 +120,29 @@ def test_what_is_added_later_finds_the_choices_of_what_it_builds_on(
     _run(lms, task, tmp_path / "s", "bridge", *built_on)
     prepared: list[str] = []
 
-    def prepare(self: ZeroShot | TextRelay, progress: Progress) -> None:
-        prepared.append(self.name)
+    def watched(plain: Callable[..., None]) -> Callable[..., None]:
+        def prepare(self: Method, progress: Progress) -> None:
+            prepared.append(self.name)
+            plain(self, progress)
 
-    monkeypatch.setattr(FewShot, "prepare", prepare)
-    monkeypatch.setattr(ZeroShot, "prepare", prepare)
-    monkeypatch.setattr(TextRelay, "prepare", prepare)
+        return prepare
+
+    for kind in (FewShot, ZeroShot, TextRelay):
+        monkeypatch.setattr(kind, "prepare", watched(kind.prepare))
     found = _run(lms, task, tmp_path / "s", "bridge", *built_on, *later)
     assert not prepared
     assert found.methods == whole.methods and found.comparisons == whole.comparisons
     # Choices of another form are not taken.
-    for record in (tmp_path / "s").glob("**/record.fewshot_sender.json"):
-        told = json.loads(record.read_text())
-        told["settings"]["shown"] = ["another"]
-        record.write_text(json.dumps(told))
-    for record in (tmp_path / "s").glob("**/record.zeroshot_*.json"):
-        told = json.loads(record.read_text())
-        del told["settings"]["form"]
-        record.write_text(json.dumps(told))
-    for record in (tmp_path / "s").glob("**/record.sender_label.json"):
-        record.unlink()
-    (tmp_path / "s" / "record.ensemble.json").unlink()
-    _run(lms, task, tmp_path / "s", "bridge", *built_on, *later)
+    other_forms = {"fewshot_sender": {"shown": ["another"]}, "zeroshot_*": {"val_score": [{}]}}
+    for pattern, form in other_forms.items():
+        for record in (tmp_path / "s").glob(f"**/record.{pattern}.json"):
+            told = json.loads(record.read_text())
+            record.write_text(json.dumps({**told, "settings": {**told["settings"], **form}}))
+    for name in ("sender_label", "ensemble"):
+        for record in (tmp_path / "s").glob(f"**/record.{name}.json"):
+            record.unlink()
+    again = _run(lms, task, tmp_path / "s", "bridge", *built_on, *later)
+    assert again.comparisons == whole.comparisons
     assert {*prepared} == {"fewshot_sender", "zeroshot_sender", "zeroshot_receiver"}
 
 

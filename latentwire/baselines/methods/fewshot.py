@@ -68,10 +68,11 @@ class FewShot(ZeroShot):
         super().prepare(progress)
 
     def restore(self, settings: Mapping[str, Any]) -> bool:
-        super().restore(settings)
-        rounds = draw_rounds(self.context, self.context.train_examples())
-        self.shown = {self.wording: [e for each in rounds[: self.wording.shots] for e in each]}
-        return bool(self.settings()["shown"] == settings["shown"])
+        known = {example.id: example for example in self.context.train_examples()}
+        shown = [known[each] for each in settings["shown"]]
+        restored = super().restore(settings)
+        self.shown = {self.wording: shown}
+        return restored
 
     def settings(self) -> dict[str, Any]:
         return {
