@@ -54,6 +54,17 @@ def test_the_prior_is_the_mean_probability(context: Callable[..., Context]) -> N
     assert calibrated(task, examples, found, ()) == found
 
 
+def test_a_label_that_gains_by_its_length_does_not_when_calibrated(
+    context: Callable[..., Context],
+) -> None:
+    task = context().task
+    example = next(e for e in task.split("val") if e.target == 0)
+    long = Prediction.of(task, example, Response((-1.0, -2.0), (1, 20)))
+    assert long.values == {"acc": 1.0, "acc_norm": 0.0}
+    (one,) = calibrated(task, [example], [long], (math.log(0.5), math.log(0.5)))
+    assert one.values == {"acc": 1.0, "acc_norm": 1.0}
+
+
 def test_what_is_no_number_stays_unread(context: Callable[..., Context]) -> None:
     task = context().task
     examples = task.split("val")[:3]
