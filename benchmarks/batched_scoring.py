@@ -15,12 +15,13 @@ import time
 
 import torch
 
-from latentwire import answering, load_task
-from latentwire.answering import respond
-from latentwire.asking import Asker, Request
+from latentwire import load_task
+from latentwire.core.run_folder import describe_environment
 from latentwire.data import Task
 from latentwire.models import Receiver, load_model
-from latentwire.run_folder import describe_environment
+from latentwire.prompting import scoring as answering
+from latentwire.prompting.builder import PromptBuilder, Request
+from latentwire.prompting.scoring import respond
 
 
 def one_at_a_time(receiver: Receiver, requests: list[Request]) -> list[list[float]]:
@@ -55,9 +56,9 @@ def main() -> None:
     if args.batch_tokens:
         answering.tokens_per_pass = lambda device: args.batch_tokens  # type: ignore[assignment]
     task, receiver = load_task(args.task), Receiver(load_model(args.model))
-    asker = Asker(task, receiver.lm, task.prompts[0])
+    builder = PromptBuilder(task, receiver.lm, task.prompts[0])
     examples = task.sample("test", args.items, 0)
-    requests = [asker.read(example)[0] for example in examples]
+    requests = [builder.build(example)[0] for example in examples]
     one_at_a_time(receiver, requests[:2]), batched(receiver, task, requests[:2])
     times: dict[str, list[float]] = {"one_at_a_time": [], "batched": []}
     for turn in range(args.rounds):

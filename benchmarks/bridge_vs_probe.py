@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from latentwire import Wire, evaluate, load_task
-from latentwire.files import write_text
+from latentwire.core.files import write_text
+from latentwire.core.progress import default_progress
+from latentwire.core.run_folder import RunFolder, describe_environment
 from latentwire.models.pair import load_pair
-from latentwire.progress import default_progress
-from latentwire.run_folder import RunFolder, describe_environment
 from latentwire.train import TrainConfig, train_seeds
 
 TASKS = "bbc_news,tweet_sentiment,sst2,ag_news"

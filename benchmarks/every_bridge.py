@@ -20,11 +20,11 @@ from typing import Any
 
 from latentwire import Wire, load_task, train_bridge
 from latentwire.bridge import BRIDGES
-from latentwire.errors import LatentWireError
-from latentwire.files import write_json, write_text
+from latentwire.core.errors import LatentWireError
+from latentwire.core.files import write_json, write_text
+from latentwire.core.progress import default_progress
+from latentwire.core.run_folder import describe_environment
 from latentwire.models.pair import load_pair
-from latentwire.progress import default_progress
-from latentwire.run_folder import describe_environment
 from latentwire.train import TrainConfig
 
 

@@ -29,9 +29,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from latentwire.errors import MessageError
-from latentwire.message import Message
-from latentwire.wire_format import ENCODINGS, Basis, Header, Limits, fit_basis
+from latentwire.core.errors import MessageError
+from latentwire.wire.basis import Basis, fit_basis
+from latentwire.wire.codecs import CODECS
+from latentwire.wire.header import Header, Limits
+from latentwire.wire.message import Message
 
 LIMITS = Limits(max_bytes=1 << 16, max_tokens=64, max_width=4096)
 SHAPES = ((1, 1), (2, 24), (3, 65), (4, 33))
@@ -71,14 +73,14 @@ class Mutator:
             Message(
                 torch.randn(shape, generator=generator),
                 "0" * 16,
-                encoding,
+                codec,
                 "a@1",
                 "b@2",
                 self.basis,
             ).to_bytes()
-            for encoding in ENCODINGS
+            for codec in CODECS
             for shape in SHAPES
-            if encoding != "lowrank" or shape == (2, 24)
+            if codec != "lowrank" or shape == (2, 24)
         ]
         self.ways: list[Callable[[bytes], bytes]] = [
             self.flip_bits, self.cut, self.grow, self.splice, self.length, self.overwrite,
@@ -165,10 +167,10 @@ class Mutator:
         return resealed(_joined(head, bytes(changed)))
 
     def absurd(self, data: bytes) -> bytes:
-        encoding = self.random.choice([*ENCODINGS])
+        codec = self.random.choice([*CODECS])
         k, width, rank = (self.random.choice(NUMBERS[1:]) for _ in range(3))
-        rank = rank if encoding == "lowrank" else 0
-        head = Header("0" * 16, "a@1", "b@2", encoding, k, width, rank, self.basis.fingerprint)
+        rank = rank if codec == "lowrank" else 0
+        head = Header("0" * 16, "a@1", "b@2", codec, k, width, rank, self.basis.fingerprint)
         return head.sealed(self.random.randbytes(self.random.choice((0, 8, 4096))))
 
     def random_json(self, data: bytes) -> bytes:
@@ -207,7 +209,7 @@ class Mutator:
         size = self.random.randrange(4)
         if kind == 3:
             return [self._value(depth - 1) for _ in range(size)]
-        keys = ("latentwire", "bridge", "encoding", "n_tokens", "dtype", "shape", "\u00e9", "")
+        keys = ("latentwire", "bridge", "codec", "n_tokens", "dtype", "shape", "\u00e9", "")
         return {self.random.choice(keys): self._value(depth - 1) for _ in range(size)}
 
 

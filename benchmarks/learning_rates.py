@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from latentwire import load_task
-from latentwire.baselines.context import Context
-from latentwire.files import write_json, write_text
+from latentwire.core.files import write_json, write_text
+from latentwire.core.progress import default_progress
+from latentwire.core.run_folder import describe_environment
+from latentwire.eval.context import Context
 from latentwire.models import Receiver, Sender
 from latentwire.models.pair import default_layer, load_pair
-from latentwire.progress import default_progress
-from latentwire.run_folder import describe_environment
 from latentwire.train import TrainConfig
-from telepathy.guarding import guarded
+from telepathy.cli.errors import guarded
 
 
 def main() -> None:

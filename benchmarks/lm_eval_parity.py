@@ -29,12 +29,12 @@ from typing import Any
 import yaml
 
 from latentwire import load_task
-from latentwire.answering import respond
-from latentwire.asking import Asker
+from latentwire.core.run_folder import describe_environment
 from latentwire.data import Example, Task
-from latentwire.metrics import choose
+from latentwire.data.metrics import choose
 from latentwire.models import LanguageModel, Receiver, load_model
-from latentwire.run_folder import describe_environment
+from latentwire.prompting.builder import PromptBuilder
+from latentwire.prompting.scoring import respond
 
 MODEL = "smollm2-135m-instruct"
 Row = dict[str, Any]
@@ -165,8 +165,8 @@ def score_here(
     task: Task, lm: LanguageModel, examples: list[Example]
 ) -> tuple[list[tuple[tuple[float, ...], dict[str, float]]], float]:
     """Scores of each example's choices and whether both accuracies count it right; seconds."""
-    asker = Asker(task, lm, task.harness_prompt, _LONG)
-    requests = [asker.read(example) for example in examples]
+    builder = PromptBuilder(task, lm, task.harness_prompt, _LONG)
+    requests = [builder.build(example) for example in examples]
     started = time.perf_counter()
     responses = respond(Receiver(lm), task, requests)
     seconds = time.perf_counter() - started

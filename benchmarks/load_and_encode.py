@@ -2,7 +2,7 @@
 
     python benchmarks/load_and_encode.py [--rounds 7]
 
-Loads are timed in fresh processes after one that fills the cache; encodings of one batch to
+Loads are timed in fresh processes after one that fills the cache; codecs of one batch to
 layer 18 and to layer 30 are interleaved in one process. Prints one JSON object.
 """
 
@@ -38,8 +38,8 @@ def main() -> None:
     ][1:]
 
     from latentwire import load_task
+    from latentwire.core.run_folder import describe_environment
     from latentwire.models import Sender, load_model
-    from latentwire.run_folder import describe_environment
 
     sender = Sender(load_model("smollm2-135m-instruct"))
     texts = [

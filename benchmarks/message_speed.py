@@ -1,8 +1,8 @@
-"""How long a message takes to be written and to be read, for each encoding.
+"""How long a message takes to be written and to be read, for each codec.
 
     python benchmarks/message_speed.py [--tokens 8] [--width 640] [--rounds 2000]
 
-Encodings take turns in every round, so that a busy moment of the machine hits all alike. Encode is
+Codecs take turns in every round, so that a busy moment of the machine hits all alike. Encode is
 `Message.to_bytes`, decode `Message.from_bytes` with all its checks, on one thread. Prints one JSON
 object.
 """
@@ -16,31 +16,32 @@ import time
 
 import torch
 
-from latentwire.message import Message
-from latentwire.run_folder import describe_environment
-from latentwire.wire_format import ENCODINGS, fit_basis
+from latentwire.core.run_folder import describe_environment
+from latentwire.wire.basis import fit_basis
+from latentwire.wire.codecs import CODECS
+from latentwire.wire.message import Message
 
 RANK = 128
 WARM_UP = 50
 
 
 def measure(n_tokens: int, width: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Bytes and milliseconds of each encoding.
+    """Bytes and milliseconds of each codec.
 
     Args:
         n_tokens: k, soft tokens of a message.
         width: dr, size of each.
         rounds: How often each is timed.
-    Returns: For each encoding bytes, median and 95th percentile of encode and decode in ms.
+    Returns: For each codec bytes, median and 95th percentile of encode and decode in ms.
     """
     generator = torch.Generator().manual_seed(0)
     soft = torch.randn(64, n_tokens, width, generator=generator)
     basis = fit_basis(soft, min(RANK, width))
     names = "smollm2-135m-instruct@" + "0" * 16, "gemma3-270m@" + "0" * 16
     messages = {
-        name: [Message(each, "0" * 16, name, *names, basis) for each in soft] for name in ENCODINGS
+        name: [Message(each, "0" * 16, name, *names, basis) for each in soft] for name in CODECS
     }
-    taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in ENCODINGS}
+    taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in CODECS}
     n_bytes = {}
     for turn in range(rounds + WARM_UP):
         for name, made in messages.items():
@@ -79,7 +80,7 @@ def main() -> None:
         "width": args.width,
         "rounds": args.rounds,
         "rank": min(RANK, args.width),
-        "encodings": measure(args.tokens, args.width, args.rounds),
+        "codecs": measure(args.tokens, args.width, args.rounds),
         "environment": describe_environment(),
     }
     print(json.dumps(found, indent=2))

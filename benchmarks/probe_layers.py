@@ -21,12 +21,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from latentwire import Task, load_task
-from latentwire.asking import sender_texts
 from latentwire.bridge.pooling import masked_mean
+from latentwire.core.run_folder import describe_environment
 from latentwire.data import Example
 from latentwire.models import Sender
 from latentwire.models.loading import load_model
-from latentwire.run_folder import describe_environment
+from latentwire.prompting.builder import sender_texts
 
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 _BATCH = 32

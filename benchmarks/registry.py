@@ -23,9 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from telepathy.registry import Record, Registry
-from telepathy.registry.index import Index
-from telepathy.registry.record import moved, new_record
+from telepathy.experiments.registry import Record, Registry
+from telepathy.experiments.registry.index import Index
+from telepathy.experiments.registry.record import moved, new_record
 
 ROOT = Path(__file__).parents[1]
 N_PROCESSES, N_WRITES, N_EXPERIMENTS = 16, 200, 5000

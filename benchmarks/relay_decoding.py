@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import torch
 
+from latentwire.core.run_folder import describe_environment
 from latentwire.models import LanguageModel, Prompt, Receiver, load_model
-from latentwire.run_folder import describe_environment
 
 
 def ours(lm: LanguageModel, ids: list[int], batch_size: int, n: int) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from latentwire.core.run_folder import describe_environment
 from latentwire.eval.statistics import (
     Resamples,
     Spread,
@@ -32,7 +33,6 @@ from latentwire.eval.statistics import (
     pooled_accuracy,
     sign_flip_p_value,
 )
-from latentwire.run_folder import describe_environment
 
 Array = np.ndarray[Any, Any]
 KINDS = ("one seed", "three seeds", "graded")

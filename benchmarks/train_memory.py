@@ -37,8 +37,8 @@ def train(pair: str, n_train: int, steps: int) -> dict[str, float]:
     import torch
 
     from latentwire import Wire, train_bridge
-    from latentwire.bench.made_up import made_up_task
-    from latentwire.progress import Progress
+    from latentwire.bench.synthetic import made_up_task
+    from latentwire.core.progress import Progress
 
     torch.set_num_threads(1)
     peak, over = [0.0], threading.Event()

@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 from latentwire import Wire, load_task
-from latentwire.bench.made_up import made_up_task
 from latentwire.bench.subject import Subject
-from latentwire.bench.train import measure_training
+from latentwire.bench.synthetic import made_up_task
+from latentwire.bench.training import measure_training
 
 
 def main() -> None:

@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentwire.baselines.evaluate import evaluate
+    from latentwire.core.errors import LatentWireError
     from latentwire.data import Example, Task, load_task
-    from latentwire.errors import LatentWireError
-    from latentwire.message import Message
+    from latentwire.eval.evaluate import evaluate
     from latentwire.train import TrainConfig, train_bridge
-    from latentwire.wire import Answer, Wire
+    from latentwire.wire.message import Message
+    from latentwire.wire.wire import Answer, Wire
 
 _HOMES = {
-    "Answer": "wire",
+    "Answer": "wire.wire",
     "Example": "data",
-    "LatentWireError": "errors",
-    "Message": "message",
+    "LatentWireError": "core.errors",
+    "Message": "wire.message",
     "Task": "data",
     "TrainConfig": "train",
-    "Wire": "wire",
-    "evaluate": "baselines.evaluate",
+    "Wire": "wire.wire",
+    "evaluate": "eval.evaluate",
     "load_task": "data",
     "train_bridge": "train",
 }

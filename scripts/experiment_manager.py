@@ -13,7 +13,7 @@ def main() -> None:
     root = str(Path(__file__).resolve().parents[1])
     if root not in sys.path:
         sys.path.insert(0, root)
-    from telepathy.manager import main as manage
+    from telepathy.experiments.manager import main as manage
 
     manage()
 

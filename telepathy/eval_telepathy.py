@@ -9,9 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from telepathy.cli import show_results
-from telepathy.guarding import guarded
-from telepathy.script_flags import add_model_flags, device_of
+from telepathy.cli.errors import guarded
+from telepathy.cli.main import show_results
+from telepathy.cli.script_flags import add_model_flags, device_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
 def evaluate(args: argparse.Namespace) -> None:
     """Evaluate as the flags say and print the table."""
     from latentwire import Wire, evaluate, load_task
-    from latentwire.errors import UsageError
-    from latentwire.progress import default_progress
+    from latentwire.core.errors import UsageError
+    from latentwire.core.progress import default_progress
 
     progress = default_progress()
     task = load_task(args.dataset) if args.dataset else None

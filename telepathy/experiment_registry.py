@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from latentwire.errors import UsageError
-from telepathy.guarding import guarded
-from telepathy.registry import DEFAULT_PATH, NotDueError, Record, Registry
+from latentwire.core.errors import UsageError
+from telepathy.cli.errors import guarded
+from telepathy.experiments.registry import DEFAULT_PATH, NotDueError, Record, Registry
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,19 +77,19 @@ def run(args: argparse.Namespace, argv: list[str]) -> int:
     """Do one command and give its exit code; `argv` is what `run` runs."""
     registry = Registry(args.registry)
     if args.merge is not None:
-        from telepathy.manager import merge
+        from telepathy.experiments.manager import merge
 
         print("\n".join(merge(registry, args.merge).lines))
         return 0
     if args.command is None:
         raise UsageError("Give a command; --help lists them.")
     if args.command == "summary":
-        from telepathy.registry.views import status
+        from telepathy.experiments.registry.views import status
 
         print("\n".join(status(registry).lines))
         return 0
     if args.command == "merge-driver":
-        from telepathy.registry.merging import merge_files
+        from telepathy.experiments.registry.merging import merge_files
 
         _, ours, theirs = args.files
         merge_files(ours, theirs)
@@ -125,7 +125,7 @@ def _of_one(registry: Registry, args: argparse.Namespace, argv: list[str]) -> in
 
 
 def _report(registry: Registry, args: argparse.Namespace, record: Record) -> None:
-    from telepathy.registry.outputs import tail
+    from telepathy.experiments.registry.outputs import tail
 
     if args.command == "complete":
         metrics = _object(args.metrics, "--metrics")
@@ -146,7 +146,7 @@ def _run(
     config: dict[str, Any] | None,
     budgets: dict[str, Any],
 ) -> int:
-    from telepathy.registry.running import exit_code_of, run_experiment
+    from telepathy.experiments.registry.execution import exit_code_of, run_experiment
 
     if not argv:
         raise UsageError("Nothing to run. Give the command behind --: run NAME -- COMMAND..")

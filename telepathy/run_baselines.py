@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from latentwire.errors import UsageError
-from telepathy.baselines_command import show_suites
-from telepathy.guarding import guarded
-from telepathy.script_flags import add_model_flags, device_of
+from latentwire.core.errors import UsageError
+from telepathy.cli.baselines import show_suites
+from telepathy.cli.errors import guarded
+from telepathy.cli.script_flags import add_model_flags, device_of
 
 _OLD_NAMES = {
     "zeroshot": ("zeroshot_sender", "zeroshot_receiver"),
@@ -48,9 +48,10 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Run as the flags say, and print the table."""
     from latentwire import TrainConfig, load_task
-    from latentwire.baselines import METHODS, Plan, run_suite
+    from latentwire.core.progress import default_progress
+    from latentwire.eval.context import METHODS
+    from latentwire.eval.suite import Plan, run_suite
     from latentwire.models.pair import load_pair
-    from latentwire.progress import default_progress
 
     names = None if args.baseline == "all" else _OLD_NAMES.get(args.baseline, (args.baseline,))
     for name in names or ():

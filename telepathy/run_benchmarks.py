@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentwire.errors import UnknownNameError, UsageError
-from latentwire.progress import Progress
-from telepathy.bench_command import finish, memory_apart, with_subject
-from telepathy.guarding import guarded
-from telepathy.script_flags import device_of
+from latentwire.core.errors import UnknownNameError, UsageError
+from latentwire.core.progress import Progress
+from telepathy.cli.bench import finish, memory_apart, with_subject
+from telepathy.cli.errors import guarded
+from telepathy.cli.script_flags import device_of
 
 if TYPE_CHECKING:
     from latentwire.bench.subject import Subject

@@ -9,10 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from telepathy.guarding import guarded
-from telepathy.options import sinks_of
-from telepathy.script_flags import add_model_flags, device_of
-from telepathy.train_command import recipe
+from telepathy.cli.errors import guarded
+from telepathy.cli.options import trackers_of
+from telepathy.cli.script_flags import add_model_flags, device_of
+from telepathy.cli.train import recipe
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 def train(args: argparse.Namespace) -> None:
     """Train as the flags say and print the best validation."""
     from latentwire import TrainConfig, Wire, load_task, train_bridge
-    from latentwire.progress import Progress, default_progress
+    from latentwire.core.progress import Progress, default_progress
     from latentwire.train import Processes
 
     names = (
@@ -66,7 +66,7 @@ def train(args: argparse.Namespace) -> None:
     bridge, loss = recipe(args.bridge_type, None, args.loss, args.diversity_weight)
     config = TrainConfig.of(seed=args.seed, loss=loss, **given)
     task = load_task(args.dataset)
-    sinks = sinks_of(args.log_to)
+    trackers = trackers_of(args.log_to)
     options = {n: getattr(args, n) for n in ("depth", "heads") if getattr(args, n) is not None}
     with Processes.joined() as processes:
         progress = default_progress() if processes.is_first else Progress()
@@ -88,7 +88,7 @@ def train(args: argparse.Namespace) -> None:
             config=config,
             resume=args.resume,
             progress=progress,
-            sinks=sinks,
+            trackers=trackers,
         )
         if processes.is_first:
             print("  ".join(f"{k} {v:.4g}" for k, v in done.best.items()))

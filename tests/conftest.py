@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from latentwire import Task, Wire, load_task
-from latentwire.progress import Progress
+from latentwire.core.progress import Progress
 
 
 @pytest.fixture(autouse=True)

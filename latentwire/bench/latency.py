@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from latentwire.baselines.context import METHODS, Context
-from latentwire.baselines.methods.text_relay import TextRelay
-from latentwire.bench.bare import BareSum
-from latentwire.bench.bounds import (
+from latentwire.bench.lower_bound_passes import BareSum
+from latentwire.bench.lower_bounds import (
     Machine,
     Pass,
     bridge_passes,
@@ -21,15 +19,17 @@ from latentwire.bench.bounds import (
     relay_passes,
     written_passes,
 )
-from latentwire.bench.clock import Spread, Work, race
-from latentwire.bench.made_up import examples_of_length
+from latentwire.bench.stopwatch import Spread, Work, race
 from latentwire.bench.subject import Subject
+from latentwire.bench.synthetic import examples_of_length
+from latentwire.core.errors import UsageError
+from latentwire.core.progress import Progress
+from latentwire.core.run_folder import RunFolder, describe_environment
 from latentwire.data import Example, Task
-from latentwire.errors import UsageError
+from latentwire.eval.context import METHODS, Context
 from latentwire.eval.method import Method, Prediction
+from latentwire.methods.text_relay import TextRelay
 from latentwire.models import Prompt
-from latentwire.progress import Progress
-from latentwire.run_folder import RunFolder, describe_environment
 
 RELAY_LENGTHS = (1, 2, 3, 16, 32, 64, 128, 256)
 WARM_UP = 1
@@ -206,17 +206,17 @@ def _passes(
     wire = context.need_wire("bridge")
     lm, n = wire.receiver.lm, len(examples)
     relay = TextRelay(context)
-    reader = context.asker(lm, context.task.prompts[0])
-    writer = context.asker(wire.sender.lm, relay.relay_prompt)
-    handed = context.asker(lm, relay.way.prompt)
-    sender_reads = max(_new(writer.read(e)[0].prompt) for e in examples)
-    receiver_reads = max(_new(handed.hand(e, "")[0].prompt) for e in examples)
+    reader = context.prompt_builder(lm, context.task.prompts[0])
+    writer = context.prompt_builder(wire.sender.lm, relay.relay_prompt)
+    handed = context.prompt_builder(lm, relay.way.prompt)
+    sender_reads = max(_new(writer.build(e)[0].prompt) for e in examples)
+    receiver_reads = max(_new(handed.build_handoff(e, "")[0].prompt) for e in examples)
     steps = written_passes(lm, n, bare.n_written)
     module = counted_pass(wire.bridge, *bare.bridge_inputs)
     passes = {
         "bridge": [*bridge_passes(wire, n, bare.n_sender, bare.n_receiver, module), *steps],
         "zeroshot_receiver": [
-            model_pass(lm, lm.n_layers, n, max(_new(reader.read(e)[0].prompt) for e in examples)),
+            model_pass(lm, lm.n_layers, n, max(_new(reader.build(e)[0].prompt) for e in examples)),
             *steps,
         ],
     }

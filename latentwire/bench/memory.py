@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from latentwire.bench.bounds import device_name
-from latentwire.bench.made_up import examples_of_length
+from latentwire.bench.lower_bounds import device_name
 from latentwire.bench.subject import Subject
+from latentwire.bench.synthetic import examples_of_length
 from latentwire.bench.throughput import answer
-from latentwire.errors import UsageError
-from latentwire.run_folder import describe_environment
+from latentwire.core.errors import UsageError
+from latentwire.core.run_folder import describe_environment
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

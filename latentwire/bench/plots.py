@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from latentwire.errors import UnknownNameError
-from latentwire.files import replacing_file
+from latentwire.core.errors import UnknownNameError
+from latentwire.core.files import replacing_file
 
 _MB = 1 << 20
 
@@ -77,7 +77,7 @@ def _wire(found: dict[str, Any], axes: Any) -> None:
         for point in points:
             rank = f" {point['rank']}" if point["rank"] else ""
             where = (point["bytes"], 100 * point["score"]["value"])
-            axes.annotate(f"{point['encoding']}{rank}", where, fontsize=7)
+            axes.annotate(f"{point['codec']}{rank}", where, fontsize=7)
     for name, row in found["methods"].items():
         _scatter(axes, [row], name)
     axes.set(xlabel="bytes per text", ylabel=f"{found['metric']} %", xscale="log")

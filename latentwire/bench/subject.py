@@ -11,15 +11,15 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from latentwire.baselines.context import Context
-from latentwire.baselines.evaluate import context_of
-from latentwire.bench.made_up import made_up_task
+from latentwire.bench.synthetic import made_up_task
+from latentwire.core.errors import UsageError
+from latentwire.core.progress import Progress
 from latentwire.data import Task
-from latentwire.errors import UsageError
+from latentwire.eval.context import Context
+from latentwire.eval.evaluate import context_of
 from latentwire.models import LanguageModel, Prompt, Receiver
-from latentwire.models.shapes import random_pair
-from latentwire.progress import Progress
-from latentwire.wire import Wire
+from latentwire.models.random_models import random_pair
+from latentwire.wire.wire import Wire
 
 DEFAULT_INPUT_TOKENS = 60
 

@@ -8,22 +8,22 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from latentwire.bench.bare import BareSum
-from latentwire.bench.bounds import (
+from latentwire.bench.lower_bound_passes import BareSum
+from latentwire.bench.lower_bounds import (
     Machine,
     bridge_passes,
     counted_pass,
     measure_machine,
     written_passes,
 )
-from latentwire.bench.clock import Work, race
-from latentwire.bench.made_up import examples_of_length
+from latentwire.bench.stopwatch import Work, race
 from latentwire.bench.subject import DEFAULT_INPUT_TOKENS, Subject
+from latentwire.bench.synthetic import examples_of_length
+from latentwire.core.errors import UsageError
+from latentwire.core.progress import Progress
+from latentwire.core.run_folder import describe_environment
 from latentwire.data import Example
-from latentwire.errors import UsageError
-from latentwire.progress import Progress
-from latentwire.run_folder import describe_environment
-from latentwire.wire import Wire
+from latentwire.wire.wire import Wire
 
 
 def measure_throughput(

@@ -1,5 +1,5 @@
-"""Bridges: sender states -> soft tokens. A kind is one file in `latentwire.bridge.kinds`."""
+"""Bridges: sender states -> soft tokens. A kind is one file in `latentwire.bridge`."""
 
-from latentwire.bridge.base import BRIDGES, Bridge, Calibration, Prefix, Spans, build_bridge
+from latentwire.bridge.base import BRIDGES, Bridge, PairFacts, Prefix, Spans, build_bridge
 
-__all__ = ["BRIDGES", "Bridge", "Calibration", "Prefix", "Spans", "build_bridge"]
+__all__ = ["BRIDGES", "Bridge", "PairFacts", "Prefix", "Spans", "build_bridge"]

@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from latentwire.catalogue import Catalogue
-from latentwire.errors import ConfigError, ShapeError
+from latentwire.core.catalogue import Catalogue
+from latentwire.core.errors import ConfigError, ShapeError
 
-BRIDGES: Catalogue[type[Bridge]] = Catalogue("bridge", "latentwire.bridge.kinds")
+BRIDGES: Catalogue[type[Bridge]] = Catalogue(
+    "bridge", "latentwire.bridge", "latentwire.bridges", "latentwire.bridge.kinds"
+)
 
 
 class Spans(NamedTuple):
@@ -42,7 +44,7 @@ class Prefix(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Calibration:
+class PairFacts:
     """Facts about the pair that a bridge needs before it learns.
 
     The optional ones cost time to gather: a kind names those that it needs in `Bridge.wants`.
@@ -80,7 +82,7 @@ class Bridge(nn.Module, ABC):
         kind: Its name in the catalogue, the name of its file.
         about: What it is, in a few words.
         source: Where the idea comes from.
-        wants: Optional fields of `Calibration` that it cannot do without.
+        wants: Optional fields of `PairFacts` that it cannot do without.
         writes: What its soft tokens are to the receiver: `embeddings`, or a deep `prefix`, packed
             keys and values of one position in all layers.
 
@@ -211,7 +213,7 @@ class Bridge(nn.Module, ABC):
         return path if fits and self.writes == "embeddings" else None
 
     @torch.no_grad()
-    def calibrate(self, facts: Calibration) -> None:
+    def initialize(self, facts: PairFacts) -> None:
         """Take over the pair's scales and start the soft tokens at real ones.
 
         Raises: ConfigError: If a fact is missing that this kind wants.
@@ -219,14 +221,14 @@ class Bridge(nn.Module, ABC):
         if missing := sorted(name for name in self.wants if getattr(facts, name) is None):
             raise ConfigError(
                 f"The {self.kind} bridge needs {', '.join(missing)} to start from: "
-                "calibrate it with some texts, as Wire.calibrate(.., texts=..) does."
+                "calibrate it with some texts, as Wire.initialize(.., texts=..) does."
             )
         self.state_mean.copy_(facts.state_mean)
         self.state_std.copy_(facts.state_std)
         self.embedding_rms.fill_(facts.embedding_rms)
         self.start(facts)
 
-    def start(self, facts: Calibration) -> None:
+    def start(self, facts: PairFacts) -> None:
         """Put the anchors where soft tokens begin: at real embeddings, in units of their scale."""
         self.anchors.copy_(facts.anchors / facts.embedding_rms)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from latentwire.bridge.base import Bridge
 from latentwire.bridge.blocks import linear_with_gain
 from latentwire.bridge.pooling import masked_mean
-from latentwire.errors import ConfigError
+from latentwire.core.errors import ConfigError
 
 
 class LatentBridge(Bridge):

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentwire.bridge.base import Bridge, build_bridge
-from latentwire.errors import BridgeError, LatentWireError
-from latentwire.files import replacing_dir, sha256_file, write_json, write_text
+from latentwire.core.errors import BridgeError, LatentWireError
+from latentwire.core.files import replacing_dir, sha256_file, write_json, write_text
 
 _FORMAT = 1
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from latentwire.core.errors import DataError
 from latentwire.data.example import Example
 from latentwire.data.prepare import PREPARE
 from latentwire.data.rows import Row
 from latentwire.data.spec import TaskSpec
 from latentwire.data.templates import LETTERS, field, fill, list_choices
-from latentwire.errors import DataError
 
 
 class ExampleBuilder:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from latentwire.core.errors import DataError, LatentWireError
 from latentwire.data.build import ExampleBuilder
 from latentwire.data.load import check_spec, read_content
 from latentwire.data.sources import Source, find_source
 from latentwire.data.spec import TaskSpec
 from latentwire.data.splits import is_kept, text_key
-from latentwire.errors import DataError, LatentWireError
 
 _SHOWN = 20  # mistakes of one split that are listed; the rest are counted
 

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from latentwire.core.errors import ConfigError, DataError, UnknownNameError
 from latentwire.data.spec import TaskSpec
 from latentwire.data.task import Task
-from latentwire.errors import ConfigError, DataError, UnknownNameError
 
 _FOLDER = Path(__file__).parent / "tasks"
 

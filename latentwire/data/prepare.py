@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from latentwire.core.errors import DataError
 from latentwire.data.rows import Row
 from latentwire.data.templates import field
-from latentwire.errors import DataError
 
 
 def hellaswag(row: Row) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from latentwire.errors import DataError
-from latentwire.files import cache_dir, fingerprint, replacing_file
+from latentwire.core.errors import DataError
+from latentwire.core.files import cache_dir, fingerprint, replacing_file
 
 Row = Mapping[str, Any]
 FORMATS = ("jsonl", "parquet", "csv")

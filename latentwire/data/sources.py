@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from latentwire.core.errors import DataError, MissingPackageError
+from latentwire.core.files import fingerprint, sha256_file
+from latentwire.core.hub import offline_unless_reachable
 from latentwire.data.rows import FORMATS, Row, Rows, open_rows, read_csv
 from latentwire.data.spec import PackageSpec, SourceSpec, TaskSpec
-from latentwire.errors import DataError, MissingPackageError
-from latentwire.files import fingerprint, sha256_file
-from latentwire.hub import offline_unless_reachable
 
 
 class Source(Protocol):

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from latentwire.core.errors import UnknownNameError
 from latentwire.data.prepare import PREPARE
 from latentwire.data.templates import LETTERS, places
-from latentwire.errors import UnknownNameError
 
 Kind = Literal["choice", "letter", "generation"]
 SplitName = Literal["train", "val", "test"]

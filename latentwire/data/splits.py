@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from latentwire.core.errors import DataError
 from latentwire.data.build import ExampleBuilder, plain
 from latentwire.data.example import Example
 from latentwire.data.rows import Row, Rows
 from latentwire.data.spec import SplitName, TaskSpec
 from latentwire.data.templates import field, fill
-from latentwire.errors import DataError
 
 Hashes = NDArray[np.int64]
 Indices = NDArray[np.int64]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from latentwire.core.errors import LatentWireError
 from latentwire.data.load import load_task, task_names
 from latentwire.data.spec import SPLITS, Kind, SplitName
 from latentwire.data.task import Task
-from latentwire.errors import LatentWireError
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Literal, overload
 
 import numpy as np
 
+from latentwire.core.errors import DataError, MissingPackageError, UnknownNameError, UsageError
+from latentwire.core.files import fingerprint
 from latentwire.data.build import ExampleBuilder
 from latentwire.data.example import Example
 from latentwire.data.rows import Rows
@@ -17,8 +19,6 @@ from latentwire.data.sources import HubSource, Source, find_source, how_to_get, 
 from latentwire.data.spec import SETTINGS, SPLITS, Kind, Setting, SplitName, TaskSpec
 from latentwire.data.splits import Indices, Scan, Splitter, scan
 from latentwire.data.templates import LETTERS, fill, list_choices, places
-from latentwire.errors import DataError, MissingPackageError, UnknownNameError, UsageError
-from latentwire.files import fingerprint
 
 
 class Split(Sequence[Example]):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from latentwire.errors import DataError
+from latentwire.core.errors import DataError
 
 _PLACE = re.compile(r"\{([A-Za-z_][\w.]*)\}")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

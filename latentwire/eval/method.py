@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from latentwire.answering import Response
+from latentwire.core.progress import Progress
 from latentwire.data import Example, Task
-from latentwire.metrics import RIGHT_OR_WRONG, choose, read_text
-from latentwire.progress import Progress
+from latentwire.data.metrics import RIGHT_OR_WRONG, Response, choose, read_text
 
 
 @dataclass(frozen=True)

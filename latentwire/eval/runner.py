@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from latentwire.core.files import write_json, write_jsonl
+from latentwire.core.progress import Progress
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example
+from latentwire.data.metrics import RIGHT_OR_WRONG
 from latentwire.eval.method import Method, Prediction
 from latentwire.eval.statistics import (
     Comparison,
@@ -21,10 +25,6 @@ from latentwire.eval.statistics import (
 )
 from latentwire.eval.timing import Timing
 from latentwire.eval.verdict import Verdict, verdicts
-from latentwire.files import write_json, write_jsonl
-from latentwire.metrics import RIGHT_OR_WRONG
-from latentwire.progress import Progress
-from latentwire.run_folder import RunFolder
 
 Runs = Sequence[Sequence[Prediction]]
 """What one method answered: the same examples, once for each seed."""

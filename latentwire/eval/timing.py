@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.method import Method
-from latentwire.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Frozen language models: the only part of LatentWire that imports transformers."""
 
-from latentwire.models.catalogue import EMBEDDED, PAIRS, resolve_pair
 from latentwire.models.lm import MESSAGE_MARK, LanguageModel, Prompt
 from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.sender import Sender, SenderStates
+from latentwire.models.zoo import EMBEDDED, PAIRS, resolve_pair
 
 __all__ = [
     "EMBEDDED",

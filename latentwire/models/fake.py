@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from latentwire.errors import UnknownNameError
+from latentwire.core.errors import UnknownNameError
 from latentwire.models.lm import LanguageModel
 
 FAKES = ("fake-gemma", "fake-llama")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from latentwire.errors import ModelError
-from latentwire.files import cache_dir, replacing_dir, sha256_file, write_json
-from latentwire.models.catalogue import EMBEDDED
-from latentwire.models.quiet import gguf_read_once, quiet_transformers
-from latentwire.progress import Progress
+from latentwire.core.errors import ModelError
+from latentwire.core.files import cache_dir, replacing_dir, sha256_file, write_json
+from latentwire.core.progress import Progress
+from latentwire.models.transformers_compat import gguf_read_once, quiet_transformers
+from latentwire.models.zoo import EMBEDDED
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1  # raise when the conversion itself changes: old folders are then made again

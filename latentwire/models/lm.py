@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from latentwire.errors import ModelError
+from latentwire.core.errors import ModelError
 
 MESSAGE_MARK = "\ue000"
 """Private-use character that stands in a rendered prompt where the soft tokens go."""

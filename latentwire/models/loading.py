@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from latentwire.errors import ModelError, UnknownNameError, UsageError
-from latentwire.hub import hub_is_reachable
-from latentwire.models.catalogue import EMBEDDED
+from latentwire.core.errors import ModelError, UnknownNameError, UsageError
+from latentwire.core.hub import hub_is_reachable
+from latentwire.core.progress import Progress
 from latentwire.models.gguf import embedded_folder, gguf_folder
 from latentwire.models.lm import LanguageModel
-from latentwire.models.quiet import quiet_transformers
-from latentwire.progress import Progress
+from latentwire.models.transformers_compat import quiet_transformers
+from latentwire.models.zoo import EMBEDDED
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from latentwire.models.catalogue import resolve_pair
+from latentwire.core.progress import Progress
 from latentwire.models.lm import LanguageModel
 from latentwire.models.loading import load_model
-from latentwire.progress import Progress
+from latentwire.models.zoo import resolve_pair
 
 
 def default_layer(n_layers: int) -> int:

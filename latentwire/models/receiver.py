@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
-from latentwire.errors import UsageError
+from latentwire.core.errors import UsageError
+from latentwire.models.attention_masks import PackedChoices, pack, packed_size
+from latentwire.models.forward import MAX_HEAD_POSITIONS, Encoded, ForwardPasses
 from latentwire.models.lm import Prompt
-from latentwire.models.packing import PackedChoices, pack, packed_size
-from latentwire.models.passes import MAX_HEAD_POSITIONS, Encoded, ForwardPasses
 
 _MAX_PACKED_ROWS = 16  # rows whose packed choices are run at once: like sizes, little padding
 _MAX_BRANCHED = 64  # tokens of a row's choices that one pass takes in behind its prompt

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from latentwire.errors import ModelError, ShapeError, UsageError
+from latentwire.core.errors import ModelError, ShapeError, UsageError
+from latentwire.core.progress import Progress
 from latentwire.models.batching import by_length, pad_right, tokens_per_pass
 from latentwire.models.lm import LanguageModel
-from latentwire.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from latentwire.core.progress import Progress
 from latentwire.models.lm import LanguageModel
 from latentwire.models.loading import load_model, pick_device, pick_dtype
 from latentwire.models.sender import decoder_blocks
-from latentwire.progress import Progress
 
 
 def load_for_sharding(

@@ -1,4 +1,4 @@
-"""Objectives: what a bridge is trained for. A kind is one file in `latentwire.objectives.kinds`."""
+"""Objectives: what a bridge is trained for. A kind is one file in `latentwire.objectives`."""
 
 from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 from latentwire.objectives.loss import Loss

@@ -10,9 +10,11 @@ from typing import Any, ClassVar, Protocol
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from latentwire.catalogue import Catalogue
+from latentwire.core.catalogue import Catalogue
 
-OBJECTIVES: Catalogue[type[Objective]] = Catalogue("objective", "latentwire.objectives.kinds")
+OBJECTIVES: Catalogue[type[Objective]] = Catalogue(
+    "objective", "latentwire.objectives", "latentwire.objectives", "latentwire.objectives.kinds"
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from latentwire.errors import ConfigError, UnknownNameError
+from latentwire.core.errors import ConfigError, UnknownNameError
 from latentwire.objectives.base import OBJECTIVES
 
 _TERM = re.compile(

@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from latentwire.asking import Asker, Request
 from latentwire.data import Example, Task
 from latentwire.losses import NO_TARGET
 from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt, Receiver
-from latentwire.models.recompute import recomputed_blocks
+from latentwire.models.recomputation import recomputed_blocks
+from latentwire.prompting.builder import PromptBuilder, Request
 from latentwire.train.sender_answers import SenderAnswers
 
 _MAX_REAL_EMBEDDINGS = 1024  # enough for two moments and an adversary; all would fill the memory
@@ -29,21 +29,23 @@ class Reading:
     Args:
         task: The task.
         receiver: The frozen receiver.
-        asker: Renders what stands around the soft tokens.
+        builder: Renders what stands around the soft tokens.
         recompute: Whether activations of the receiver are made again in the backward pass.
         sender_answers: What the sender answers when it reads the items itself.
     """
 
     task: Task
     receiver: Receiver
-    asker: Asker
+    builder: PromptBuilder
     recompute: bool = False
     sender_answers: SenderAnswers | None = None
 
     def with_prompt(self, template: str) -> Reading:
         """The same with other words around the soft tokens."""
-        old = self.asker
-        return replace(self, asker=Asker(old.task, old.lm, template, old.max_tokens, old.setting))
+        old = self.builder
+        return replace(
+            self, builder=PromptBuilder(old.task, old.lm, template, old.max_tokens, old.setting)
+        )
 
 
 class TaskBatch:
@@ -61,7 +63,7 @@ class TaskBatch:
         self, reading: Reading, examples: Sequence[Example], soft: Tensor, sent: Tensor
     ) -> None:
         self._reading, self._examples = reading, examples
-        self._receiver, self._asker = reading.receiver, reading.asker
+        self._receiver, self._builder = reading.receiver, reading.builder
         self.soft, self._sent = soft, sent
 
     @property
@@ -80,9 +82,9 @@ class TaskBatch:
     @cached_property
     def teacher_logits(self) -> Float[Tensor, "b a v"]:
         # In every setting the teacher reads all of the item.
-        task, limit = self._reading.task, self._asker.max_tokens
-        reader = Asker(task, self._lm, task.prompts[0], limit, self._asker.setting)
-        prompts = [reader.read(example)[0].prompt for example in self._examples]
+        task, limit = self._reading.task, self._builder.max_tokens
+        reader = PromptBuilder(task, self._lm, task.prompts[0], limit, self._builder.setting)
+        prompts = [reader.build(example)[0].prompt for example in self._examples]
         with torch.no_grad():
             return self._receiver.answer_logits(prompts, self._answers, None)[0]
 
@@ -131,12 +133,12 @@ class TaskBatch:
     @cached_property
     def _texts(self) -> list[list[int]]:
         """Ids of each text as the receiver would read it, cut to the task's limit."""
-        texts = [self._asker.cut(example)[0].context for example in self._examples]
+        texts = [self._builder.cut(example)[0].context for example in self._examples]
         return [self._lm.token_ids(text) for text in texts]
 
     @cached_property
     def _requests(self) -> list[Request]:
-        return [self._asker.hand(example)[0] for example in self._examples]
+        return [self._builder.build_handoff(example)[0] for example in self._examples]
 
     @cached_property
     def _prompts(self) -> list[Prompt]:
@@ -161,5 +163,5 @@ class TaskBatch:
 
 def _answer_ids(reading: Reading, prompt: Prompt, example: Example) -> Sequence[int]:
     """Ids of the right answer, no longer than the receiver may write."""
-    ids = reading.asker.right_answer(prompt, example)
+    ids = reading.builder.right_answer(prompt, example)
     return ids[: reading.task.max_new_tokens] if reading.task.max_new_tokens else ids

@@ -14,8 +14,8 @@ from pydantic import (
     field_validator,
 )
 
+from latentwire.core.errors import ConfigError
 from latentwire.data import Task
-from latentwire.errors import ConfigError
 from latentwire.objectives import OBJECTIVES, Term, parse_loss
 
 

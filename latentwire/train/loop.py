@@ -12,23 +12,23 @@ from typing import Any
 import torch
 
 from latentwire.bridge.saving import bridge_fingerprint
+from latentwire.core.errors import ConfigError, UsageError
+from latentwire.core.progress import Progress, default_progress
+from latentwire.core.run_folder import RunFolder, describe_environment
 from latentwire.data import Task
-from latentwire.errors import ConfigError, UsageError
 from latentwire.models.sharding import shard_blocks
-from latentwire.models.states import StateCache
+from latentwire.models.state_cache import StateCache
 from latentwire.objectives import OBJECTIVES, Loss, Space
-from latentwire.progress import Progress, default_progress
-from latentwire.run_folder import RunFolder, describe_environment
-from latentwire.sinks import Sinks
 from latentwire.train.config import TrainConfig
-from latentwire.train.filling import fill_answers, fill_states
-from latentwire.train.forward import Forward
+from latentwire.train.learner import Forward
+from latentwire.train.precompute import fill_answers, fill_states
 from latentwire.train.processes import Processes
-from latentwire.train.stopping import stop_requests
-from latentwire.train.tasks import first_words, read_tasks
+from latentwire.train.signals import stop_requests
+from latentwire.train.trackers import Trackers
 from latentwire.train.trainer import Trainer
+from latentwire.train.training_data import first_words, read_tasks
 from latentwire.train.warm_start import AUTO, FRESH, RIDGE, trained_bridge, warm_start
-from latentwire.wire import Wire
+from latentwire.wire.wire import Wire
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def train_bridge(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    sinks: Sinks | None = None,
+    trackers: Trackers | None = None,
     **settings: Any,
 ) -> TrainResult:
     """Train the wire's bridge and leave a run folder; the wire keeps the best weights.
@@ -82,7 +82,7 @@ def train_bridge(
         resume: Go on with the run in `out_dir` (from its start if it has no checkpoint).
         overwrite: Replace the run in `out_dir`.
         progress: A bar on a terminal, lines in a log by default.
-        sinks: Where its numbers go beside the run folder; the first process sends them.
+        trackers: Where its numbers go beside the run folder; the first process sends them.
         settings: Fields of TrainConfig.
     Raises:
         ConfigError: If a setting is unknown or out of range, `init` does not fit, an objective
@@ -97,7 +97,7 @@ def train_bridge(
     tasks = [task] if isinstance(task, Task) else list(task)
     processes = Processes.join()
     progress = (progress or default_progress()) if processes.is_first else Progress()
-    sinks = sinks if sinks and processes.is_first else Sinks()
+    trackers = trackers if trackers and processes.is_first else Trackers()
     config.check(tasks, processes.world)
     if config.shard_receiver:
         _refuse_one_model(wire)
@@ -125,7 +125,7 @@ def train_bridge(
         processes.in_step = wire.receiver.lm.is_sharded
         # Processes draw different noise; the first one draws as a single process does.
         torch.manual_seed(config.seed + 1_000_003 * processes.rank)
-        wire.calibrate(cache.states(some), first_words(tasks), config.seed, texts=some)
+        wire.initialize(cache.states(some), first_words(tasks), config.seed, texts=some)
         if source is not None:
             wire.bridge.load_state_dict(source.state_dict())
         loss = Loss(config.terms, space, config.seed).to(device)
@@ -134,11 +134,11 @@ def train_bridge(
             start = warm_start(run, forward, data, processes, progress, resume=resume)
             data = [each.with_prompt(start.prompts[each.task.name]) for each in data]
         processes.share([*wire.bridge.state_dict().values(), *loss.state_dict().values()])
-        trainer = Trainer(forward, data, config, run, processes, stop, progress, sinks)
+        trainer = Trainer(forward, data, config, run, processes, stop, progress, trackers)
         started = time.monotonic()
-        with sinks.run(run.path, setting, progress.say):
+        with trackers.run(run.path, setting, progress.say):
             state = trainer.fit(resume)
-            sinks.log(state.step, {"best": state.best or {}})
+            trackers.log(state.step, {"best": state.best or {}})
         wire.task, wire.training = tasks[0], config.model_dump()
         if len(tasks) > 1:
             wire.training["tasks"] = [each.name for each in tasks]

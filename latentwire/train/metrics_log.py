@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from latentwire.files import write_jsonl
-from latentwire.run_folder import RunFolder
-from latentwire.sinks import Sinks
+from latentwire.core.files import write_jsonl
+from latentwire.core.run_folder import RunFolder
+from latentwire.train.trackers import Trackers
 
 
 class MetricsLog:
@@ -17,13 +17,13 @@ class MetricsLog:
         run: The run's folder.
         step: Steps done so far.
         active: False writes nothing: another process of the same run does.
-        sinks: Told of each line, too.
+        trackers: Told of each line, too.
     """
 
     def __init__(
-        self, run: RunFolder, step: int, *, active: bool = True, sinks: Sinks | None = None
+        self, run: RunFolder, step: int, *, active: bool = True, trackers: Trackers | None = None
     ) -> None:
-        self._path, self._active, self._sinks = run.metrics, active, sinks or Sinks()
+        self._path, self._active, self._trackers = run.metrics, active, trackers or Trackers()
         self._rows: list[dict[str, Any]] = []
         if active and self._path.is_file():
             kept = []
@@ -46,7 +46,7 @@ class MetricsLog:
         """Add a line; it is on disk after ten lines or `flush`."""
         self._rows.append(row)
         if self._active:
-            self._sinks.log(row["step"], {k: v for k, v in row.items() if k != "step"})
+            self._trackers.log(row["step"], {k: v for k, v in row.items() if k != "step"})
         if len(self._rows) >= 10:
             self.flush()
 

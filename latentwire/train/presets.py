@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latentwire.errors import UnknownNameError
+from latentwire.core.errors import UnknownNameError
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.bridge import build_bridge
+from latentwire.core.errors import UsageError
+from latentwire.core.files import write_json
+from latentwire.core.progress import Progress
 from latentwire.data import Task
-from latentwire.errors import UsageError
-from latentwire.files import write_json
-from latentwire.progress import Progress
-from latentwire.sinks import Sinks
 from latentwire.train.config import TrainConfig
 from latentwire.train.loop import TrainResult, train_bridge
 from latentwire.train.processes import Processes
-from latentwire.wire import Wire
+from latentwire.train.trackers import Trackers
+from latentwire.wire.wire import Wire
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def train_seeds(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    sinks: Sinks | None = None,
+    trackers: Trackers | None = None,
     **settings: Any,
 ) -> SeedsResult:
     """Train one bridge per seed. Models are loaded once, and sender states computed once.
@@ -61,7 +61,7 @@ def train_seeds(
         resume: Go on where it was stopped; finished seeds are not run again.
         overwrite: Replace the runs.
         progress: As in `train_bridge`.
-        sinks: As in `train_bridge`; each seed is a run there.
+        trackers: As in `train_bridge`; each seed is a run there.
         settings: Fields of TrainConfig.
     Raises: UsageError: If there are fewer than two seeds or one is there twice, and as
         `train_bridge` does.
@@ -79,7 +79,7 @@ def train_seeds(
             resume=resume,
             overwrite=overwrite,
             progress=progress,
-            sinks=sinks,
+            trackers=trackers,
         )
         for seed in seeds
     }

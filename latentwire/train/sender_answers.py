@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from latentwire.answering import respond
-from latentwire.asking import Asker
+from latentwire.core.files import cache_dir, fingerprint
+from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.files import cache_dir, fingerprint
 from latentwire.models import Receiver
-from latentwire.progress import Progress
+from latentwire.prompting.builder import PromptBuilder
+from latentwire.prompting.scoring import respond
 
 _FORMAT = 1
 _AT_ONCE = 32  # examples between two questions whether to stop
@@ -31,12 +31,12 @@ class SenderAnswers:
 
     Args:
         scorer: The sender as a scorer of text.
-        asker: Renders examples for it.
+        builder: Renders examples for it.
         root: Folder of all stored scores; the default is in LatentWire's cache folder.
     """
 
-    def __init__(self, scorer: Receiver, asker: Asker, root: Path | None = None) -> None:
-        self._scorer, self._asker, self._root = scorer, asker, root
+    def __init__(self, scorer: Receiver, builder: PromptBuilder, root: Path | None = None) -> None:
+        self._scorer, self._builder, self._root = scorer, builder, root
         self._known: dict[int, Tensor] = {}
 
     def scores(self, examples: Sequence[Example]) -> list[Float[Tensor, " c"]]:
@@ -81,10 +81,12 @@ class SenderAnswers:
 
     def _take(self, examples: Sequence[Example], stored: dict[str, list[float]]) -> int:
         """Find or compute the scores of a few examples; how many were computed."""
-        asked = [self._asker.read(example) for example in examples]
+        asked = [self._builder.build(example) for example in examples]
         keys = [fingerprint([(r.prompt.before, r.answers) for r in each]) for each in asked]
         fresh = {key: each for key, each in zip(keys, asked) if key not in stored}
-        responses = respond(self._scorer, self._asker.task, list(fresh.values()), ranking_only=True)
+        responses = respond(
+            self._scorer, self._builder.task, list(fresh.values()), ranking_only=True
+        )
         computed = {key: list(response.scores) for key, response in zip(fresh, responses)}
         self._append(computed)
         stored.update(computed)
@@ -95,7 +97,7 @@ class SenderAnswers:
     @cached_property
     def _folder(self) -> Path:
         lm = self._scorer.lm
-        name = fingerprint(_FORMAT, lm.fingerprint, str(lm.dtype), self._asker.task.name)
+        name = fingerprint(_FORMAT, lm.fingerprint, str(lm.dtype), self._builder.task.name)
         return (self._root or cache_dir() / "answers") / name
 
     @cached_property

@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentwire.errors import DataError, NonFiniteError
-from latentwire.progress import Progress
-from latentwire.run_folder import RunFolder
-from latentwire.sinks import Sinks
-from latentwire.train.average import WeightAverage
-from latentwire.train.checkpoint import (
+from latentwire.core.errors import DataError, NonFiniteError
+from latentwire.core.progress import Progress
+from latentwire.core.run_folder import RunFolder
+from latentwire.train.checkpoints import (
     Trained,
     TrainState,
     copy_weights,
@@ -23,12 +21,14 @@ from latentwire.train.checkpoint import (
     save_checkpoint,
 )
 from latentwire.train.config import TrainConfig
-from latentwire.train.forward import Learner
+from latentwire.train.data_order import schedule
+from latentwire.train.ema import WeightAverage
+from latentwire.train.learner import Learner
 from latentwire.train.metrics_log import MetricsLog
-from latentwire.train.order import schedule
 from latentwire.train.processes import Processes
-from latentwire.train.stopping import StopRequest, stopped
-from latentwire.train.tasks import TaskData, plan_batches
+from latentwire.train.signals import StopRequest, stopped
+from latentwire.train.trackers import Trackers
+from latentwire.train.training_data import TaskData, plan_batches
 from latentwire.train.validation import is_better, validate
 
 
@@ -43,7 +43,7 @@ class Trainer:
         processes: Those that train together.
         stop: Whether this process was asked to stop.
         progress: Told of each step.
-        sinks: Told of what each step measures.
+        trackers: Told of what each step measures.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Trainer:
         processes: Processes,
         stop: StopRequest,
         progress: Progress,
-        sinks: Sinks | None = None,
+        trackers: Trackers | None = None,
     ) -> None:
         self.forward, self.data, self.config, self.run = forward, data, config, run
         self.processes, self.stop, self.progress = processes, stop, progress
-        self.sinks = sinks or Sinks()
+        self.trackers = trackers or Trackers()
         self.module, self.loss = forward.module, forward.loss
         groups = [
             *_decay_groups(self.module, config.weight_decay),
@@ -85,7 +85,9 @@ class Trainer:
         found = load_checkpoint(self.run, self.trained, self.processes) if resume else None
         state = found or TrainState()
         self._agree(state)
-        log = MetricsLog(self.run, state.step, active=self.processes.is_first, sinks=self.sinks)
+        log = MetricsLog(
+            self.run, state.step, active=self.processes.is_first, trackers=self.trackers
+        )
         saved, note = state.step, ""
         with self.progress.task("training", config.steps, state.step) as bar, log:
             while True:

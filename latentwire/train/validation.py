@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from latentwire.metrics import choose
-from latentwire.train.forward import Learner
+from latentwire.data.metrics import choose
+from latentwire.train.learner import Learner
 from latentwire.train.processes import Processes
-from latentwire.train.tasks import TaskData
+from latentwire.train.training_data import TaskData
 
 _VAL_BATCH = 32
 

@@ -15,20 +15,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentwire.bridge import Bridge
-from latentwire.bridge.kinds.ridge import ridge_map
 from latentwire.bridge.pooling import masked_mean
+from latentwire.bridge.ridge import ridge_map
 from latentwire.bridge.saving import load_bridge
+from latentwire.core.errors import ConfigError
+from latentwire.core.files import replacing_dir, write_json
+from latentwire.core.progress import Progress
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example, Task
-from latentwire.errors import ConfigError
-from latentwire.files import replacing_dir, write_json
-from latentwire.models.states import StateCache
-from latentwire.progress import Progress
-from latentwire.run_folder import RunFolder
-from latentwire.train.forward import Forward
+from latentwire.models.state_cache import StateCache
+from latentwire.train.learner import Forward
 from latentwire.train.processes import Processes
-from latentwire.train.tasks import Part, TaskData
+from latentwire.train.training_data import Part, TaskData
 from latentwire.train.validation import validate
-from latentwire.wire import Wire
+from latentwire.wire.wire import Wire
 
 RIDGE, FRESH, AUTO = "ridge", "fresh", "auto"
 """Values of the setting `init` that are not a folder."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from latentwire.core.files import fingerprint
 from latentwire.data import load_task
 from latentwire.data.spec import SPLITS
-from latentwire.files import fingerprint
 
 pytestmark = pytest.mark.real
 

@@ -9,9 +9,9 @@ from hub_rows import CHECKED, many_rows
 from scipy.stats import binomtest
 
 from latentwire import evaluate, load_task
+from latentwire.core.progress import Progress
 from latentwire.eval.runner import MethodResult
 from latentwire.models import load_model
-from latentwire.progress import Progress
 
 N = 120
 TASKS = sorted({name for name, *_ in CHECKED})

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from latentwire.core.errors import DataError, MissingPackageError
 from latentwire.data import load_task
 from latentwire.data.rows import open_rows
-from latentwire.errors import DataError, MissingPackageError
 
 ROWS = [{"text": f'line {i}\n"quoted", 2024-01-0{i % 9 + 1}', "label": i % 4} for i in range(600)]
 
@@ -187,7 +187,7 @@ def _fake_datasets(load_dataset: Any) -> SimpleNamespace:
 
 
 def test_hub_clients_are_offline_while_the_hub_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    import latentwire.hub as hub
+    import latentwire.core.hub as hub
 
     fake = _fake_datasets(None)
     monkeypatch.setitem(sys.modules, "datasets", fake)

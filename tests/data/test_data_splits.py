@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from latentwire.core.errors import DataError, UnknownNameError, UsageError
+from latentwire.core.files import fingerprint
 from latentwire.data import Example, load_task
 from latentwire.data.spec import SPLITS
-from latentwire.errors import DataError, UnknownNameError, UsageError
-from latentwire.files import fingerprint
 
 NAMES = ("ann", "bo", "cy", "dee", "ed", "flo", "gus", "hal", "ian", "jo")
 MESSAGES = [

@@ -9,11 +9,11 @@ import pytest
 import yaml
 from hub_rows import CHECKED, LETTERED
 
+from latentwire.core.errors import DataError, UnknownNameError
 from latentwire.data import load_task, task_names, task_table
 from latentwire.data.build import ExampleBuilder
 from latentwire.data.load import _FOLDER
 from latentwire.data.templates import places
-from latentwire.errors import DataError, UnknownNameError
 
 TASKS = [
     *("ag_news", "arc_challenge", "arc_easy", "banking77", "bbc_news", "boolq", "commonsense_qa"),

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from latentwire.core.errors import ConfigError, DataError
 from latentwire.data import check_task, load_task
-from latentwire.errors import ConfigError, DataError
 
 TRAIN = "text,animal\n" + "".join(f"meow {c},cat\nwoof {c},dog\n" for c in "abcdefghij")
 TEST = "text,animal\npurr,cat\nbark,1\n"

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from latentwire import Task, Wire, load_task, train_bridge
-from latentwire.files import cache_dir
+from latentwire.core.files import cache_dir
+from latentwire.core.progress import Progress
 from latentwire.models import LanguageModel, Receiver, Sender, load_model
 from latentwire.models.gguf import _is_whole, embedded_folder
-from latentwire.progress import Progress
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
@@ -118,7 +118,7 @@ def test_readme_code_runs(
 def test_two_processes_convert_a_model_once(own_cache: Path) -> None:
     code = (
         "from latentwire.models.gguf import embedded_folder\n"
-        "from latentwire.progress import LineProgress\n"
+        "from latentwire.core.progress import LineProgress\n"
         "print(embedded_folder('smollm2-135m-instruct', LineProgress()))"
     )
     processes = [

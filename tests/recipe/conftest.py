@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from latentwire import Task, Wire
-from latentwire.baselines import Context
+from latentwire.eval.context import Context
 
 
 @pytest.fixture

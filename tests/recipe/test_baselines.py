@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from latentwire import Task, Wire, load_task, train_bridge
-from latentwire.baselines import METHODS, Context
-from latentwire.baselines.methods.other_task import OtherTask, open_other
-from latentwire.baselines.methods.sender_label import SenderLabel
+from latentwire.core.errors import UsageError
+from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.errors import UsageError
+from latentwire.eval.context import METHODS, Context
 from latentwire.eval.method import Prediction
-from latentwire.progress import Progress
+from latentwire.methods.other_task import OtherTask, open_other
+from latentwire.methods.sender_label import SenderLabel
 
 SILENT = Progress()
 WIRED = ("mean", "other_task", "same_bytes_text")
@@ -316,7 +316,7 @@ def test_messages_of_another_task(context: Callable[..., Context]) -> None:
     # Its own prompt stands around the foreign message.
     test = given.task.split("test")[:8]
     soft = method.unpack(method.write(test, SILENT))
-    given.other.prompts[given.task.name] = given.wire.asker(given.task).template
+    given.other.prompts[given.task.name] = given.wire.prompt_builder(given.task).template
     wanted = given.other.respond(given.task, test, soft)
     for response, p in zip(wanted, found):
         assert p.scores == pytest.approx(response.scores, abs=1e-4)

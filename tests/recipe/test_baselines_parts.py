@@ -10,27 +10,27 @@ from typing import Any
 import pytest
 
 from latentwire import Task, Wire
-from latentwire.answering import Response
-from latentwire.baselines import Context
-from latentwire.baselines.calibrated import Choice, log_shares
-from latentwire.baselines.handed import Way, read_handed
-from latentwire.baselines.label import right_label
-from latentwire.baselines.methods.compressed_text import CompressedText, prune, rarity_of
-from latentwire.baselines.methods.ensemble import Ensemble, mixed
-from latentwire.baselines.methods.fewshot import FewShotSender
-from latentwire.baselines.methods.linear_probe import LinearProbe
-from latentwire.baselines.methods.oracle_label import OracleLabel
-from latentwire.baselines.methods.routing import Routing
-from latentwire.baselines.methods.same_bytes_text import SameBytesText, cut_bytes
-from latentwire.baselines.methods.sender_label import SenderLabel
-from latentwire.baselines.methods.text_relay import TextRelay
-from latentwire.baselines.methods.zeroshot import ZeroShot
-from latentwire.baselines.prompts import PLAIN, Wording
+from latentwire.core.errors import UsageError
+from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.errors import UsageError
+from latentwire.data.metrics import Response
+from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
+from latentwire.methods.compressed_text import CompressedText, prune, rarity_of
+from latentwire.methods.ensemble import Ensemble, mixed
+from latentwire.methods.fewshot import FewShotSender
+from latentwire.methods.handoff import Way, read_handed
+from latentwire.methods.label_prior import Choice, log_shares
+from latentwire.methods.label_prompts import right_label
+from latentwire.methods.linear_probe import LinearProbe
+from latentwire.methods.oracle_label import OracleLabel
+from latentwire.methods.prompt_choice import PLAIN, Wording
+from latentwire.methods.routing import Routing
+from latentwire.methods.same_bytes_text import SameBytesText, cut_bytes
+from latentwire.methods.sender_label import SenderLabel
+from latentwire.methods.text_relay import TextRelay
+from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import Receiver
-from latentwire.progress import Progress
 
 SILENT = Progress()
 
@@ -114,7 +114,7 @@ def test_ways_to_hand_a_label(context: Callable[..., Context], pair: Wire) -> No
         given = context(setting=setting)
         for way in OracleLabel(given).ways:
             text = way.form.replace("{text}", "red")
-            prompt = given.asker(lm, way.prompt).hand(example, text)[0].prompt
+            prompt = given.prompt_builder(lm, way.prompt).build_handoff(example, text)[0].prompt
             read = lm.tokenizer.decode(list(prompt.before), skip_special_tokens=True)
             said[setting, way] = read
             assert "red" in read and (example.context in read) == (setting == "shared")

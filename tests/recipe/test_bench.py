@@ -13,28 +13,29 @@ import torch
 from typer.testing import CliRunner
 
 from latentwire import Task, Wire, train_bridge
-from latentwire.bench import BENCHMARKS, bounds
-from latentwire.bench.bounds import Machine, Pass, counted_pass, measure_machine, model_pass
-from latentwire.bench.clock import Spread, race
+from latentwire.bench import BENCHMARKS
+from latentwire.bench import lower_bounds as bounds
+from latentwire.bench.codecs import measure_wire
 from latentwire.bench.latency import measure_latency
-from latentwire.bench.made_up import examples_of_length
+from latentwire.bench.lower_bounds import Machine, Pass, counted_pass, measure_machine, model_pass
 from latentwire.bench.memory import measure_memory
 from latentwire.bench.plots import plot
+from latentwire.bench.stopwatch import Spread, race
 from latentwire.bench.subject import ExactWriter, Subject, open_subject
+from latentwire.bench.synthetic import examples_of_length
 from latentwire.bench.throughput import measure_throughput
-from latentwire.bench.train import measure_training
-from latentwire.bench.wire_curve import measure_wire
-from latentwire.errors import (
+from latentwire.bench.training import measure_training
+from latentwire.core.errors import (
     BridgeError,
     UnknownNameError,
     UsageError,
 )
+from latentwire.core.progress import Progress
 from latentwire.models import load_model
-from latentwire.models.shapes import random_model, random_pair, word_tokenizer
-from latentwire.progress import Progress
+from latentwire.models.random_models import random_model, random_pair, word_tokenizer
 from telepathy import run_benchmarks
-from telepathy.bench_tables import show_bench
-from telepathy.cli import app
+from telepathy.cli.main import app
+from telepathy.reporting.bench_tables import show_bench
 
 TINY = "tiny-llama,tiny-mistral"
 
@@ -149,8 +150,8 @@ def test_memory(subject: Subject) -> None:
 def test_accuracy_against_bytes(trained: Path, tmp_path: Path) -> None:
     subject = open_subject(tmp_path, run=trained)
     names = ["fp32", "int8", "lowrank"]
-    found = _json(measure_wire([subject], encodings=names, ranks=(2, 4, 500), limit=12))
-    points = {(point["encoding"], point["rank"]): point for point in found["points"]}
+    found = _json(measure_wire([subject], codecs=names, ranks=(2, 4, 500), limit=12))
+    points = {(point["codec"], point["rank"]): point for point in found["points"]}
     assert points.keys() == {("fp32", None), ("int8", None), ("lowrank", 2), ("lowrank", 4)}
     assert points["fp32", None]["bytes"] > points["int8", None]["bytes"]
     assert points["lowrank", 4]["bytes"] > points["lowrank", 2]["bytes"]
@@ -285,7 +286,7 @@ def test_pictures(subject: Subject, trained: Path, tmp_path: Path) -> None:
         measure_throughput(subject, batch_sizes=(1,), input_lengths=(16,), many=0, rounds=1),
         measure_memory(lambda: subject, batch_size=1),
         measure_training(subject, tmp_path / "work", batch_size=2, rounds=1),
-        measure_wire([open_subject(tmp_path, run=trained)], encodings=["fp16"], limit=4),
+        measure_wire([open_subject(tmp_path, run=trained)], codecs=["fp16"], limit=4),
     ]
     assert sorted(each["benchmark"] for each in found) == list(BENCHMARKS)
     for each in found:

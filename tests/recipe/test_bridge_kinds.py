@@ -15,16 +15,16 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from latentwire import Task, Wire, train_bridge
-from latentwire.bridge import BRIDGES, Calibration, Spans, build_bridge
-from latentwire.bridge.kinds.diffusion import _ddim_step, _levels
-from latentwire.bridge.kinds.identity import spread_positions
-from latentwire.bridge.kinds.moe import Experts, load_balance
-from latentwire.bridge.kinds.optimal_transport import sinkhorn
+from latentwire.bridge import BRIDGES, PairFacts, Spans, build_bridge
+from latentwire.bridge.diffusion import _ddim_step, _levels
+from latentwire.bridge.identity import spread_positions
+from latentwire.bridge.moe import Experts, load_balance
+from latentwire.bridge.optimal_transport import sinkhorn
 from latentwire.bridge.pooling import segment_mean
-from latentwire.errors import ConfigError
-from latentwire.models.catalogue import PREFIX_WIDTHS, WIDTHS
+from latentwire.core.errors import ConfigError
+from latentwire.core.progress import Progress
 from latentwire.models.fake import FAKES, fake_model
-from latentwire.progress import Progress
+from latentwire.models.zoo import PREFIX_WIDTHS, WIDTHS
 
 L, T, DS, DR, K = 2, 8, 16, 24, 3
 NOT_TRAINED = {"identity", "ridge"}
@@ -292,7 +292,7 @@ def test_multi_layer_mixes_layers() -> None:
 
 def test_vocab_stays_within_the_convex_hull() -> None:
     torch.manual_seed(0)
-    facts = Calibration(
+    facts = PairFacts(
         state_mean=torch.zeros(L, DS),
         state_std=torch.ones(L, DS),
         embedding_rms=2.0,
@@ -300,7 +300,7 @@ def test_vocab_stays_within_the_convex_hull() -> None:
         embeddings=2 * torch.randn(12, DR),
     )
     bridge = _bridge("vocab", table=11, gain=5.0).eval()
-    bridge.calibrate(facts)
+    bridge.initialize(facts)
     assert facts.embeddings is not None
     rows = torch.cat([facts.anchors, facts.embeddings[:8]])
     assert torch.allclose(2.0 * bridge.table, rows, atol=1e-6)
@@ -317,17 +317,17 @@ def test_ridge_recovers_a_linear_map_from_spans() -> None:
     true_map, true_shift = torch.randn(L * DS, DR), torch.randn(DR)
     spans = Spans(states, states.flatten(1) @ true_map + true_shift)
     bridge = _bridge("ridge", penalty=1e-8).eval()
-    bridge.calibrate(Calibration(mean, std, 2.5, torch.randn(K, DR), spans=spans))
+    bridge.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=spans))
     new, mask = _batch(t=K)
     wanted = new.transpose(1, 2).flatten(2) @ true_map + true_shift  # (b, k, dr), one per token
     cosine = torch.cosine_similarity(bridge(new, mask), wanted, dim=-1)
     assert cosine.min() > 0.9999
     stiff = _bridge("ridge", penalty=1e6).eval()
-    stiff.calibrate(Calibration(mean, std, 2.5, torch.randn(K, DR), spans=spans))
+    stiff.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=spans))
     assert stiff.map.norm() < 1e-4 * bridge.map.norm()
     with pytest.raises(ConfigError, match="share no span"):
         none = Spans(states[:0], spans.embeddings[:0])
-        bridge.calibrate(Calibration(mean, std, 2.5, torch.randn(K, DR), spans=none))
+        bridge.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=none))
 
 
 def test_identity_hands_equal_models_their_own_embeddings() -> None:
@@ -335,7 +335,7 @@ def test_identity_hands_equal_models_their_own_embeddings() -> None:
     wire = Wire.build(lm, lm, bridge="identity", layer=0, soft_tokens=4)
     text = "the sea is blue"
     states = wire.sender.encode([text, "fire"], wire.spec.layers)
-    wire.calibrate(states, ("red", "blue"))
+    wire.initialize(states, ("red", "blue"))
     soft = wire.soft_tokens(states)
     ids = lm.token_ids(text, special=True)
     picked = lm.embed(torch.tensor(ids))[[math.ceil(len(ids) * j / 4) - 1 for j in (1, 2, 3, 4)]]
@@ -352,7 +352,7 @@ def test_widths_of_the_presets_are_those_of_the_models() -> None:
 
 
 def test_every_kind_is_of_a_reasonable_size() -> None:
-    from telepathy.bridge_commands import describe_bridges
+    from telepathy.cli.bridges import describe_bridges
 
     rows = {row["kind"]: row for row in describe_bridges("embedded")["bridges"]}
     assert set(rows) == set(BRIDGES.names())

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentwire.bridge import BRIDGES, Bridge, Calibration, Prefix, Spans, build_bridge
+from latentwire.bridge import BRIDGES, Bridge, PairFacts, Prefix, Spans, build_bridge
 from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
-from latentwire.errors import BridgeError, ConfigError, ShapeError
+from latentwire.core.errors import BridgeError, ConfigError, ShapeError
 
 L, T, DS, DR, K = 2, 7, 16, 24, 3
 pytestmark = pytest.mark.parametrize("kind", BRIDGES.names())
@@ -40,10 +40,10 @@ def _batch(n_layers: int = L, t: int = T) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(4, n_layers, t, DS), mask
 
 
-def _facts() -> Calibration:
+def _facts() -> PairFacts:
     torch.manual_seed(3)
     states = torch.randn(50, L, DS)
-    return Calibration(
+    return PairFacts(
         state_mean=torch.randn(L, DS),
         state_std=torch.rand(L, DS) + 0.5,
         embedding_rms=2.5,
@@ -68,7 +68,7 @@ def _start(kind: str) -> torch.Tensor:
 
 def _calibrated(kind: str) -> Bridge:
     bridge = _bridge(kind)
-    bridge.calibrate(_facts())
+    bridge.initialize(_facts())
     return bridge.eval()
 
 
@@ -96,12 +96,12 @@ def test_starts_near_the_anchors(kind: str) -> None:
 
 def test_wanted_facts_are_asked_for(kind: str) -> None:
     bridge = _bridge(kind)
-    bare = Calibration(torch.zeros(L, DS), torch.ones(L, DS), 1.0, torch.randn(K, DR))
+    bare = PairFacts(torch.zeros(L, DS), torch.ones(L, DS), 1.0, torch.randn(K, DR))
     if not bridge.wants:
-        bridge.calibrate(bare)
+        bridge.initialize(bare)
         return
     with pytest.raises(ConfigError, match=f"The {kind} bridge needs {min(bridge.wants)}"):
-        bridge.calibrate(bare)
+        bridge.initialize(bare)
 
 
 @pytest.mark.parametrize("n_layers", [1, L])

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from latentwire import Task
-from latentwire.answering import Response
-from latentwire.baselines import Context
-from latentwire.baselines.calibrated import Choice, OnVal, calibrated, judged, log_prior
-from latentwire.baselines.handed import HandedText
-from latentwire.baselines.methods.ridge import Ridge
-from latentwire.baselines.methods.text_relay import TextRelay
-from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.core.progress import Progress
 from latentwire.data import Example
+from latentwire.data.metrics import Response
+from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
-from latentwire.progress import Progress
+from latentwire.methods.handoff import HandedText
+from latentwire.methods.label_prior import Choice, OnVal, calibrated, judged, log_prior
+from latentwire.methods.ridge import Ridge
+from latentwire.methods.text_relay import TextRelay
+from latentwire.methods.zeroshot import ZeroShot
 
 SILENT = Progress()
 BIAS = 6.0

@@ -14,17 +14,17 @@ import pytest
 import torch
 
 from latentwire import Task, TrainConfig, Wire, load_task, train_bridge
-from latentwire.answering import respond
-from latentwire.asking import Asker
-from latentwire.errors import ConfigError, RequeueError
+from latentwire.core.errors import ConfigError, RequeueError
+from latentwire.core.progress import Progress
 from latentwire.models import Prompt, Receiver
 from latentwire.models.fake import FAKES, fake_model
-from latentwire.models.passes import ForwardPasses
-from latentwire.progress import Progress
+from latentwire.models.forward import ForwardPasses
+from latentwire.prompting.builder import PromptBuilder
+from latentwire.prompting.scoring import respond
 from latentwire.train import sender_answers
 from latentwire.train.batch import TaskBatch
 from latentwire.train.sender_answers import SenderAnswers
-from latentwire.train.tasks import read_tasks
+from latentwire.train.training_data import read_tasks
 
 CHOICES = [[[40, 41, 42], [43], [44, 45]], [[46, 47], [48, 49, 50, 51]], [[52], [53, 54], [55]]]
 
@@ -110,8 +110,8 @@ def test_the_teacher_is_the_sender_that_reads_the_item(
 ) -> None:
     wire, task = fake_wire(), make_task(8)
     found = _batch(wire, task).sender_choice_scores.log_softmax(-1)
-    asker = Asker(task, wire.sender.lm, task.prompts[0])
-    asked = [asker.read(example) for example in task.split("train")[:3]]
+    builder = PromptBuilder(task, wire.sender.lm, task.prompts[0])
+    asked = [builder.build(example) for example in task.split("train")[:3]]
     expected = [r.scores for r in respond(Receiver(wire.sender.lm), task, asked)]
     assert torch.allclose(found, torch.tensor(expected).log_softmax(-1), atol=1e-4)
     assert not found.requires_grad
@@ -153,9 +153,9 @@ def test_only_examples_that_are_drawn_are_asked_and_stored_scores_are_exact(
     assert len(stored) == 4
     with path.open("a") as out:
         out.write('{"torn": [1.0')  # a kill cut the line: it is passed over
-    scorer, asker = Receiver(wire.sender.lm), Asker(task, wire.sender.lm, task.prompts[0])
+    scorer, builder = Receiver(wire.sender.lm), PromptBuilder(task, wire.sender.lm, task.prompts[0])
     examples = task.split("train")
-    first, again = (SenderAnswers(scorer, asker) for _ in range(2))
+    first, again = (SenderAnswers(scorer, builder) for _ in range(2))
     assert first.ensure(examples, range(16)) == 12 and again.ensure(examples, range(16)) == 0
     for a, b in zip(first.scores(examples), again.scores(examples)):
         assert torch.equal(a, b)

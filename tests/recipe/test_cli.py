@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from latentwire import Task
-from telepathy import doctor
-from telepathy.cli import main
+from telepathy.cli.main import doctor, main
 
 TRAIN = ["train", "--pair", "fake", "--steps", "4", "--batch-size", "4", "--soft-tokens", "4"]
 
@@ -65,10 +64,10 @@ def test_train_eval_and_reuse(
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
     assert table.returncode == 0 and "bridge" in table.stdout and "tampered" in table.stdout
 
-    coarse = run(*"eval --run run --encoding lowrank --method bridge --timed 0 --json".split())
+    coarse = run(*"eval --run run --codec lowrank --method bridge --timed 0 --json".split())
     assert coarse.returncode == 0, coarse.stderr
     found = json.loads(coarse.stdout)
-    assert found["asked"]["encoding"] == "lowrank" and results["asked"]["encoding"] == "fp16"
+    assert found["asked"]["codec"] == "lowrank" and results["asked"]["codec"] == "fp16"
     assert found["run"] is None  # the whole evaluation in the run's folder stays
     assert any("written as lowrank of rank 48" in note for note in found["notes"])
 
@@ -113,8 +112,8 @@ def test_several_seeds_of_a_preset(
         (["eval", "--run", "nowhere"], 1, "No bridge in"),
         (["eval", "--task", "colours.yaml", "--method", "zerosot_sender"], 2, "zeroshot_sender"),
         (["eval"], 2, "Give --run"),
-        (["eval", "--run", "x", "--encoding", "int5"], 2, "Unknown encoding 'int5'. Did you mean"),
-        (["eval", "--task", "colours.yaml", "--encoding", "int8"], 2, "give --run"),
+        (["eval", "--run", "x", "--codec", "int5"], 2, "Unknown codec 'int5'. Did you mean"),
+        (["eval", "--task", "colours.yaml", "--codec", "int8"], 2, "give --run"),
         (["eval", "--task", "colours.yaml", "--method", "zero"], 2, "'zero' needs a trained"),
         (
             [

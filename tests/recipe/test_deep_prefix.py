@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from latentwire import Task, TrainConfig, Wire, evaluate, train_bridge
-from latentwire.errors import ConfigError, ModelError, ShapeError, UsageError
+from latentwire.core.errors import ConfigError, ModelError, ShapeError, UsageError
+from latentwire.core.progress import Progress
 from latentwire.losses import answer_loss
 from latentwire.models import MESSAGE_MARK, LanguageModel, Receiver, load_model
-from latentwire.models.prefix import pack_prefix, prefix_scale, read_prefix, unpack_prefix
-from latentwire.models.recompute import recomputed_blocks
-from latentwire.progress import Progress
+from latentwire.models.deep_prefix import pack_prefix, prefix_scale, read_prefix, unpack_prefix
+from latentwire.models.recomputation import recomputed_blocks
 
 STATIC = "Labels: dog, cat.\n"
 FIRST = ["the sea", "fire!!!"]
@@ -228,13 +228,13 @@ def test_training_starts_at_real_keys_and_values(
 ) -> None:
     wire, task = fake_wire(bridge="deep_prefix"), make_task(8)
     states = wire.sender.encode(["fire", "the sea"], wire.spec.layers)
-    wire.calibrate(states, task.labels)
+    wire.initialize(states, task.labels)
     lm, bridge = wire.receiver.lm, wire.bridge
     rows = [lm.embed(torch.tensor(lm.token_ids(" " + label))).mean(0) for label in task.labels]
     start = read_prefix(lm, torch.stack(rows * 2))
     assert torch.allclose(bridge.write(torch.zeros(1, 4, lm.prefix_width))[0], start, atol=1e-5)
     assert torch.equal(bridge.get_buffer("scale"), prefix_scale(lm, start))
-    wire.calibrate(states, ())  # real embeddings drawn at random
+    wire.initialize(states, ())  # real embeddings drawn at random
 
 
 def test_recompute_and_every_parameter_on_a_wire(
@@ -244,10 +244,10 @@ def test_recompute_and_every_parameter_on_a_wire(
     examples = list(task.split("train"))[:4]
     texts, _ = wire.sender_texts(task, examples)
     states = wire.sender.encode(texts, wire.spec.layers)
-    wire.calibrate(states, task.labels)
-    asker = wire.asker(task)
-    prompts = [asker.hand(example)[0].prompt for example in examples]
-    answers = [asker.right_answer(p, e) for p, e in zip(prompts, examples)]
+    wire.initialize(states, task.labels)
+    builder = wire.prompt_builder(task)
+    prompts = [builder.build_handoff(example)[0].prompt for example in examples]
+    answers = [builder.right_answer(p, e) for p, e in zip(prompts, examples)]
 
     def gradients(recompute: bool) -> dict[str, Tensor]:
         wire.bridge.zero_grad()

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from latentwire import Task, Wire, load_task
-from latentwire.errors import UsageError
+from latentwire.core.errors import UsageError
 from latentwire.models import MESSAGE_MARK, Receiver, load_model
-from latentwire.models.streaming import stream_text
+from latentwire.models.decoding import stream_text
 
 _NAMES = """\
 name: names

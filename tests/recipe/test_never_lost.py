@@ -16,11 +16,11 @@ import torch
 import latentwire.train.validation as validation
 import latentwire.train.warm_start as warm_start
 from latentwire import Task, Wire, train_bridge
-from latentwire.errors import REQUEUE, InterruptedRunError, RequeueError
-from latentwire.models.states import StateCache
-from latentwire.progress import Progress
-from latentwire.run_folder import RunFolder
-from latentwire.train.stopping import stop_requests
+from latentwire.core.errors import REQUEUE, InterruptedRunError, RequeueError
+from latentwire.core.progress import Progress
+from latentwire.core.run_folder import RunFolder
+from latentwire.models.state_cache import StateCache
+from latentwire.train.signals import stop_requests
 
 # Dropout, averaged weights, noise on the message, a critic with a moving average: all have state.
 SETTINGS: dict[str, Any] = {

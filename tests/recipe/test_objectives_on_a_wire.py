@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from latentwire import Task, TrainConfig, Wire, train_bridge
+from latentwire.core.progress import Progress
 from latentwire.models import Prompt
-from latentwire.models.states import StateCache
+from latentwire.models.state_cache import StateCache
 from latentwire.objectives import OBJECTIVES, Loss, Space
-from latentwire.progress import Progress
 from latentwire.train import PRESETS
-from latentwire.train.forward import Forward
-from latentwire.train.tasks import first_words, read_tasks
+from latentwire.train.learner import Forward
+from latentwire.train.training_data import first_words, read_tasks
 
 Gradients = dict[str, torch.Tensor]
 
@@ -27,7 +27,7 @@ def _forward(wire: Wire, task: Task, loss: str, **settings: Any) -> tuple[Forwar
     data, texts, some = read_tasks(wire, [task], config)
     cache = StateCache(wire.sender, wire.spec.layers)
     cache.ensure(texts)
-    wire.calibrate(cache.states(some), first_words([task]))
+    wire.initialize(cache.states(some), first_words([task]))
     lm = wire.receiver.lm
     made = Loss(config.terms, Space(lm.width, wire.spec.soft_tokens, lm.embedding_rms))
     return Forward(wire, cache, made, config), data[0]

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from latentwire import Task, Wire, load_task, train_bridge
-from latentwire.errors import REQUEUE
-from latentwire.progress import Progress
+from latentwire.core.errors import REQUEUE
+from latentwire.core.progress import Progress
 
 SETTINGS: dict[str, Any] = {
     "steps": 20,
@@ -31,8 +31,8 @@ _BOTH = """
 import os, signal, sys
 import torch
 from latentwire import Wire, load_task, train_bridge
-from latentwire.errors import RequeueError
-from latentwire.progress import Progress
+from latentwire.core.errors import RequeueError
+from latentwire.core.progress import Progress
 from latentwire.train import Processes
 from latentwire.train.trainer import Trainer
 
@@ -85,7 +85,7 @@ for value in again.bridge.state_dict().values():
 Trainer._step = stopping
 flags = "train --pair fake --task colours.yaml --soft-tokens 4 --layer 2 --steps 9 --out command"
 sys.argv = ["latentwire", *flags.split()]
-from telepathy.cli import main
+from telepathy.cli.main import main
 main()
 """
 
@@ -124,10 +124,10 @@ _BOTH_SHARDED = """
 import sys
 import torch
 from latentwire import Wire, load_task, train_bridge
-from latentwire.errors import ConfigError
+from latentwire.core.errors import ConfigError
 from latentwire.models.fake import fake_model
 from latentwire.models.sender import decoder_blocks
-from latentwire.progress import Progress
+from latentwire.core.progress import Progress
 from latentwire.train import Processes
 
 torch.set_num_threads(1)
@@ -168,7 +168,7 @@ flags = "--pair fake --task colours.yaml --soft-tokens 4 --layer 2 --steps 2 --v
 loss = "answer+0.5*kd_sender(temperature=2)"
 command = ["latentwire", "train", *flags.split(), "--out", "command", "--loss", loss]
 sys.argv = [*command, "--shard-receiver"]
-from telepathy.cli import main
+from telepathy.cli.main import main
 main()
 """
 

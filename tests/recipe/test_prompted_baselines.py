@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-import latentwire.baselines.demonstrations as demonstrations
+import latentwire.methods.demonstrations as demonstrations
 from latentwire import Wire
-from latentwire.baselines import Context
-from latentwire.baselines.calibrated import Choice, OnVal
-from latentwire.baselines.demonstrations import ShowingAsker, draw_rounds
-from latentwire.baselines.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
-from latentwire.baselines.methods.lora import best_template
-from latentwire.baselines.methods.zeroshot import ZeroShot
-from latentwire.baselines.prompts import PLAIN, TURN, Wording
+from latentwire.core.progress import Progress
 from latentwire.data import Example
+from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
+from latentwire.methods.demonstrations import FewShotPromptBuilder, draw_rounds
+from latentwire.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
+from latentwire.methods.label_prior import Choice, OnVal
+from latentwire.methods.lora import best_template
+from latentwire.methods.prompt_choice import PLAIN, TURN, Wording
+from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import Receiver
-from latentwire.progress import Progress
 
 SILENT = Progress()
 
@@ -74,8 +74,8 @@ def test_as_many_shots_as_fit(
     assert set(most.values()) == ({4, 6} if method is FewShotReceiver else {3, 6})
     questions = [*given.task.split("val"), *given.task.split("test")]
 
-    def longest(asker: ShowingAsker) -> int:
-        requests = [asker.read(e)[0] for e in questions]
+    def longest(builder: FewShotPromptBuilder) -> int:
+        requests = [builder.build(e)[0] for e in questions]
         return max(len(r.prompt.before) + max(map(len, r.answers)) for r in requests)
 
     for wording in made.choice.on_val:
@@ -84,13 +84,13 @@ def test_as_many_shots_as_fit(
         assert counts == {0: n, 1: n}
         assert set(made.shown[wording]) <= set(given.train_examples())
         lm, template = made.readers[wording.form].lm, wording.template
-        asker = ShowingAsker(given, lm, template, made.shown[wording])
-        assert longest(asker) <= 512 == lm.max_tokens
+        builder = FewShotPromptBuilder(given, lm, template, made.shown[wording])
+        assert longest(builder) <= 512 == lm.max_tokens
         if n < most[wording.form, wording.template]:
             continue
         more = [e for each in draw_rounds(given, given.train_examples())[: n + 1] for e in each]
-        asker = ShowingAsker(given, lm, template, more)
-        assert longest(asker) > lm.max_tokens
+        builder = FewShotPromptBuilder(given, lm, template, more)
+        assert longest(builder) > lm.max_tokens
     tried = {w.shots for w in made.choice.on_val if most[w.form, w.template] == 6}
     assert tried == {1, 2, 4, 6}
     chosen = made.settings()
@@ -136,13 +136,13 @@ def test_what_a_few_shot_prompt_says(context: Callable[..., Context], pair: Wire
     braces = Example("c", "{labels}", "", ("red", "blue"), 1, ("blue",))
     question = Example("d", "sea {context}", "", ("red", "blue"), 1, ("blue",))
     for lm in (pair.sender.lm, pair.receiver.lm):
-        (request,) = ShowingAsker(given, lm, template, [red, braces]).read(question)
+        (request,) = FewShotPromptBuilder(given, lm, template, [red, braces]).build(question)
         ids = lm.token_ids(lm.turn(wanted), special=not lm.is_chat)
         assert list(request.prompt.before) == ids and not request.prompt.after
         head = lm.tokenizer.decode(ids[: request.prompt.n_static])
         assert head.rstrip().endswith("blue\n\nColours: red, blue.\nText:")
-        (plain,) = ShowingAsker(given, lm, template, []).read(blue)
-        assert plain == given.asker(lm, template).read(blue)[0]
+        (plain,) = FewShotPromptBuilder(given, lm, template, []).build(blue)
+        assert plain == given.prompt_builder(lm, template).build(blue)[0]
 
 
 # -- a turn or plain text ---------------------------------------------------------------------
@@ -185,9 +185,9 @@ def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
     said = method.predict(test, SILENT)
     lm = given.sender.lm if best == TURN else given.sender.lm.without_chat()
     assert isinstance(method, ZeroShot)
-    asker = method.asker(method.wording)
-    assert asker.lm.is_chat is lm.is_chat
-    requests = [asker.read(example) for example in test]
+    builder = method.prompt_builder(method.wording)
+    assert builder.lm.is_chat is lm.is_chat
+    requests = [builder.build(example) for example in test]
     alone = given.answer(Receiver(lm), test, requests, SILENT, "")
     for a, b in zip(said, alone):
         assert a.scores == pytest.approx(b.scores, abs=1e-4)

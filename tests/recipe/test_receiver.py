@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from latentwire.errors import ShapeError, UsageError
+from latentwire.core.errors import ShapeError, UsageError
 from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt, Receiver, load_model
 
 STATIC = "Labels: dog, cat.\nText: "

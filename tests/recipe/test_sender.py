@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentwire.errors import UsageError
+from latentwire.core.errors import UsageError
 from latentwire.models import Sender, load_model
-from latentwire.models.states import StateCache
+from latentwire.models.state_cache import StateCache
 
 TEXTS = ["a short text", "a rather longer text than the one before it", "x"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentwire.calibration import calibration_facts
 from latentwire.models import LanguageModel, Sender
 from latentwire.models.fake import fake_model
-from latentwire.spans import _tokens_by_word, shared_spans, useful_embeddings
+from latentwire.wire.alignment import _tokens_by_word, shared_spans, useful_embeddings
+from latentwire.wire.initialization import optional_facts
 
 TEXTS = ["The winner  is at home,\nnaïve 東京", "one and then"]
 
@@ -85,7 +85,7 @@ def test_frequent_tokens_come_first(gemma: LanguageModel) -> None:
 
 def test_only_wanted_facts_are_gathered(llama: LanguageModel, gemma: LanguageModel) -> None:
     states = Sender(llama).encode(TEXTS, [1])
-    assert calibration_facts((), TEXTS, states, llama, gemma) == {}
-    assert set(calibration_facts({"spans"}, TEXTS, states, llama, gemma)) == {"spans"}
-    assert calibration_facts({"spans"}, (), states, llama, gemma) == {}
-    assert set(calibration_facts({"embeddings"}, (), states, llama, gemma)) == {"embeddings"}
+    assert optional_facts((), TEXTS, states, llama, gemma) == {}
+    assert set(optional_facts({"spans"}, TEXTS, states, llama, gemma)) == {"spans"}
+    assert optional_facts({"spans"}, (), states, llama, gemma) == {}
+    assert set(optional_facts({"embeddings"}, (), states, llama, gemma)) == {"embeddings"}

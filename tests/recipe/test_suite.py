@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 import torch
 
-import latentwire.baselines.suite as suite
-import latentwire.eval.stored as stored
+import latentwire.eval.store as stored
+import latentwire.eval.suite as suite
 from latentwire import Task, TrainConfig, Wire, load_task
-from latentwire.baselines import Plan, run_suite
-from latentwire.baselines.methods.fewshot import FewShot
-from latentwire.baselines.methods.prefix_blind import PrefixBlind
-from latentwire.baselines.methods.text_relay import TextRelay
-from latentwire.baselines.methods.zeroshot import ZeroShot
+from latentwire.core.errors import BridgeError, UnknownNameError, UsageError
+from latentwire.core.progress import Progress
 from latentwire.data.rows import read_csv
-from latentwire.errors import BridgeError, UnknownNameError, UsageError
 from latentwire.eval.method import Method, Prediction
 from latentwire.eval.runner import Results
 from latentwire.eval.statistics import compare, holm
+from latentwire.eval.suite import Plan, run_suite
+from latentwire.methods.fewshot import FewShot
+from latentwire.methods.prefix_blind import PrefixBlind
+from latentwire.methods.text_relay import TextRelay
+from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import LanguageModel, Receiver
 from latentwire.models.fake import fake_model
-from latentwire.progress import Progress
 
 SHORT = TrainConfig(steps=2, batch_size=4, eval_every=2, warmup_steps=1, init="fresh")
 QUICK = {"prompt_val_limit": 4, "relay_tokens": 4, "shots": 1}

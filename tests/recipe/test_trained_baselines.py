@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from latentwire import Task, Wire
-from latentwire.baselines import Context
-from latentwire.errors import RequeueError
+from latentwire.core.errors import RequeueError
+from latentwire.core.progress import Progress
+from latentwire.eval.context import Context
 from latentwire.eval.method import Method
 from latentwire.models import LanguageModel, Prompt, Receiver
 from latentwire.models.adapters import AdapterSpec, adapted
-from latentwire.progress import Progress
 from latentwire.train import TrainConfig
 
 BUDGET = TrainConfig(
@@ -94,9 +94,7 @@ def test_soft_tokens_stand_before_a_prompt_that_has_no_context(
 ) -> None:
     # Prompts of some tasks ask the question alone; choices are scored behind it.
     prompt = "Question: {question}\nAnswer:"
-    monkeypatch.setattr(
-        "latentwire.baselines.methods.prompt_tuning.best_template", lambda *_: prompt
-    )
+    monkeypatch.setattr("latentwire.methods.prompt_tuning.best_template", lambda *_: prompt)
     context = make_context()
     method = context.prepared("prompt_tuning", Progress())
     assert method.settings()["prompt"] == prompt

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-import latentwire.objectives.kinds.answer as answer
+import latentwire.objectives.answer as answer
 from latentwire import Task, Wire, train_bridge
-from latentwire.errors import InterruptedRunError, NonFiniteError, UsageError
-from latentwire.progress import Progress
+from latentwire.core.errors import InterruptedRunError, NonFiniteError, UsageError
+from latentwire.core.progress import Progress
 from latentwire.train.trainer import Trainer
 
 SETTINGS: dict[str, Any] = {
@@ -181,8 +181,8 @@ def test_a_full_disk_keeps_the_run_resumable(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import latentwire.train.checkpoint as checkpoint
-    from latentwire.errors import DiskFullError
+    import latentwire.train.checkpoints as checkpoint
+    from latentwire.core.errors import DiskFullError
 
     task, weights = finished
     out, real = tmp_path / "full", checkpoint.save_file

@@ -13,17 +13,17 @@ import pytest
 import torch
 
 from latentwire import Task, TrainConfig, Wire, load_task, train_bridge
-from latentwire.asking import Asker
 from latentwire.bridge.pooling import masked_mean
-from latentwire.errors import ConfigError, UsageError
+from latentwire.core.errors import ConfigError, UsageError
+from latentwire.core.progress import Progress
 from latentwire.losses import answer_loss
-from latentwire.models.states import StateCache
-from latentwire.progress import Progress
+from latentwire.models.state_cache import StateCache
+from latentwire.prompting.builder import PromptBuilder
 from latentwire.train import train_seeds, warm_start
-from latentwire.train.average import WeightAverage
-from latentwire.train.forward import Forward
-from latentwire.train.order import batch_indices, schedule
-from latentwire.train.tasks import TaskData
+from latentwire.train.data_order import batch_indices, schedule
+from latentwire.train.ema import WeightAverage
+from latentwire.train.learner import Forward
+from latentwire.train.training_data import TaskData
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 4, "eval_every": 3, "warmup_steps": 2}
 
@@ -36,11 +36,11 @@ def _rows(run: Path, key: str) -> list[dict[str, Any]]:
 def _plain_loop(wire: Wire, task: Task, steps: int, batch_size: int) -> None:
     """What training is, without any of its features."""
     bridge, receiver = wire.bridge, wire.receiver
-    train, asker = list(task.split("train")), wire.asker(task)
+    train, builder = list(task.split("train")), wire.prompt_builder(task)
     texts, _ = wire.sender_texts(task, train)
     cache = StateCache(wire.sender, wire.spec.layers)
     torch.manual_seed(0)
-    wire.calibrate(cache.states(texts[:256]), task.labels, 0)
+    wire.initialize(cache.states(texts[:256]), task.labels, 0)
     linear = [m.weight for m in bridge.modules() if isinstance(m, torch.nn.Linear)]
     rest = [p for p in bridge.parameters() if all(p is not q for q in linear)]
     groups = [{"params": linear, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
@@ -52,8 +52,8 @@ def _plain_loop(wire: Wire, task: Task, steps: int, batch_size: int) -> None:
         optimiser.zero_grad()
         index = batch_indices(len(train), batch_size, step, 0)
         states = cache.states([texts[i] for i in index])
-        prompts = [asker.hand(train[i])[0].prompt for i in index]
-        answers = [asker.right_answer(p, train[i]) for p, i in zip(prompts, index)]
+        prompts = [builder.build_handoff(train[i])[0].prompt for i in index]
+        answers = [builder.right_answer(p, train[i]) for p, i in zip(prompts, index)]
         soft = bridge(states.states, states.mask)
         answer_loss(*receiver.answer_logits(prompts, answers, soft)).backward()
         torch.nn.utils.clip_grad_norm_(bridge.parameters(), 1.0)
@@ -189,7 +189,7 @@ def test_text_pairs_are_learned_to_their_end(
     examples = list(pairs.split("train"))[:6]
     texts, _ = wire.sender_texts(pairs, examples)
     soft = wire.soft_tokens(wire.sender.encode(texts, wire.spec.layers))
-    prompts = [wire.asker(pairs).hand(example)[0].prompt for example in examples]
+    prompts = [wire.prompt_builder(pairs).build_handoff(example)[0].prompt for example in examples]
     written = wire.receiver.generate(prompts, soft, max_new_tokens=6)
     answers = [wire.receiver.decode(ids) for ids in written]
     assert answers == [example.references[0] for example in examples]  # and nothing behind it
@@ -272,7 +272,7 @@ def test_the_warm_start_takes_the_prompt_and_scale_of_the_smallest_loss(
     best = task.prompts[1]
 
     def validate(forward: Forward, data: list[TaskData], *rest: Any) -> dict[str, float]:
-        prompt = data[0].reading.asker.template
+        prompt = data[0].reading.builder.template
         size = forward.wire.bridge.mean_path.weight.norm().item()
         asked.append((prompt, size))
         return {"loss": (prompt != best) + abs(size / asked[0][1] - 4)}
@@ -284,7 +284,7 @@ def test_the_warm_start_takes_the_prompt_and_scale_of_the_smallest_loss(
     size = wire.bridge.mean_path.weight.norm().item()
     assert size == pytest.approx(4 * asked[0][1], rel=1e-5)
     again = Wire.from_pretrained(tmp_path / "run")
-    assert again.asker(task).template == wire.asker(task).template == best
+    assert again.prompt_builder(task).template == wire.prompt_builder(task).template == best
 
 
 def test_the_warm_start_asks_with_every_prompt(
@@ -293,9 +293,9 @@ def test_the_warm_start_asks_with_every_prompt(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task, asked, hand = make_task(8), [], Asker.hand
+    task, asked, hand = make_task(8), [], PromptBuilder.hand
     monkeypatch.setattr(
-        Asker, "hand", lambda self, e: (asked.append(self.template), hand(self, e))[1]
+        PromptBuilder, "hand", lambda self, e: (asked.append(self.template), hand(self, e))[1]
     )
     train_bridge(fake_wire(), task, tmp_path / "run", progress=Progress(), steps=1)
     assert {*asked} == {*task.prompts}
@@ -306,7 +306,7 @@ def test_a_given_prompt_is_what_the_receiver_reads(
 ) -> None:
     task, wire = make_task(8), fake_wire(prompt="{context} is")
     train_bridge(wire, task, tmp_path / "run", progress=Progress(), **SHORT)
-    assert Wire.from_pretrained(tmp_path / "run").asker(task).template == "{context} is"
+    assert Wire.from_pretrained(tmp_path / "run").prompt_builder(task).template == "{context} is"
     for setting, wrong in (("blind", "Its colour is"), ("blind", ""), ("shared", "Its colour is")):
         with pytest.raises(UsageError, match="no place for the message"):
             fake_wire(prompt=wrong, setting=setting)

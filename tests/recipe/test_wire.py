@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from latentwire import Task, Wire, evaluate, train_bridge
-from latentwire.asking import Asker
-from latentwire.baselines.context import Context
-from latentwire.errors import BridgeError, MessageError, PairMismatchError, UsageError
-from latentwire.message import Message
+from latentwire.core.errors import BridgeError, MessageError, PairMismatchError, UsageError
+from latentwire.core.progress import Progress
+from latentwire.eval.context import Context
 from latentwire.models import load_model
-from latentwire.progress import Progress
-from latentwire.wire_format import ENCODINGS, Limits
-from latentwire.wire_messages import identify, send_to_all
+from latentwire.prompting.builder import PromptBuilder
+from latentwire.wire.codecs import CODECS
+from latentwire.wire.exchange import identify, send_to_all
+from latentwire.wire.header import Limits
+from latentwire.wire.message import Message
 
 
 @pytest.fixture
@@ -100,31 +101,31 @@ def test_a_foreign_message_is_refused(trained: tuple[Wire, Task, Path]) -> None:
         wire.send("fire")
 
 
-def test_every_encoding_answers_and_reports_its_bytes(trained: tuple[Wire, Task, Path]) -> None:
+def test_every_codec_answers_and_reports_its_bytes(trained: tuple[Wire, Task, Path]) -> None:
     wire, task, _ = trained
     silent = {"timed": 0, "progress": Progress()}
     sizes = {}
-    for encoding in ENCODINGS:
-        found = evaluate(wire, task, methods=["bridge", "shuffled"], encoding=encoding, **silent)
+    for codec in CODECS:
+        found = evaluate(wire, task, methods=["bridge", "shuffled"], codec=codec, **silent)
         row = found.methods["bridge"]
         assert row.accuracy is not None and row.accuracy.value >= 0.9
-        assert found.asked["encoding"] == encoding
-        assert any(f"messages are written as {encoding}" in note for note in found.notes)
+        assert found.asked["codec"] == codec
+        assert any(f"messages are written as {codec}" in note for note in found.notes)
         assert found.methods["shuffled"].n_bytes == row.n_bytes
-        sizes[encoding] = row.n_bytes
-    assert wire.spec.encoding == "fp16" and wire.basis is None
+        sizes[codec] = row.n_bytes
+    assert wire.spec.codec == "fp16" and wire.basis is None
     assert sizes["fp32"] - sizes["fp16"] == 4 * 48 * 2 == 384  # header, four tokens, width 48
     assert sizes["bf16"] == pytest.approx(sizes["fp16"], abs=8)
     assert len(wire.send("fire").to_bytes()) == sizes["fp16"]
     with pytest.raises(UsageError, match="Did you mean 'int8'"):
-        wire.with_encoding("int9")
+        wire.with_codec("int9")
     with pytest.raises(UsageError, match="give --run"):
-        evaluate((wire.sender.lm, wire.receiver.lm), task, encoding="int8", **silent)
+        evaluate((wire.sender.lm, wire.receiver.lm), task, codec="int8", **silent)
 
 
 def test_what_is_scored_is_what_came_off_the_wire(trained: tuple[Wire, Task, Path]) -> None:
     wire, task, _ = trained
-    coarse = wire.with_encoding("int4")
+    coarse = wire.with_codec("int4")
     (example,) = task.split("test")[:1]
     states = wire.sender.encode(wire.sender_texts(task, [example])[0], wire.spec.layers)
     soft = wire.soft_tokens(states)
@@ -142,7 +143,7 @@ def test_a_basis_is_fitted_once_and_saved_with_the_bridge(
     trained: tuple[Wire, Task, Path], tmp_path: Path
 ) -> None:
     wire, task, _ = trained
-    wire = wire.with_encoding("lowrank")
+    wire = wire.with_codec("lowrank")
     assert wire.lacks_basis
     with pytest.raises(MessageError, match=r"Wire.fit_lowrank"):
         wire.send("fire")
@@ -158,7 +159,7 @@ def test_a_basis_is_fitted_once_and_saved_with_the_bridge(
     assert again.basis is not None and again.basis.fingerprint == basis.fingerprint
     assert torch.equal(again.read(message.to_bytes()).soft, message.soft)
     assert again.answer(texts).copy() == wire.answer(texts)
-    plain = wire.with_encoding("fp32").answer(texts)
+    plain = wire.with_codec("fp32").answer(texts)
     same = [a.label == b.label for a, b in zip(again.answer(texts), plain)]
     assert sum(same) / len(same) >= 0.9
     (tmp_path / "kept" / "lowrank.safetensors").unlink()
@@ -264,10 +265,10 @@ def test_a_compiled_bridge_answers_the_same(trained: tuple[Wire, Task, Path]) ->
     plain, soft = wire.answer(texts), wire.soft_tokens_of(texts)
     wire.compile(mode=None, backend="eager")
     assert torch.allclose(wire.soft_tokens_of(texts), soft, atol=1e-5)
-    for answer, before in zip(wire.with_encoding("fp32").answer(texts), plain):
+    for answer, before in zip(wire.with_codec("fp32").answer(texts), plain):
         assert answer.label == before.label
         assert answer.scores == pytest.approx(before.scores, abs=1e-3)
-    assert wire.with_encoding("int8").compiled is wire.compiled
+    assert wire.with_codec("int8").compiled is wire.compiled
     assert {*wire.bridge.state_dict()} == {*Wire.build(pair="fake").bridge.state_dict()}
 
 
@@ -304,12 +305,12 @@ def test_what_is_trained_is_what_is_scored(make_task: Callable[..., Task]) -> No
     lm, task = load_model("fake-gemma"), make_task()
     letters = Task(task.spec.model_copy(update={"kind": "letter"}), task.base)
     for one, right in ((task, ("red", "blue")), (letters, ("A", "B"))):
-        asker = Asker(one, lm, one.prompts[0])
+        builder = PromptBuilder(one, lm, one.prompts[0])
         for example in one.split("test"):
-            (request,) = asker.hand(example)
+            (request,) = builder.build_handoff(example)
             assert example.target is not None
             wanted = lm.answer_ids(request.prompt, right[example.target])
-            assert asker.right_answer(request.prompt, example) == wanted
+            assert builder.right_answer(request.prompt, example) == wanted
             assert request.answers[example.target] == wanted
 
 

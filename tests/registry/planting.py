@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from latentwire.files import fingerprint
-from telepathy.registry import Registry
-from telepathy.registry.failure import classify
-from telepathy.registry.index import Index
-from telepathy.registry.record import (
+from latentwire.core.files import fingerprint
+from telepathy.experiments.registry import Registry
+from telepathy.experiments.registry.failure import classify
+from telepathy.experiments.registry.index import Index
+from telepathy.experiments.registry.record import (
     COMPLETED,
     FAILED,
     PREEMPTED,

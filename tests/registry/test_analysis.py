@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from telepathy.analysis import analyze
-from telepathy.analysis.applying import proposals, write
-from telepathy.analysis.causes import groups_of
-from telepathy.analysis.commands import CommandError, elsewhere, rewritten
-from telepathy.analysis.conditions import fisher_p_value, separating
-from telepathy.analysis.run import Run
-from telepathy.analysis.settings import setting_of
-from telepathy.manager import analysis, apply_fixes
-from telepathy.registry.views import superseded
+from telepathy.experiments.analysis import analyze
+from telepathy.experiments.analysis.causes import groups_of
+from telepathy.experiments.analysis.commands import CommandError, elsewhere, rewritten
+from telepathy.experiments.analysis.conditions import fisher_p_value, separating
+from telepathy.experiments.analysis.fix_application import proposals, write
+from telepathy.experiments.analysis.run import Run
+from telepathy.experiments.analysis.settings import setting_of
+from telepathy.experiments.manager import analysis, apply_fixes
+from telepathy.experiments.registry.views import superseded
 from tests.registry.planting import Garden
 
 

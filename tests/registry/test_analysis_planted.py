@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from telepathy.analysis import Analysis, analyze
+from telepathy.experiments.analysis import Analysis, analyze
 from tests.registry.planting import Garden
 
 TASKS = ("arc_easy", "winogrande", "hellaswag", "boolq")

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.registry import concurrency, kills
-from latentwire.errors import UnknownNameError, UsageError
-from telepathy.registry import NotDueError, Registry, failure
-from telepathy.registry.index import salvage
-from telepathy.registry.machine import place
-from telepathy.registry.merging import merged
-from telepathy.registry.record import moved, new_record
+from latentwire.core.errors import UnknownNameError, UsageError
+from telepathy.experiments.registry import NotDueError, Registry, failure
+from telepathy.experiments.registry.index import salvage
+from telepathy.experiments.registry.liveness import place
+from telepathy.experiments.registry.merging import merged
+from telepathy.experiments.registry.record import moved, new_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ def test_an_attempt_that_was_replaced_reports_nothing(registry: Registry) -> Non
         ("", 124, [], failure.TIMEOUT),
         ("", 1, ["ModuleNotFoundError: No module named 'x'"], failure.IMPORT),
         ("", 1, ["OSError: [Errno 28] No space left on device"], failure.DISK),
-        ("", 1, ["latentwire.errors.DataError: no rows"], failure.DATA),
+        ("", 1, ["latentwire.core.errors.DataError: no rows"], failure.DATA),
         ("", 1, ["loss is nan at step 3"], failure.NAN),
         ("", 1, ["KeyError: 'x'"], failure.UNKNOWN),
     ],

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from telepathy.cli import app
-from telepathy.manager import apply_fixes
-from telepathy.registry import Registry
-from telepathy.registry.running import exit_code_of, run_experiment
+from telepathy.cli.main import app
+from telepathy.experiments.manager import apply_fixes
+from telepathy.experiments.registry import Registry
+from telepathy.experiments.registry.execution import exit_code_of, run_experiment
 from tests.registry.planting import Garden
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_the_manager_starts_without_models_and_fits_a_terminal(registry: Registr
     registry.fail(registry.start("a" * 60), error="MemoryError: " + "x" * 200)
     registry.start("b")
     code = (
-        "import sys, telepathy.manager; "
+        "import sys, telepathy.experiments.manager; "
         "assert not {'torch', 'pydantic', 'typer', 'rich', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -206,7 +206,9 @@ def test_a_run_takes_its_results_and_only_new_ones(registry: Registry) -> None:
 
 
 def test_a_run_that_fails_says_why(registry: Registry) -> None:
-    code = "from telepathy.guarding import guarded; from latentwire.errors import DataError\n"
+    code = (
+        "from telepathy.cli.errors import guarded; from latentwire.core.errors import DataError\n"
+    )
     code += "def f(): raise DataError('no rows')\nprint('x'); guarded(f)"
     done = run_experiment(registry, "a", [sys.executable, "-c", code])
     assert (done.state, done.error_class, done.exit_code) == ("failed", "data", 1)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from telepathy.registry import Record, Registry
+from telepathy.experiments.registry import Record, Registry
 
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "telepathy" / "suites" / "tasks"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from telepathy.registry import Registry
-from telepathy.suites.expand import Experiment
-from telepathy.suites.spec import Need
+from telepathy.experiments.registry import Registry
+from telepathy.experiments.suites.expansion import Experiment
+from telepathy.experiments.suites.spec import Need
 
 # Called as `python -m telepathy.cli COMMAND FILE`.
 _STAND_IN = """\

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.errors import UsageError
-from telepathy.registry import Registry
-from telepathy.suites.expand import Experiment
-from telepathy.suites.push import Pusher
-from telepathy.suites.spec import Need
+from latentwire.core.errors import UsageError
+from telepathy.experiments.registry import Registry
+from telepathy.experiments.suites.expansion import Experiment
+from telepathy.experiments.suites.push import Pusher
+from telepathy.experiments.suites.spec import Need
 
 INDEX = "runs/experiment_registry.json"
 
@@ -88,7 +88,7 @@ def test_code_on_the_remote_is_left_to_the_user(clones: tuple[Path, Path]) -> No
 def test_a_race_is_run_again(clones: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = clones
     first, second = _complete(one, "a"), _complete(two, "b")
-    monkeypatch.setattr("telepathy.suites.push.random.uniform", lambda *_: 0)
+    monkeypatch.setattr("telepathy.experiments.suites.push.random.uniform", lambda *_: 0)
     fill = second._fill
 
     def late(tree: Path) -> int:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from latentwire.errors import ConfigError, UnknownNameError, UsageError
-from telepathy.cli import app
-from telepathy.suites.profile import Profile, load_profile
-from telepathy.suites.slurm import SubmitError, fits, sbatch_command, submit
+from latentwire.core.errors import ConfigError, UnknownNameError, UsageError
+from telepathy.cli.main import app
+from telepathy.experiments.suites.profile import Profile, load_profile
+from telepathy.experiments.suites.slurm import SubmitError, fits, sbatch_command, submit
 
 _SBATCH = (
     '#!/bin/sh\nenv | grep -c "^SLURM_JOB" >&2\necho "$@" > "$SAID"\n[ -z "$REFUSE" ] && echo 7\n'

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.errors import ConfigError, UnknownNameError
-from telepathy.suites import commands as commands_module
-from telepathy.suites import expand, load_suite, suite_names
-from telepathy.suites.commands import Flags
+from latentwire.core.errors import ConfigError, UnknownNameError
+from telepathy.experiments.suites import commands as commands_module
+from telepathy.experiments.suites import expansion as expand
+from telepathy.experiments.suites import load_suite, suite_names
+from telepathy.experiments.suites.commands import Flags
 
 _GOOD = """\
 name: mine
@@ -89,24 +90,24 @@ def test_where_numbers_go_is_no_part_of_an_experiment(tmp_path: Path) -> None:
     for experiment in logged:
         assert "--log-to tensorboard,mlflow" in experiment.lines[0]
         assert not any("--log-to" in line for line in experiment.lines[1:])
-    with pytest.raises(ConfigError, match=r"log_to: Unknown sink 'nope'"):
+    with pytest.raises(ConfigError, match=r"log_to: Unknown tracker 'nope'"):
         load_suite(_write(tmp_path, text.replace("mlflow", "nope")))
 
 
-def test_a_section_may_name_the_encoding_of_messages(tmp_path: Path) -> None:
-    text = _GOOD.replace("[2, 4]}}", "[2], options: {encoding: int8}}, plain: {soft_tokens: [2]}}")
+def test_a_section_may_name_the_codec_of_messages(tmp_path: Path) -> None:
+    text = _GOOD.replace("[2, 4]}}", "[2], options: {codec: int8}}, plain: {soft_tokens: [2]}}")
     *int8, plain = expand(load_suite(_write(tmp_path, text)), Path("runs"))
     for experiment in int8:
-        assert experiment.config["encoding"] == "int8" and ".main." in experiment.name
+        assert experiment.config["codec"] == "int8" and ".main." in experiment.name
         training, evaluation = experiment.lines
-        assert "--encoding int8" in evaluation and "--encoding" not in training
-    assert "encoding" not in plain.config
-    with pytest.raises(ConfigError, match=r"main\.options\.encoding: Unknown encoding 'int9'"):
+        assert "--codec int8" in evaluation and "--codec" not in training
+    assert "codec" not in plain.config
+    with pytest.raises(ConfigError, match=r"main\.options\.codec: Unknown codec 'int9'"):
         load_suite(_write(tmp_path, text.replace("int8", "int9")))
-    # Baselines have no encoding: as a setting of all it would not hold for all.
-    everywhere = text.replace("steps: 5", "steps: 5, encoding: int8")
+    # Baselines have no codec: as a setting of all it would not hold for all.
+    everywhere = text.replace("steps: 5", "steps: 5, codec: int8")
     assert load_suite(_write(tmp_path, everywhere))
-    with pytest.raises(ConfigError, match=r"settings\.encoding: Unknown option"):
+    with pytest.raises(ConfigError, match=r"settings\.codec: Unknown option"):
         load_suite(_write(tmp_path, everywhere + "baselines: {all: {}}\n"))
 
 

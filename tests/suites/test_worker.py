@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from telepathy.registry import Registry
-from telepathy.registry.running import Stop
-from telepathy.suites import Suite, load_suite
-from telepathy.suites.expand import Experiment
-from telepathy.suites.local import run_here
-from telepathy.suites.machine import slots, visible_gpus
-from telepathy.suites.worker import Worker
+from telepathy.experiments.registry import Registry
+from telepathy.experiments.registry.execution import Stop
+from telepathy.experiments.suites import Suite, load_suite
+from telepathy.experiments.suites.expansion import Experiment
+from telepathy.experiments.suites.local import run_here
+from telepathy.experiments.suites.slots import slots, visible_gpus
+from telepathy.experiments.suites.worker import Worker
 
 Make = Callable[..., Experiment]
 
@@ -71,7 +71,7 @@ def test_what_measures_time_has_its_place_for_itself(
     shared: bool,
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr("telepathy.suites.worker.n_cores", lambda: 6)
+    monkeypatch.setattr("telepathy.experiments.suites.worker.n_cores", lambda: 6)
     names = ["a", "time", "b", "time-again", "c"]
     experiments = [make(name, "nap", alone=name.startswith("time")) for name in names]
     Worker(registry, experiments, Stop(), lambda _: None).run(places)
@@ -111,10 +111,10 @@ def test_slots_follow_gpus_cores_and_memory(make: Make, monkeypatch: pytest.Monk
     assert visible_gpus() == ["2", "5"]
     assert slots([make("a")]) == ["2", "5"] and slots([make("a")], 3) == ["2", "5", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr("telepathy.suites.machine.n_cores", lambda: 9)
-    monkeypatch.setattr("telepathy.suites.machine.free_memory_gb", lambda: 0.35)
+    monkeypatch.setattr("telepathy.experiments.suites.slots.n_cores", lambda: 9)
+    monkeypatch.setattr("telepathy.experiments.suites.slots.free_memory_gb", lambda: 0.35)
     assert slots([make("a")]) == [None] * 3 and slots([make("a")], 1) == [None]
-    monkeypatch.setattr("telepathy.suites.machine.n_cores", lambda: 2)
+    monkeypatch.setattr("telepathy.experiments.suites.slots.n_cores", lambda: 2)
     assert slots([make("a")]) == [None]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from latentwire.bridge import BRIDGES, build_bridge
+from latentwire.core.errors import ConfigError, MissingPackageError, UnknownNameError, UsageError
 from latentwire.data import load_task
-from latentwire.errors import ConfigError, MissingPackageError, UnknownNameError, UsageError
-from latentwire.models.catalogue import EmbeddedModel, resolve_pair
 from latentwire.models.loading import load_model
+from latentwire.models.zoo import EmbeddedModel, resolve_pair
 
 SIZES = {"n_layers": 1, "sender_width": 8, "receiver_width": 8, "soft_tokens": 2}
 

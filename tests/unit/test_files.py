@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.errors import DiskFullError
-from latentwire.files import fingerprint, replacing_dir, replacing_file, write_json, write_text
+from latentwire.core.errors import DiskFullError
+from latentwire.core.files import fingerprint, replacing_dir, replacing_file, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Messages survive the trip within the error of their encoding, in as few bytes as promised."""
+"""Messages survive the trip within the error of their codec, in as few bytes as promised."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from safetensors import deserialize
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from latentwire.errors import BridgeError, MessageError, UsageError
-from latentwire.message import Message
-from latentwire.wire_format import ENCODINGS, Basis, Limits, fit_basis, read_header
+from latentwire.core.errors import BridgeError, MessageError, UsageError
+from latentwire.wire.basis import Basis, fit_basis
+from latentwire.wire.codecs import CODECS
+from latentwire.wire.header import Limits, read_header
+from latentwire.wire.message import Message
 
 SENDER, RECEIVER = "smollm2-135m-instruct@0123456789abcdef", "gemma3-270m@0123456789abcdef"
 SHAPES = [(1, 1), (3, 7), (8, 640), (5, 65), (4, 33)]
@@ -24,10 +26,10 @@ def _soft(k: int, width: int, seed: int = 0) -> Tensor:
     return soft
 
 
-def _sent(soft: Tensor, encoding: str, basis: Basis | None = None) -> Tensor:
-    message = Message(soft, "abc", encoding, SENDER, RECEIVER, basis)
+def _sent(soft: Tensor, codec: str, basis: Basis | None = None) -> Tensor:
+    message = Message(soft, "abc", codec, SENDER, RECEIVER, basis)
     back = Message.from_bytes(message.to_bytes(), basis=basis)
-    assert (back.bridge, back.encoding) == ("abc", encoding)
+    assert (back.bridge, back.codec) == ("abc", codec)
     assert (back.sender, back.receiver) == (SENDER, RECEIVER)
     assert back.soft.dtype == torch.float32 and back.soft.shape == soft.shape
     assert back.to_bytes() == message.to_bytes()  # handing on what was read loses nothing more
@@ -35,15 +37,13 @@ def _sent(soft: Tensor, encoding: str, basis: Basis | None = None) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(
-    ("encoding", "relative"), [("fp32", 0.0), ("fp16", 2**-11), ("bf16", 2**-8)]
-)
+@pytest.mark.parametrize(("codec", "relative"), [("fp32", 0.0), ("fp16", 2**-11), ("bf16", 2**-8)])
 def test_plain_types_round_to_the_nearest(
-    shape: tuple[int, int], encoding: str, relative: float
+    shape: tuple[int, int], codec: str, relative: float
 ) -> None:
     soft = _soft(*shape)
-    off = (_sent(soft, encoding) - soft).abs()
-    assert bool((off <= soft.abs() * relative + 2**-25 * (encoding == "fp16")).all())
+    off = (_sent(soft, codec) - soft).abs()
+    assert bool((off <= soft.abs() * relative + 2**-25 * (codec == "fp16")).all())
 
 
 def test_bf16_is_torch_s_bfloat16() -> None:
@@ -52,21 +52,21 @@ def test_bf16_is_torch_s_bfloat16() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("encoding", "levels", "group"), [("int8", 127, 64), ("int4", 7, 32)])
+@pytest.mark.parametrize(("codec", "levels", "group"), [("int8", 127, 64), ("int4", 7, 32)])
 @pytest.mark.parametrize("unit", [1.0, 1e-30, 1e30])
 def test_whole_numbers_are_off_by_half_a_scale(
-    shape: tuple[int, int], encoding: str, levels: int, group: int, unit: float
+    shape: tuple[int, int], codec: str, levels: int, group: int, unit: float
 ) -> None:
     soft = _soft(*shape) * unit
-    off = (_sent(soft, encoding) - soft).abs()
+    off = (_sent(soft, codec) - soft).abs()
     for part, wrong in zip(soft.split(group, dim=1), off.split(group, dim=1)):
         scale = part.abs().amax(1, keepdim=True) / levels * (1 + 2**-7)  # it is a bfloat16 itself
         assert bool((wrong <= scale * 0.5001).all())
 
 
-@pytest.mark.parametrize("encoding", ["fp32", "fp16", "bf16", "int8", "int4"])
-def test_zeros_stay_zeros(encoding: str) -> None:
-    assert not _sent(torch.zeros(3, 40), encoding).any()
+@pytest.mark.parametrize("codec", ["fp32", "fp16", "bf16", "int8", "int4"])
+def test_zeros_stay_zeros(codec: str) -> None:
+    assert not _sent(torch.zeros(3, 40), codec).any()
 
 
 def test_a_basis_of_full_rank_loses_only_what_int8_does() -> None:
@@ -125,17 +125,17 @@ def test_bytes_of_eight_soft_tokens_of_width_640() -> None:
     sizes = {}
     for rank in (128, 192):
         basis = fit_basis(torch.randn(30, 8, 640), rank)
-        for encoding in ENCODINGS:
-            made = [Message(s, "0" * 16, encoding, SENDER, RECEIVER, basis) for s in soft]
-            (sizes[encoding, rank],) = {len(message.to_bytes()) for message in made}
-    assert {e: sizes[e, 128] <= n for e, n in most.items()} == dict.fromkeys(ENCODINGS, True)
+        for codec in CODECS:
+            made = [Message(s, "0" * 16, codec, SENDER, RECEIVER, basis) for s in soft]
+            (sizes[codec, rank],) = {len(message.to_bytes()) for message in made}
+    assert {e: sizes[e, 128] <= n for e, n in most.items()} == dict.fromkeys(CODECS, True)
     assert sizes["lowrank", 192] <= 2_500
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_the_safetensors_library_reads_it(encoding: str) -> None:
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_safetensors_library_reads_it(codec: str) -> None:
     soft = torch.randn(9, 5, 70)
-    data = Message(soft[0], "abc", encoding, basis=fit_basis(soft, 33)).to_bytes()
+    data = Message(soft[0], "abc", codec, basis=fit_basis(soft, 33)).to_bytes()
     tensors = load(data)
     header, payload = read_header(data)
     assert {p.name: p.shape for p in header.parts} == {
@@ -145,25 +145,25 @@ def test_the_safetensors_library_reads_it(encoding: str) -> None:
     assert b"".join(bytes(found[part.name]["data"]) for part in header.parts) == payload
 
 
-@pytest.mark.parametrize("encoding", ["fp32", "fp16", "bf16", "int8", "int4"])
+@pytest.mark.parametrize("codec", ["fp32", "fp16", "bf16", "int8", "int4"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_numbers_that_are_none(encoding: str, value: float) -> None:
+def test_numbers_that_are_none(codec: str, value: float) -> None:
     soft = torch.ones(2, 40)
     soft[1, 37] = value
-    with pytest.raises(MessageError, match=f"do not fit into {encoding}"):
-        Message(soft, "abc", encoding).to_bytes()
+    with pytest.raises(MessageError, match=f"do not fit into {codec}"):
+        Message(soft, "abc", codec).to_bytes()
 
 
 @pytest.mark.parametrize(
-    ("encoding", "value"), [("fp16", 1e6), ("bf16", 3.4e38), ("int8", 3.4e38), ("int4", 3e38)]
+    ("codec", "value"), [("fp16", 1e6), ("bf16", 3.4e38), ("int8", 3.4e38), ("int4", 3e38)]
 )
-def test_numbers_that_do_not_fit(encoding: str, value: float) -> None:
-    with pytest.raises(MessageError, match=f"do not fit into {encoding}"):
-        Message(torch.full((2, 4), value), "abc", encoding).to_bytes()
+def test_numbers_that_do_not_fit(codec: str, value: float) -> None:
+    with pytest.raises(MessageError, match=f"do not fit into {codec}"):
+        Message(torch.full((2, 4), value), "abc", codec).to_bytes()
 
 
 def test_what_cannot_be_written() -> None:
-    with pytest.raises(MessageError, match=r"Unknown encoding 'fp7'\. Known: fp32, fp16"):
+    with pytest.raises(MessageError, match=r"Unknown codec 'fp7'\. Known: fp32, fp16"):
         Message(torch.ones(2, 4), "abc", "fp7").to_bytes()
     for soft in (torch.ones(4), torch.ones(0, 4), torch.ones(4, 0)):
         with pytest.raises(MessageError, match="at least one"):

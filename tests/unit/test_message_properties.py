@@ -1,4 +1,4 @@
-"""What holds for every message: it comes back within its encoding's error, or it is refused."""
+"""What holds for every message: it comes back within its codec's error, or it is refused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from torch import Tensor
 
-from latentwire.errors import MessageError
-from latentwire.message import Message
-from latentwire.wire_format import ENCODINGS, Basis, Limits
+from latentwire.core.errors import MessageError
+from latentwire.wire.basis import Basis
+from latentwire.wire.codecs import CODECS
+from latentwire.wire.header import Limits
+from latentwire.wire.message import Message
 
 # When tests are collected, Hypothesis notes what stands in our sources: not beside them, please.
 _HOME = TemporaryDirectory()
@@ -36,22 +38,20 @@ NAMES = st.text(st.sampled_from("abcxyzABC019@+-_./:{}[]',"), max_size=40)
 UNITS = st.integers(-100, 100)  # powers of two
 WHOLE = Basis(torch.zeros(3, 8), torch.eye(8))  # loses nothing itself
 SOUND = [
-    Message(
-        torch.arange(24.0).reshape(3, 8) / 7, "0" * 16, encoding, "a@1", "b@2", WHOLE
-    ).to_bytes()
-    for encoding in ENCODINGS
+    Message(torch.arange(24.0).reshape(3, 8) / 7, "0" * 16, codec, "a@1", "b@2", WHOLE).to_bytes()
+    for codec in CODECS
 ]
 
 
-def _most_off(soft: Tensor, encoding: str) -> Tensor:
-    """How far each number may be off, as docs/DESIGN.md and the encodings promise."""
-    if encoding == "fp32":
+def _most_off(soft: Tensor, codec: str) -> Tensor:
+    """How far each number may be off, as docs/DESIGN.md and the codecs promise."""
+    if codec == "fp32":
         return torch.zeros_like(soft)
-    if encoding == "fp16":
+    if codec == "fp16":
         return soft.abs() * 2**-11 + 2**-25
-    if encoding == "bf16":
+    if codec == "bf16":
         return soft.abs() * 2**-8
-    group, levels = (32, 7) if encoding == "int4" else (64, 127)
+    group, levels = (32, 7) if codec == "int4" else (64, 127)
     parts = [part.abs().amax(1, keepdim=True).expand_as(part) for part in soft.split(group, 1)]
     # Half a scale, which is a bfloat16 itself and never below the smallest normal number.
     return (torch.cat(parts, 1) / levels * (1 + 2**-7)).clamp_min(2**-126) * 0.5001
@@ -66,18 +66,18 @@ def soft_tokens(draw: st.DrawFn, shape: tuple[int, int] | None = None) -> Tensor
     return torch.from_numpy((numbers * np.resize(scales, (k, width))).astype(np.float32))
 
 
-@pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name != "lowrank"])
+@pytest.mark.parametrize("codec", [name for name in CODECS if name != "lowrank"])
 @SOBER
 @given(soft=soft_tokens(), unit=UNITS, bridge=NAMES, sender=NAMES, receiver=NAMES)
 def test_a_message_comes_back_within_its_error(
-    encoding: str, soft: Tensor, unit: int, bridge: str, sender: str, receiver: str
+    codec: str, soft: Tensor, unit: int, bridge: str, sender: str, receiver: str
 ) -> None:
-    soft = soft if encoding == "fp16" else soft * 2.0**unit
-    data = Message(soft, bridge, encoding, sender, receiver).to_bytes()
+    soft = soft if codec == "fp16" else soft * 2.0**unit
+    data = Message(soft, bridge, codec, sender, receiver).to_bytes()
     back = Message.from_bytes(data)
     assert (back.bridge, back.sender, back.receiver) == (bridge, sender, receiver)
-    assert back.encoding == encoding and back.soft.shape == soft.shape
-    assert bool(((back.soft - soft).abs() <= _most_off(soft, encoding)).all())
+    assert back.codec == codec and back.soft.shape == soft.shape
+    assert bool(((back.soft - soft).abs() <= _most_off(soft, codec)).all())
     assert back.to_bytes() == data  # handing on what was read loses nothing more
 
 

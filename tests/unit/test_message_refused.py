@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from latentwire.errors import MessageError
-from latentwire.message import Message
-from latentwire.wire_format import Basis, Header, read_header
+from latentwire.core.errors import MessageError
+from latentwire.wire.basis import Basis
+from latentwire.wire.header import Header, read_header
+from latentwire.wire.message import Message
 
 _PATH = Path(__file__).parents[2] / "benchmarks" / "fuzz_messages.py"
 _SPEC = importlib.util.spec_from_file_location("fuzz_messages", _PATH)
@@ -76,7 +77,7 @@ REFUSED = {
     "version 9": (_facts(latentwire="9"), "format version '9'"),
     "a fact is missing": (_with_header(lambda h: h["__metadata__"].pop("width")), "say its width"),
     "a fact is a number": (_facts(n_tokens=2), "does not say its n_tokens"),
-    "an unknown encoding": (_facts(encoding="int3"), "Unknown encoding 'int3'. Known: fp32"),
+    "an unknown codec": (_facts(codec="int3"), "Unknown codec 'int3'. Known: fp32"),
     "no tokens": (_facts(n_tokens="0"), "n_tokens is '0'; 1 to 4,096 are allowed"),
     "too many tokens": (_facts(n_tokens="4097"), "n_tokens is '4097'"),
     "an endless number": (_facts(n_tokens="9" * 999), "n_tokens is '999"),
@@ -129,10 +130,10 @@ def test_refused(what: str) -> None:
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("encoding", ["fp16", "bf16"])
-def test_half_numbers_that_are_none(encoding: str) -> None:
-    data = Message(torch.ones(2, 4), "abc", encoding).to_bytes()
-    for bits in (b"\xff\xff", b"\x00\x7c" if encoding == "fp16" else b"\x80\x7f"):
+@pytest.mark.parametrize("codec", ["fp16", "bf16"])
+def test_half_numbers_that_are_none(codec: str) -> None:
+    data = Message(torch.ones(2, 4), "abc", codec).to_bytes()
+    for bits in (b"\xff\xff", b"\x00\x7c" if codec == "fp16" else b"\x80\x7f"):
         with pytest.raises(MessageError, match="not finite"):
             Message.from_bytes(_payload(data, 4, bits))
 

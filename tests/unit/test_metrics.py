@@ -7,10 +7,17 @@ from decimal import Decimal
 import pytest
 
 from latentwire import Task, load_task
-from latentwire.answering import Response
 from latentwire.data import Example
+from latentwire.data.metrics import (
+    Response,
+    choose,
+    exact_match,
+    f1,
+    final_number,
+    normalise,
+    rouge_l,
+)
 from latentwire.eval.method import Prediction
-from latentwire.metrics import choose, exact_match, f1, final_number, normalise, rouge_l
 
 
 def test_squad_normalisation() -> None:

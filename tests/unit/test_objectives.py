@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from latentwire.bridge import BRIDGES
-from latentwire.errors import ConfigError, UnknownNameError
+from latentwire.core.errors import ConfigError, UnknownNameError
 from latentwire.objectives import OBJECTIVES, Loss, Space, Term, parse_loss
 from latentwire.train import PRESETS, TrainConfig, get_preset
 

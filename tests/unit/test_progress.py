@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from latentwire.progress import LineProgress, PartProgress
+from latentwire.core.progress import LineProgress, PartProgress
 
 
 def test_a_part_is_shown_as_its_share_of_the_whole() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from latentwire.errors import UnknownNameError, UsageError
-from telepathy.train_command import recipe
+from latentwire.core.errors import UnknownNameError, UsageError
+from telepathy.cli.train import recipe
 
 
 @pytest.mark.parametrize(

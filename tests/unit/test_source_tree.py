@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from latentwire.source_tree import source_tree
+from latentwire.core.provenance import source_tree
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentwire.baselines.clock import SuiteClock
+from latentwire.eval.time_left import SuiteClock
 
 MINUTE = 60.0
 

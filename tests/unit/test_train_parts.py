@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from latentwire.errors import ConfigError
+from latentwire.core.errors import ConfigError
 from latentwire.train.config import TrainConfig
-from latentwire.train.order import BatchPlan, batch_indices, schedule
+from latentwire.train.data_order import BatchPlan, batch_indices, schedule
 
 
 def test_schedule_warms_up_and_ends_near_zero() -> None:

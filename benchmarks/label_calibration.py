@@ -1,0 +1,122 @@
+"""What calibrated labels are worth to models that read the text: prompts tried on val, held out.
+
+    python benchmarks/calibration.py --task ag_news --prompt '{context}\\nCategory:'
+        [--models receiver,sender] [--max-tokens 64] [--divisions 400]
+
+Every zero-shot prompt, and few-shot with 1, 2, 4 .. examples of each label behind one prompt, in
+plain text, on all val examples, seed 0; as they are, calibrated by all of val, and with the best of
+them chosen on a part of val and judged on the rest. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from latentwire import load_task
+from latentwire.core.progress import default_progress
+from latentwire.core.run_folder import describe_environment
+from latentwire.data import Example, Task
+from latentwire.eval.context import Context
+from latentwire.eval.method import Prediction
+from latentwire.methods.label_prior import Choice, OnVal, calibrated, judged, log_prior
+from latentwire.methods.prompt_choice import PLAIN, Wording, mean_value
+from latentwire.methods.zeroshot import ZeroShot
+from latentwire.models import Receiver, Sender
+from latentwire.models.pair import default_layer, load_pair
+from telepathy.cli.errors import guarded
+
+Tried = dict[Wording, list[Prediction]]
+
+
+def main() -> None:
+    """Ask, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="ag_news")
+    parser.add_argument("--prompt", default="{context}\nCategory:", help="of few-shot")
+    parser.add_argument("--models", default="receiver,sender")
+    parser.add_argument("--train-limit", type=int, default=3000)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--divisions", type=int, default=400)
+    given = parser.parse_args()
+    prompt = given.prompt.replace("\\n", "\n")
+
+    task, lms = load_task(given.task), load_pair(None, None)
+    context = Context(
+        task,
+        Sender(lms[0]),
+        Receiver(lms[1]),
+        layers=(default_layer(lms[0].n_layers),),
+        max_tokens=given.max_tokens,
+        train_limit=given.train_limit,
+        prompt_val_limit=2,  # the choice is made here, not by the methods
+    )
+    val = task.sample("val", len(task.split("val")), 0)
+    found: dict[str, Any] = {"environment": describe_environment(), "val": len(val)}
+    for name in (
+        f"{kind}_{m}" for m in given.models.split(",") for kind in ("zeroshot", "fewshot")
+    ):
+        tried = answers(context, name, val, prompt)
+        found[name] = {
+            "prompts": [
+                {
+                    **wording.to_json(),
+                    "plain": mean_value(said),
+                    "calibrated": mean_value(calibrated(task, val, said, log_prior(said))),
+                }
+                for wording, said in tried.items()
+            ],
+            "held_out": [held_out(task, val, tried, n, given.divisions) for n in (32, 64)],
+        }
+    print(json.dumps(found, indent=2))
+
+
+def answers(context: Context, name: str, val: Sequence[Example], prompt: str) -> Tried:
+    """Plain answers to val: of every prompt of zero-shot, of one prompt of few-shot."""
+    progress = default_progress()
+    method = context.prepared(name, progress)
+    assert isinstance(method, ZeroShot)
+    tried: Tried = {}
+    for wording in method.candidates():
+        if wording.form == PLAIN and (not wording.shots or wording.template == prompt):
+            builder = method.prompt_builder(wording)
+            requests = [builder.build(example) for example in val]
+            tried[wording] = context.answer(
+                method.readers[PLAIN], val, requests, progress, f"{name} {wording.shots}"
+            )
+    return tried
+
+
+def held_out(
+    task: Task, val: Sequence[Example], tried: Tried, n: int, divisions: int
+) -> dict[str, Any]:
+    """Accuracy on the rest of val when the best is chosen on `n` examples, plain or calibrated."""
+    draw = np.random.RandomState(0)
+    scores: dict[str, list[float]] = {"plain": [], "calibrated": []}
+    for _ in range(divisions):
+        order = draw.permutation(len(val))
+        known, rest = order[:n], order[n:]
+        on_val = {
+            wording: judged(
+                task, [val[i] for i in known], [said[i] for i in known], wording.template
+            )
+            for wording, said in tried.items()
+        }
+        plain = {wording: OnVal(each.plain, each.plain) for wording, each in on_val.items()}
+        for kind, options in (("plain", plain), ("calibrated", on_val)):
+            choice = Choice.best(options)
+            left = [tried[choice.taken][i] for i in rest]
+            said = calibrated(task, [val[i] for i in rest], left, choice.log_prior)
+            scores[kind].append(mean_value(said))
+    stats = {
+        kind: {"mean": float(np.mean(s)), "sd": float(np.std(s))} for kind, s in scores.items()
+    }
+    return {"chosen_on": n, **stats}
+
+
+if __name__ == "__main__":
+    guarded(main)

@@ -1,1 +1,0 @@
-"""One bridge kind per file; each registers itself in `BRIDGES`."""

@@ -1,0 +1,110 @@
+"""Latents that read the sender states, then go through a few of many experts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from latentwire.bridge.base import BRIDGES
+from latentwire.bridge.blocks import Attention, feed_forward
+from latentwire.bridge.latent import LatentBridge
+from latentwire.core.errors import ConfigError
+
+
+@BRIDGES.add("moe")
+class MoeBridge(LatentBridge):
+    """A perceiver whose feed-forward layer is a mixture of experts with top-k routing.
+
+    Args:
+        width: Size of a latent.
+        experts: Number of experts.
+        top_k: Experts that each latent goes through, 1..experts.
+        heads: Attention heads; must divide `width`.
+        balance_weight: Weight of the own loss `balance`, which keeps experts equally busy.
+        gain: Size of the offsets at the start, in units of the embedding scale.
+        dropout: Share of the standardised state's features that training drops, 0..1.
+    Raises: ConfigError: If `top_k` is not in 1..experts.
+    """
+
+    kind = "moe"
+    about = "cross-attention, then the top-k of several experts"
+    source = "Fedus et al. 2021, Switch Transformer, arXiv:2101.03961, section 2"
+
+    def __init__(
+        self,
+        *,
+        width: int = 320,
+        experts: int = 4,
+        top_k: int = 2,
+        heads: int = 8,
+        balance_weight: float = 0.01,
+        gain: float = 0.3,
+        dropout: float = 0.2,
+        **sizes: Any,
+    ) -> None:
+        super().__init__(width=width, heads=heads, gain=gain, dropout=dropout, **sizes)
+        if not 1 <= top_k <= experts:
+            raise ConfigError(f"moe: top_k is {top_k}; it must be in 1..{experts} (experts).")
+        self.balance_weight = balance_weight
+        self.cross = Attention(width, heads)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.experts = Experts(width, experts, top_k)
+
+    def read(
+        self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b k w"]:
+        latents = self.queries.expand(len(tokens), -1, -1)
+        latents = latents + self.cross(self.norms[0](latents), tokens, mask)
+        rows = rearrange(self.norms[1](latents), "b k w -> (b k) w")
+        change, balance = self.experts(rows)
+        self.note_loss("balance", self.balance_weight * balance)
+        return latents + change.view_as(latents)  # type: ignore[no-any-return]
+
+
+class Experts(nn.Module):
+    """Feed-forward layers of which a router picks some for each row; the others are not run.
+
+    Args:
+        width: Size of a row.
+        n_experts: How many there are.
+        top_k: How many each row goes through.
+    Source: Fedus et al. 2021, Switch Transformer, arXiv:2101.03961, section 2.1 and equation 4.
+    """
+
+    def __init__(self, width: int, n_experts: int, top_k: int) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.router = nn.Linear(width, n_experts, bias=False)
+        self.layers = nn.ModuleList(feed_forward(width) for _ in range(n_experts))
+
+    def forward(self, rows: Float[Tensor, "n w"]) -> tuple[Float[Tensor, "n w"], Float[Tensor, ""]]:
+        """Results of the chosen experts, weighted by the router, and the load-balance loss."""
+        shares = self.router(rows).softmax(-1)
+        weights, chosen = shares.topk(self.top_k)  # (n, top_k)
+        if self.top_k > 1:  # a single weight would always be 1 and teach the router nothing
+            weights = weights / weights.sum(-1, keepdim=True)
+        out = torch.zeros_like(rows)
+        for expert, layer in enumerate(self.layers):
+            row, place = (chosen == expert).nonzero(as_tuple=True)
+            if len(row):
+                result = weights[row, place, None] * layer(rows[row])
+                out = out.index_add(0, row, result)
+        return out, load_balance(shares, chosen)
+
+
+def load_balance(shares: Float[Tensor, "n e"], chosen: Tensor) -> Float[Tensor, ""]:
+    """1 if all experts are equally busy, up to e if one does everything.
+
+    Args:
+        shares: Router probabilities.
+        chosen: Numbers of the chosen experts, (n, top_k).
+    Source: Fedus et al. 2021, Switch Transformer, arXiv:2101.03961, equation 4.
+    """
+    n_experts = shares.shape[1]
+    load = F.one_hot(chosen.flatten(), n_experts).to(shares.dtype).mean(0)
+    return n_experts * (load * shares.mean(0)).sum()

@@ -1,0 +1,92 @@
+"""The trained bridge, and the base of the controls that tamper with its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from latentwire.core.progress import Progress
+from latentwire.data import Example
+from latentwire.eval.context import METHODS, Context
+from latentwire.eval.method import Method, Prediction
+from latentwire.models.state_cache import StateCache
+from latentwire.wire.wire import Wire
+
+_BATCH = 32
+
+
+@METHODS.add("bridge")
+class BridgeMethod(Method):
+    """Sender states through the bridge, as bytes, into the receiver."""
+
+    name = "bridge"
+    about = "soft tokens from the sender"
+    needs_wire = True
+    seeded = True
+    version = 2  # messages have another header since: bytes differ
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.wire = context.need_wire(self.name)
+
+    @property
+    def writer(self) -> Wire:
+        """Whose bridge writes the messages: one control takes another's."""
+        return self.wire
+
+    def predict(
+        self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
+    ) -> list[Prediction]:
+        messages = self.write(examples, progress, fresh=fresh)
+        builder = self.wire.prompt_builder(self.context.task)
+        return self.context.answer(
+            self.writer.receiver,
+            examples,
+            [builder.build_handoff(example) for example in examples],
+            progress,
+            self.name,
+            soft=self.tamper(self.unpack(messages)),
+            ranking_only=fresh,
+            sent=[{"n_bytes": len(data)} for data in messages],
+        )
+
+    def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
+        """What a control does to all messages; the bridge itself leaves them as they are."""
+        return soft
+
+    def write(
+        self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
+    ) -> list[bytes]:
+        """The message of each example, as it travels."""
+        texts = self.texts(examples)
+        if not fresh:
+            self._cache.ensure(texts, progress=progress)
+        messages: list[bytes] = []
+        for start in range(0, len(texts), _BATCH):
+            part = texts[start : start + _BATCH]
+            if fresh:
+                soft = self.writer.soft_tokens_of(part)
+            else:
+                soft = self.writer.soft_tokens(self._cache.states(part))
+            messages += [m.to_bytes() for m in self.writer.pack(soft)]
+        return messages
+
+    def texts(self, examples: Sequence[Example]) -> list[str]:
+        """What the sender reads for each example."""
+        return self.context.sender_texts(examples, self.writer.spec.sender_prompt)
+
+    def unpack(self, messages: Sequence[bytes]) -> Float[Tensor, "b k dr"]:
+        """Soft tokens from messages, on the receiver's device."""
+        soft = torch.stack([message.soft for message in self.writer.read_all(messages)])
+        return soft.to(self.wire.receiver.lm.device)
+
+    @cached_property
+    def _cache(self) -> StateCache:
+        layers = self.writer.spec.layers
+        if layers == self.context.layers:
+            return self.context.cache
+        return StateCache(self.context.sender, layers)

@@ -1,0 +1,27 @@
+"""The relay of a sender that is asked to think aloud."""
+
+from __future__ import annotations
+
+from latentwire.eval.context import METHODS
+from latentwire.methods.text_relay import TextRelay
+
+_THINK = (
+    "{task}\n\nThink step by step before you answer: what does the text say, and what follows "
+    "from it?\nThoughts:",
+    "Another model must solve this without seeing it.\n\n{task}\n\nThink step by step about what "
+    "it needs to know, then say it.\nStep by step:",
+    # Kojima et al. 2022, Large Language Models are Zero-Shot Reasoners, arXiv:2205.11916.
+    "{task} Let's think step by step.",
+)
+
+
+@METHODS.add("cot_relay")
+class CotRelay(TextRelay):
+    """As `text_relay`, but the sender works the task out in words; these go to the receiver."""
+
+    name = "cot_relay"
+    about = "sender thinks aloud, receiver reads that"
+
+    def candidates(self) -> tuple[str, ...]:
+        aware = self.context.task.sender_prompt_aware
+        return tuple(think.replace("{task}", aware) for think in _THINK)

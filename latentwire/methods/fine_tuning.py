@@ -1,0 +1,144 @@
+"""Training of a model that reads the text itself: the bridge's loop, the bridge's budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from latentwire.core.progress import Progress
+from latentwire.core.run_folder import RunFolder, describe_environment
+from latentwire.data import Example
+from latentwire.data.metrics import Response
+from latentwire.data.spec import SplitName
+from latentwire.losses import token_mean
+from latentwire.models import Prompt, Receiver
+from latentwire.models.adapters import Adapters
+from latentwire.objectives import Loss, Space
+from latentwire.prompting.builder import PromptBuilder, Request, take
+from latentwire.prompting.scoring import respond
+from latentwire.train import TrainConfig
+from latentwire.train.batch import Reading
+from latentwire.train.checkpoints import TrainState
+from latentwire.train.processes import Processes
+from latentwire.train.signals import stop_requests
+from latentwire.train.trainer import Trainer
+from latentwire.train.training_data import Part, TaskData
+
+
+@dataclass(frozen=True)
+class _TextBatch:
+    """What the answer objective asks about a batch."""
+
+    answer_nll: Float[Tensor, "b a"]
+    targets: Int[Tensor, "b a"]
+
+
+class TextLearner:
+    """A reader of text whose loss is on the answer alone.
+
+    Args:
+        reader: The model.
+        module: Its adapters, which are trained.
+        loss: The answer's cross-entropy.
+    """
+
+    def __init__(self, reader: Receiver, module: Adapters, loss: Loss) -> None:
+        self.reader, self.module, self.loss = reader, module, loss
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.reader.lm.device
+
+    def __call__(
+        self, data: TaskData, part: Part, index: Sequence[int]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of some examples."""
+        return self.loss(self._batch(data, part, index))  # type: ignore[no-any-return]
+
+    def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
+        """What the model answers to some val examples."""
+        requests = whole_requests(data.reading.builder, [data.val.examples[i] for i in index])
+        with self.module.merged():
+            return respond(self.reader, data.task, requests, ranking_only=True)
+
+    def answer_nll(self, data: TaskData, index: Sequence[int]) -> Float[Tensor, ""]:
+        """Mean negative log-likelihood of the right answers to some val examples, nats a token."""
+        batch = self._batch(data, data.val, index)
+        return token_mean(batch.answer_nll, batch.targets)
+
+    def _batch(self, data: TaskData, part: Part, index: Sequence[int]) -> _TextBatch:
+        builder, task = data.reading.builder, data.task
+        examples = [part.examples[i] for i in index]
+        prompts = [_whole(builder.build(example)[0].prompt) for example in examples]
+        answers = [builder.right_answer(p, e) for p, e in zip(prompts, examples)]
+        if task.max_new_tokens:
+            answers = [ids[: task.max_new_tokens] for ids in answers]
+        hidden, targets = self.reader.answer_hidden(prompts, answers, None)
+        return _TextBatch(self.reader.answer_nll(hidden, targets), targets)
+
+
+def whole_requests(builder: PromptBuilder, examples: Sequence[Example]) -> list[list[Request]]:
+    """What a model is given that reads the text, nothing of it from the plain model's cache."""
+    return [[replace(r, prompt=_whole(r.prompt)) for r in builder.build(e)] for e in examples]
+
+
+def train_reader(
+    reader: Receiver,
+    module: Adapters,
+    builder: PromptBuilder,
+    config: TrainConfig,
+    run: RunFolder,
+    name: str,
+    progress: Progress,
+) -> TrainState:
+    """Train what reads the text; what is in the folder goes on.
+
+    Args:
+        reader: The model, with the adapters in its passes.
+        module: Its adapters, which are trained; they have the best weights on val afterwards.
+        builder: How the task is asked.
+        config: Settings; the loss is the answer's.
+        run: Folder of checkpoints and metrics.
+        name: Of the method, for the run's settings.
+        progress: Told of each step.
+    Raises: UsageError: If the folder holds another run. InterruptedRunError: If it was asked to
+        stop; the checkpoint is written.
+    """
+    task, lm = builder.task, reader.lm
+    setting = {
+        "method": name,
+        "train": config.model_dump(),
+        "task": {"name": task.name, "version": task.version, "fingerprint": task.fingerprint},
+        "prompt": builder.template,
+        "max_tokens": builder.max_tokens,
+        "model": {"name": lm.name, "fingerprint": lm.fingerprint},
+        "n_parameters": sum(p.numel() for p in module.parameters()),
+    }
+    config_of_run = {"setting": setting, "environment": describe_environment()}
+    run.start(config_of_run, resume=True, overwrite=False)
+
+    def part(split: SplitName, limit: int | None) -> Part:
+        examples = task.split(split) if limit is None else take(task, split, limit, config.seed)
+        return Part(examples, [], sum(builder.cut(example)[1] for example in examples))
+
+    data = TaskData(
+        Reading(task, reader, builder),
+        part("train", config.train_limit),
+        part("val", config.val_limit),
+    )
+    loss = Loss(config.terms, Space(lm.width, 1, lm.embedding_rms), config.seed)
+    forked = [lm.device] if lm.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=forked), stop_requests() as stop:
+        torch.manual_seed(config.seed)
+        learner = TextLearner(reader, module, loss)
+        trainer = Trainer(learner, [data], config, run, Processes(), stop, progress)
+        return trainer.fit(resume=True)
+
+
+def _whole(prompt: Prompt) -> Prompt:
+    return replace(prompt, n_static=0)

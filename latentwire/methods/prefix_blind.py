@@ -1,0 +1,28 @@
+"""Control: learned soft tokens and no text: what a receiver learns from training labels alone."""
+
+from __future__ import annotations
+
+from latentwire.core.progress import Progress
+from latentwire.data.spec import Setting
+from latentwire.eval.context import METHODS
+from latentwire.methods.trained_wire import LearnedPrefixMethod
+from latentwire.wire.wire import Wire
+
+
+@METHODS.add("prefix_blind")
+class PrefixBlind(LearnedPrefixMethod):
+    """As many soft tokens as a message has, in its place, behind the bridge's own prompt."""
+
+    name = "prefix_blind"
+    about = "control: learned soft tokens, no text"
+    timed = False
+
+    def build(self, progress: Progress) -> Wire:
+        context = self.context
+        assert context.setting is not None
+        # In the setting `shared` the receiver would read the text itself.
+        setting: Setting = "blind" if context.setting == "shared" else context.setting
+        wire = context.wire if setting == context.setting else None
+        return self.prefix_wire(
+            setting, wire.prompt_builder(context.task).template if wire else None
+        )

@@ -1,0 +1,20 @@
+"""Learned soft tokens before the text, which the receiver reads itself."""
+
+from __future__ import annotations
+
+from latentwire.core.progress import Progress
+from latentwire.eval.context import METHODS
+from latentwire.methods.lora import best_template
+from latentwire.methods.trained_wire import LearnedPrefixMethod
+from latentwire.wire.wire import Wire
+
+
+@METHODS.add("prompt_tuning")
+class PromptTuning(LearnedPrefixMethod):
+    """As many soft tokens as a message has, then the text in its best zero-shot prompt."""
+
+    name = "prompt_tuning"
+    about = "learned soft tokens, receiver reads the text"
+
+    def build(self, progress: Progress) -> Wire:
+        return self.prefix_wire("shared", best_template(self.context, progress))

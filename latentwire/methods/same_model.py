@@ -1,0 +1,35 @@
+"""Control: the receiver's own weights are the sender: what the other model adds is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from latentwire.core.progress import Progress
+from latentwire.eval.context import METHODS
+from latentwire.methods.trained_wire import OwnWire
+from latentwire.wire.wire import Wire
+
+
+@METHODS.add("same_model")
+class SameModel(OwnWire):
+    """A bridge of the same kind and budget from the receiver to itself."""
+
+    name = "same_model"
+    about = "control: the receiver is its own sender"
+    timed = False
+
+    def build(self, progress: Progress) -> Wire:
+        context, lm = self.context, self.context.receiver.lm
+        spec: dict[str, Any] = {"soft_tokens": context.soft_tokens}
+        if context.wire is not None:
+            theirs = context.wire.spec
+            spec |= {"bridge": theirs.bridge, **theirs.options}
+        return Wire.build(
+            lm,
+            lm,
+            sender_prompt=context.sender_prompt,
+            setting=context.setting,
+            max_tokens=context.max_tokens,
+            seed=context.seed,
+            **spec,
+        )

@@ -1,1 +1,0 @@
-"""One objective per file; each registers itself in `OBJECTIVES`."""

@@ -1,0 +1,1 @@
+"""Wires: a sender's hidden states as messages for a receiver."""

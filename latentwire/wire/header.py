@@ -1,0 +1,285 @@
+"""The header of a message, read as if an enemy had written it.
+
+A message is a safetensors file: eight bytes of length, a JSON header, the tensors. Whoever reads
+one needs nothing but the facts in it: from them this module writes the header again and compares
+it byte for byte. Doubled keys, overlapping offsets, foreign dtypes, more tensors, other spelling:
+all differ, and nothing has to be thought of one by one.
+
+Messages of one bridge have equal headers but for the checksum. So the last headers that passed are
+remembered, byte for byte and with the limits they passed under: the next message with such a
+header costs one look-up. What depends on one message, its size and its checksum, is always looked
+at, and nothing of a header that was refused is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, NoReturn
+
+from latentwire.core.errors import MessageError
+from latentwire.wire.codecs import CODECS, Part, check_codec
+
+VERSION = "2"
+_LONGEST = 4096  # bytes of a header
+_COUNT = re.compile("[1-9][0-9]{0,8}")
+_TEXT = re.compile(r"[!#-\[\]-~]{0,512}")  # printable, and the same inside JSON
+_SUM = re.compile("[0-9a-f]{8}")
+_NO_SUM = "00000000"
+_SUM_IN_HEADER = re.compile(rb'"checksum":"([0-9a-f]{8})"')
+_REMEMBERED = 128  # headers, of at most 4 KB each
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a reader accepts; the defaults leave room for a deep prefix of a 70B model.
+
+    Args:
+        max_bytes: Largest message, and largest soft tokens in float32, in bytes.
+        max_tokens: Most soft tokens.
+        max_width: Widest soft token.
+    """
+
+    max_bytes: int = 1 << 27
+    max_tokens: int = 4096
+    max_width: int = 1 << 20
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Header:
+    """Whose a message is and how its numbers are written.
+
+    Args:
+        bridge: Fingerprint of the bridge that made it.
+        sender: The sending model, `name@fingerprint`.
+        receiver: The receiving model, likewise.
+        codec: Name of the codec.
+        n_tokens: Number k of soft tokens.
+        width: Size of each, dr.
+        rank: Coordinates sent for each, where the codec needs a basis; else 0.
+        basis: Fingerprint of that basis; else empty.
+    """
+
+    bridge: str
+    sender: str
+    receiver: str
+    codec: str
+    n_tokens: int
+    width: int
+    rank: int = 0
+    basis: str = ""
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The tensors behind the header, in their order."""
+        return CODECS[self.codec].parts(self.n_tokens, self.rank or self.width)
+
+    @cached_property
+    def n_bytes(self) -> int:
+        """Size of all of them."""
+        return sum(part.n_bytes for part in self.parts)
+
+    def to_bytes(self, checksum: str) -> bytes:
+        """Length and JSON, filled up with spaces to whole eights."""
+        before, after = self._around_checksum
+        return before + checksum.encode() + after
+
+    @cached_property
+    def _around_checksum(self) -> tuple[bytes, bytes]:
+        for what in ("bridge", "sender", "receiver", "basis"):
+            if not _TEXT.fullmatch(text := getattr(self, what)):
+                raise MessageError(
+                    f"The {what} {text[:80]!a} cannot stand in a header: it may have at most 512 "
+                    "printable ASCII characters, without spaces, quotes and backslashes."
+                )
+        facts = {
+            "latentwire": VERSION,
+            "bridge": self.bridge,
+            "sender": self.sender,
+            "receiver": self.receiver,
+            "encoding": self.codec,
+            "n_tokens": self.n_tokens,
+            "width": self.width,
+        }
+        if self.rank:
+            facts |= {"rank": self.rank, "basis": self.basis}
+        # Written by hand: no fact has a character that JSON would escape, and it is much faster.
+        said = "".join(f'"{key}":"{value}",' for key, value in facts.items())
+        before = f'{{"__metadata__":{{{said}"checksum":"'
+        after, start = '"}', 0
+        for part in self.parts:
+            end = start + part.n_bytes
+            shape = ",".join(map(str, part.shape))
+            after += f',"{part.name}":{{"dtype":"{part.dtype}","shape":[{shape}],'
+            after += f'"data_offsets":[{start},{end}]}}'
+            start = end
+        after += "}"
+        length = len(before) + len(_NO_SUM) + len(after)
+        after += " " * (-length % 8)
+        return struct.pack("<Q", length + -length % 8) + before.encode(), after.encode()
+
+    def sealed(self, payload: bytes) -> bytes:
+        """The whole message. Raises: MessageError: If a fact cannot stand in a header."""
+        return self.to_bytes(self.checksum(payload)) + payload
+
+    def checksum(self, payload: bytes | memoryview) -> str:
+        """CRC-32 over header and tensors: the fastest measured. It finds accidents, not forgery."""
+        return f"{zlib.crc32(payload, zlib.crc32(self.to_bytes(_NO_SUM))):08x}"
+
+
+header_of = lru_cache(_REMEMBERED)(Header)
+"""A header of some facts, in their order; the messages of one bridge share it."""
+
+
+def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryview]:
+    """The header of a message and its tensors' bytes, all checked; nothing is copied.
+
+    Args:
+        data: A message.
+        limits: What is accepted.
+    Raises: MessageError: If the bytes are not a whole message within the limits.
+    """
+    if len(data) > limits.max_bytes:
+        raise MessageError(
+            f"The message has {len(data):,} bytes; at most {limits.max_bytes:,} are read. "
+            "Raise Limits.max_bytes if you trust its sender."
+        )
+    end = _end(data)
+    head, said = bytes(data[:end]), ""
+    if found := _SUM_IN_HEADER.search(head):
+        said = found[1].decode()
+        head = head[: found.start(1)] + _NO_SUM.encode() + head[found.end(1) :]
+    header = _checked(head, limits)
+    payload = memoryview(data)[end:]
+    if len(payload) != header.n_bytes:
+        what = "cut short" if len(payload) < header.n_bytes else "too long"
+        raise MessageError(
+            f"The message is {what}: {header.n_bytes:,} bytes should follow its header, "
+            f"{len(payload):,} do."
+        )
+    if header.checksum(payload) != said:
+        raise MessageError("The message is damaged: its checksum does not fit. Send it again.")
+    return header, payload
+
+
+@lru_cache(_REMEMBERED)
+def _checked(head: bytes, limits: Limits) -> Header:
+    """The header that some bytes spell, with zeros for the checksum; what is refused is forgotten.
+
+    Raises: MessageError: If they are not what that header's own facts lead to.
+    """
+    found = _json(head)
+    facts = _facts(found)
+    header = _header(facts, limits)
+    if header.to_bytes(_NO_SUM) != head:
+        _explain(header, found)
+    return header
+
+
+def _end(data: bytes) -> int:
+    """Where the header ends."""
+    if len(data) < 8:
+        raise MessageError(f"The bytes are not a LatentWire message: there are {len(data)}.")
+    (length,) = struct.unpack_from("<Q", data)
+    if length > min(len(data) - 8, _LONGEST):
+        raise MessageError(
+            "The bytes are not a whole LatentWire message: they begin with a header of "
+            f"{length:,} bytes; {len(data) - 8:,} follow, and no header has over {_LONGEST:,}."
+        )
+    return int(8 + length)
+
+
+def _json(head: bytes) -> dict[str, Any]:
+    """The JSON of a header."""
+    try:
+        found = json.loads(head[8:].decode("ascii"))
+    except (ValueError, RecursionError) as error:
+        raise MessageError(
+            "The bytes are not a LatentWire message: the header is not JSON."
+        ) from error
+    if not isinstance(found, dict):
+        raise MessageError("The bytes are not a LatentWire message: the header is no JSON object.")
+    return found
+
+
+def _facts(found: dict[str, Any]) -> dict[str, str]:
+    """The metadata of a message of this version."""
+    facts = found.get("__metadata__")
+    if not isinstance(facts, dict) or "latentwire" not in facts:
+        raise MessageError("The bytes are not a LatentWire message: no header of one.")
+    if facts["latentwire"] != VERSION:
+        raise MessageError(
+            f"The message has format version {_shown(facts['latentwire'])}; this LatentWire reads "
+            f"version {VERSION}. Use the same release on both sides."
+        )
+    for key in ("bridge", "sender", "receiver", "encoding", "n_tokens", "width", "checksum"):
+        if not isinstance(facts.get(key), str):
+            raise MessageError(f"The message does not say its {key}.")
+    return facts
+
+
+def _header(facts: dict[str, str], limits: Limits) -> Header:
+    codec = check_codec(facts["encoding"][:40])
+    k = _count(facts, "n_tokens", limits.max_tokens)
+    width = _count(facts, "width", limits.max_width)
+    if 4 * k * width > limits.max_bytes:
+        raise MessageError(
+            f"The message says {k:,} soft tokens of width {width:,}: {4 * k * width:,} bytes as "
+            f"float32; at most {limits.max_bytes:,} are allowed (Limits.max_bytes)."
+        )
+    rank = _count(facts, "rank", width) if codec.needs_basis else 0
+    basis = facts.get("basis", "") if rank else ""
+    header = Header(
+        facts["bridge"], facts["sender"], facts["receiver"], codec.name, k, width, rank, basis
+    )
+    for key in ("bridge", "sender", "receiver", "basis"):
+        if not isinstance(text := getattr(header, key), str) or not _TEXT.fullmatch(text):
+            raise MessageError(f"The message's {key} is no fingerprint or name: {_shown(text)}.")
+    if not _SUM.fullmatch(facts["checksum"]):
+        raise MessageError(f"{_shown(facts['checksum'])} is no checksum: 8 hexadecimal digits are.")
+    return header
+
+
+def _count(facts: dict[str, str], what: str, most: int) -> int:
+    text = facts.get(what)
+    if not isinstance(text, str) or not _COUNT.fullmatch(text) or int(text) > most:
+        raise MessageError(f"The message's {what} is {_shown(text)}; 1 to {most:,} are allowed.")
+    return int(text)
+
+
+def _explain(header: Header, found: dict[str, Any]) -> NoReturn:
+    """Say in what a header differs from the one that its own facts lead to."""
+    start = 0
+    for part in header.parts:
+        end = start + part.n_bytes
+        expected = {
+            "dtype": part.dtype,
+            "shape": list(part.shape),
+            "data_offsets": [start, end],
+        }
+        if found.get(part.name) != expected:
+            raise MessageError(
+                f"The message's tensor '{part.name}' should be {expected}; its header says "
+                f"{_shown(found.get(part.name))}."
+            )
+        start = end
+    known = {"__metadata__", *(part.name for part in header.parts)}
+    if extra := sorted(set(found) - known):
+        raise MessageError(f"The message has tensors that do not belong to it: {_shown(extra)}.")
+    raise MessageError(
+        "The message's header is not spelled as a LatentWire message's is: an order, a space, a "
+        "fact or a doubled key."
+    )
+
+
+def _shown(value: object) -> str:
+    """Foreign data inside an error: short, and safe to print."""
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,1 @@
+"""Experiments: their configurations, the registry, suites, schedulers and analysis."""

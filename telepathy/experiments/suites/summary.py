@@ -1,0 +1,128 @@
+"""A suite as people and programs read it: before it runs, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from telepathy.experiments.registry import Registry
+from telepathy.experiments.registry.record import COMPLETED, FAILED, STATES, Record
+from telepathy.experiments.registry.scheduling import decide, is_due
+from telepathy.experiments.registry.views import View, table
+from telepathy.experiments.suites.expansion import Experiment
+from telepathy.experiments.suites.loading import Suite
+
+NOT_STARTED = "not started"
+_PLAN = (("experiment", 38), ("due", 3), ("min", 5), ("why", 28))
+_ENDS = (("experiment", 38), ("state", 11), ("min", 5), ("", 22))
+_SCORES = (("task", 12), ("method", 20), ("%", 5), ("95 % interval", 13), ("n", 6), ("seeds", 5))
+
+
+def plan(suite: Suite, experiments: Sequence[Experiment], registry: Registry) -> View:
+    """What a submission would run."""
+    records = {record.key: record for record in registry.records()}
+    rows, found = [], []
+    n_due, minutes = 0, 0.0
+    for e in experiments:
+        decision = decide(records.get(e.key))
+        if decision.run:
+            n_due, minutes = n_due + 1, minutes + e.need.minutes
+        answer = "yes" if decision.run else "no"
+        rows.append((e.name, answer, f"{e.need.minutes:.0f}", decision.reason))
+        found.append(
+            {
+                "name": e.name,
+                "key": e.key,
+                "due": decision.run,
+                "why": decision.reason,
+                "needs": list(e.needs),
+                "memory_gb": e.need.memory_gb,
+                "minutes": e.need.minutes,
+                "config": e.config,
+                "commands": list(e.lines),
+            }
+        )
+    head = (
+        f"{suite.spec.name}, scale {suite.scale}: {len(found)} experiments, {n_due} due, "
+        f"about {minutes / 60:.1f} h one by one"
+    )
+    data = {"suite": suite.spec.name, "scale": suite.scale, "n_due": n_due, "experiments": found}
+    return View(data, [head, *table(_PLAN, rows)])
+
+
+def summary(suite: Suite, experiments: Sequence[Experiment], registry: Registry) -> View:
+    """How the experiments stand, and the scores of those that are completed.
+
+    The exit code of the view is 1 if one of them failed.
+    """
+    known = {record.key: record for record in registry.records()}
+    records = [known.get(e.key) for e in experiments]
+    states = Counter(record.state if record else NOT_STARTED for record in records)
+    rows, found = [], []
+    for e, record in zip(experiments, records):
+        state = record.state if record else NOT_STARTED
+        rows.append((e.name, state, _minutes(record), outcome(record) if record else ""))
+        found.append({"name": e.name, "key": e.key, "state": state, **_found(record)})
+    scores = list(_scores(experiments, records))
+    counted = [f"{states[s]} {s}" for s in (*STATES, NOT_STARTED) if states[s]]
+    lines = [f"{suite.spec.name}, scale {suite.scale}: {', '.join(counted)}", *table(_ENDS, rows)]
+    if scores:
+        lines += ["", *table(_SCORES, scores)]
+    data = {
+        "suite": suite.spec.name,
+        "scale": suite.scale,
+        "states": dict(states),
+        "n_due": sum(record is None or is_due(record) for record in records),
+        "experiments": found,
+    }
+    return View(data, lines, exit_code=1 if states[FAILED] else 0)
+
+
+def outcome(record: Record) -> str:
+    """How an experiment ended, in a few words."""
+    if record.state == FAILED:
+        return f"failed ({record.error_class}): {record.error}"[:160]
+    if record.state != COMPLETED:
+        return f"{record.state} {record.error}".strip()
+    score = record.metrics.get("bridge")
+    if not isinstance(score, dict):
+        return "completed"
+    return f"bridge {100 * score['value']:.1f} %"
+
+
+def _scores(
+    experiments: Sequence[Experiment], records: Sequence[Record | None]
+) -> Iterator[Sequence[str]]:
+    """A row for each method of each experiment; of a variant of the bridge for the bridge alone."""
+    for e, record in zip(experiments, records):
+        if record is None or record.state != COMPLETED:
+            continue
+        for name, score in record.metrics.items():
+            if not isinstance(score, dict) or "ci_low" not in score:
+                continue
+            if e.config["kind"] == "bridge":
+                if name != "bridge":
+                    continue
+                name = f"{e.config['bridge']}.k{e.config['soft_tokens']}.s{e.config['seed']}"
+            interval = f"{100 * score['ci_low']:.1f} - {100 * score['ci_high']:.1f}"
+            value, n = f"{100 * score['value']:.1f}", f"{score['n']:,}"
+            yield e.config["task"], name, value, interval, n, str(score.get("n_seeds", 1))
+
+
+def _found(record: Record | None) -> dict[str, Any]:
+    if record is None:
+        return {}
+    names = ("metrics", "result_file", "error_class", "error", "started_at", "finished_at")
+    return {name: value for name in names if (value := getattr(record, name))}
+
+
+def _minutes(record: Record | None) -> str:
+    """Minutes of the last attempt."""
+    if record is None or not record.finished_at:
+        return ""
+    begin, end = (
+        datetime.fromisoformat(at.rstrip("Z")) for at in (record.started_at, record.finished_at)
+    )
+    return f"{(end - begin).total_seconds() / 60:.1f}"

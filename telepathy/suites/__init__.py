@@ -1,6 +1,0 @@
-"""Suites: which experiments a question needs, written down in YAML, and what runs them."""
-
-from telepathy.suites.expand import Experiment, expand
-from telepathy.suites.load import Suite, load_suite, suite_names
-
-__all__ = ["Experiment", "Suite", "expand", "load_suite", "suite_names"]
