@@ -2,6 +2,6 @@
 
 from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 from latentwire.objectives.loss import Loss
-from latentwire.objectives.terms import Term, parse_loss
+from latentwire.objectives.terms import LossTerm, parse_loss
 
-__all__ = ["OBJECTIVES", "Batch", "Loss", "Objective", "Space", "Term", "parse_loss"]
+__all__ = ["OBJECTIVES", "Batch", "Loss", "LossTerm", "Objective", "Space", "parse_loss"]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
-from latentwire.objectives.terms import Term
+from latentwire.objectives.terms import LossTerm
 
 
 class Loss(nn.Module):
@@ -22,7 +22,7 @@ class Loss(nn.Module):
             left as it is, so that a part does not change what is drawn for the bridge.
     """
 
-    def __init__(self, terms: Sequence[Term], space: Space, seed: int = 0) -> None:
+    def __init__(self, terms: Sequence[LossTerm], space: Space, seed: int = 0) -> None:
         super().__init__()
         self.weights = {term.name: term.weight for term in terms}
         with torch.random.fork_rng(devices=[]):

@@ -18,7 +18,7 @@ _TERM = re.compile(
 
 
 @dataclass(frozen=True)
-class Term:
+class LossTerm:
     """One part of a loss.
 
     Args:
@@ -32,7 +32,7 @@ class Term:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def parse_loss(text: str) -> tuple[Term, ...]:
+def parse_loss(text: str) -> tuple[LossTerm, ...]:
     """The terms of a loss such as `answer+0.5*kd(temperature=2)`.
 
     A term of weight 0 is left out: nothing of it is built or run.
@@ -40,7 +40,7 @@ def parse_loss(text: str) -> tuple[Term, ...]:
     Raises: ConfigError: If it does not read so, names an unknown objective or option, has a
         negative weight, names one objective twice or nothing at all.
     """
-    terms: list[Term] = []
+    terms: list[LossTerm] = []
     position = 0
     while position < len(text) or not position:
         match = _TERM.match(text, position)
@@ -60,7 +60,7 @@ def parse_loss(text: str) -> tuple[Term, ...]:
     return kept
 
 
-def _term(text: str, match: re.Match[str]) -> Term:
+def _term(text: str, match: re.Match[str]) -> LossTerm:
     name, weight = match["name"].lower(), float(match["weight"] or 1)
     try:
         known = OBJECTIVES.get(name).options()
@@ -77,7 +77,7 @@ def _term(text: str, match: re.Match[str]) -> Term:
                 f"{', '.join(f'{k}={v}' for k, v in known.items()) or 'none'}."
             )
         options[option] = _number(name, option, value, known[option])
-    return Term(weight, name, options)
+    return LossTerm(weight, name, options)
 
 
 def _number(name: str, option: str, value: str, default: Any) -> float | int:

@@ -106,7 +106,7 @@ def test_several_seeds_of_a_preset(
         (
             "train --task squad --out x --loss kd_sender --shard-receiver".split(),
             2,
-            "compares distributions over an item's choices; answers of squad are written",
+            "compares distributions over an example's choices, but squad has free-form answers",
         ),
         (["train", "--task", "sst2", "--out", "x", "--shard-receiver"], 2, "nproc-per-node"),
         (["eval", "--run", "nowhere"], 1, "No bridge in"),

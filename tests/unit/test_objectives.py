@@ -11,18 +11,18 @@ import torch
 
 from latentwire.bridge import BRIDGES
 from latentwire.core.errors import ConfigError, UnknownNameError
-from latentwire.objectives import OBJECTIVES, Loss, Space, Term, parse_loss
+from latentwire.objectives import OBJECTIVES, Loss, LossTerm, Space, parse_loss
 from latentwire.train import PRESETS, TrainConfig, get_preset
 
 SPACE = Space(width=8, soft_tokens=2, rms=1.0)
 
 
 def test_a_loss_is_read() -> None:
-    assert parse_loss("answer") == (Term(1.0, "answer"),)
+    assert parse_loss("answer") == (LossTerm(1.0, "answer"),)
     assert parse_loss(" Answer + 0.5*kd(temperature=2) + 1e-3 * vib") == (
-        Term(1.0, "answer"),
-        Term(0.5, "kd", {"temperature": 2}),
-        Term(0.001, "vib"),
+        LossTerm(1.0, "answer"),
+        LossTerm(0.5, "kd", {"temperature": 2}),
+        LossTerm(0.001, "vib"),
     )
     assert parse_loss("answer+0*kd") == parse_loss("answer")
     assert parse_loss("1e+0*answer+.5*mine(features=16, rate=0.1)")[1].options["features"] == 16
@@ -54,7 +54,7 @@ def test_mistakes_in_a_loss_are_told(text: str, words: str) -> None:
 
 
 def test_comparing_examples_needs_two() -> None:
-    with pytest.raises(ConfigError, match="infonce compares examples"):
+    with pytest.raises(ConfigError, match="infonce compares the examples"):
         TrainConfig.of(loss="answer+infonce", batch_size=1)
 
 
@@ -71,7 +71,7 @@ def test_every_objective_says_what_it_is(name: str) -> None:
     kind = OBJECTIVES.get(name)
     assert kind.kind == name and kind.about and kind.source
     state = torch.get_rng_state()
-    Loss([Term(1.0, name)], SPACE)
+    Loss([LossTerm(1.0, name)], SPACE)
     assert torch.equal(state, torch.get_rng_state())
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from latentwire.core.errors import ConfigError
@@ -46,4 +49,20 @@ def test_all_wrong_settings_are_told_at_once() -> None:
         TrainConfig.of(steps=0, lr=-1, wat=3)
     text = str(caught.value)
     assert "train.steps" in text and "train.lr" in text and "train.wat" in text
-    assert "Known settings: steps," in text
+    assert "Known options: steps," in text
+
+
+def test_config_imports_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys\n"
+        "from latentwire.train.config import TrainConfig\n"
+        "TrainConfig()\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_config_describes_and_groups_each_option() -> None:
+    for name, field in TrainConfig.model_fields.items():
+        assert field.description and field.description.endswith("."), name
+        assert isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"], name
