@@ -16,7 +16,7 @@ import time
 import torch
 
 from latentwire import load_task
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.data import Task
 from latentwire.models import Receiver, load_model
 from latentwire.prompting import scoring as answering

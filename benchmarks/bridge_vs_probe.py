@@ -19,8 +19,9 @@ from typing import Any
 from latentwire import Wire, evaluate, load_task
 from latentwire.core.files import write_text
 from latentwire.core.progress import default_progress
-from latentwire.core.run_folder import RunFolder, describe_environment
-from latentwire.models.pair import load_pair
+from latentwire.core.provenance import describe_environment
+from latentwire.core.run_folder import RunFolder
+from latentwire.models.loading import load_pair
 from latentwire.train import TrainConfig, train_seeds
 
 TASKS = "bbc_news,tweet_sentiment,sst2,ag_news"

@@ -23,8 +23,8 @@ from latentwire.bridge import BRIDGES
 from latentwire.core.errors import LatentWireError
 from latentwire.core.files import write_json, write_text
 from latentwire.core.progress import default_progress
-from latentwire.core.run_folder import describe_environment
-from latentwire.models.pair import load_pair
+from latentwire.core.provenance import describe_environment
+from latentwire.models.loading import load_pair
 from latentwire.train import TrainConfig
 
 

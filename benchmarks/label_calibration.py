@@ -19,7 +19,7 @@ import numpy as np
 
 from latentwire import load_task
 from latentwire.core.progress import default_progress
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.data import Example, Task
 from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
@@ -27,7 +27,8 @@ from latentwire.methods.label_prior import Choice, OnVal, calibrated, judged, lo
 from latentwire.methods.prompt_choice import PLAIN, Wording, mean_value
 from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import Receiver, Sender
-from latentwire.models.pair import default_layer, load_pair
+from latentwire.models.loading import load_pair
+from latentwire.models.sender import default_layer
 from telepathy.cli.errors import guarded
 
 Tried = dict[Wording, list[Prediction]]

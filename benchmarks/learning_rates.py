@@ -18,10 +18,11 @@ from typing import Any
 from latentwire import load_task
 from latentwire.core.files import write_json, write_text
 from latentwire.core.progress import default_progress
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.eval.context import Context
 from latentwire.models import Receiver, Sender
-from latentwire.models.pair import default_layer, load_pair
+from latentwire.models.loading import load_pair
+from latentwire.models.sender import default_layer
 from latentwire.train import TrainConfig
 from telepathy.cli.errors import guarded
 

@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 
 from latentwire import load_task
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.data import Example, Task
 from latentwire.data.metrics import choose
 from latentwire.models import LanguageModel, Receiver, load_model

@@ -17,7 +17,7 @@ import time
 
 LOAD = (
     "import time; began = time.perf_counter()\n"
-    "from latentwire.models.pair import load_pair\n"
+    "from latentwire.models.loading import load_pair\n"
     "load_pair(None, None)\n"
     "print(time.perf_counter() - began)"
 )
@@ -38,7 +38,7 @@ def main() -> None:
     ][1:]
 
     from latentwire import load_task
-    from latentwire.core.run_folder import describe_environment
+    from latentwire.core.provenance import describe_environment
     from latentwire.models import Sender, load_model
 
     sender = Sender(load_model("smollm2-135m-instruct"))

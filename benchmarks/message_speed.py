@@ -16,7 +16,7 @@ import time
 
 import torch
 
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.wire.basis import fit_basis
 from latentwire.wire.codecs import CODECS
 from latentwire.wire.message import Message

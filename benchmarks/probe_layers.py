@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from latentwire import Task, load_task
 from latentwire.bridge.pooling import masked_mean
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.data import Example
 from latentwire.models import Sender
 from latentwire.models.loading import load_model

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.models import LanguageModel, Prompt, Receiver, load_model
 
 

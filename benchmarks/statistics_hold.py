@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.eval.statistics import (
     Resamples,
     Spread,

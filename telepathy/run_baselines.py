@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from latentwire.core.progress import default_progress
     from latentwire.eval.context import METHODS
     from latentwire.eval.suite import Plan, run_suite
-    from latentwire.models.pair import load_pair
+    from latentwire.models.loading import load_pair
 
     names = None if args.baseline == "all" else _OLD_NAMES.get(args.baseline, (args.baseline,))
     for name in names or ():

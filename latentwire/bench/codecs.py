@@ -9,7 +9,7 @@ from typing import Any
 from latentwire.bench.subject import Subject
 from latentwire.core.errors import UnknownNameError, UsageError
 from latentwire.core.progress import Progress
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.data import Example
 from latentwire.data.spec import SplitName
 from latentwire.eval.codec_basis import give_basis
@@ -18,7 +18,7 @@ from latentwire.eval.evaluate import context_of
 from latentwire.eval.method import Prediction
 from latentwire.eval.runner import summarise
 from latentwire.models.lm import LanguageModel
-from latentwire.prompting.builder import PromptBuilder, take
+from latentwire.prompting.builder import PromptBuilder
 from latentwire.wire.basis import DEFAULT_RANK, Basis
 from latentwire.wire.codecs import CODECS
 from latentwire.wire.wire import Wire
@@ -64,7 +64,7 @@ def measure_wire(
         raise UsageError(f"Ranks are 1 or more; they were given as {', '.join(map(str, ranks))}.")
     progress = progress or Progress()
     task = subjects[0].task
-    examples = take(task, split, limit, 0)
+    examples = task.sample(split, limit, 0)
     points = [
         point
         for subject in subjects

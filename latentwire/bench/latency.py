@@ -24,7 +24,8 @@ from latentwire.bench.subject import Subject
 from latentwire.bench.synthetic import examples_of_length
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
-from latentwire.core.run_folder import RunFolder, describe_environment
+from latentwire.core.provenance import describe_environment
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example, Task
 from latentwire.eval.context import METHODS, Context
 from latentwire.eval.method import Method, Prediction

@@ -15,7 +15,7 @@ from latentwire.bench.subject import Subject
 from latentwire.bench.synthetic import examples_of_length
 from latentwire.bench.throughput import answer
 from latentwire.core.errors import UsageError
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

@@ -21,7 +21,7 @@ from latentwire.bench.subject import DEFAULT_INPUT_TOKENS, Subject
 from latentwire.bench.synthetic import examples_of_length
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
-from latentwire.core.run_folder import describe_environment
+from latentwire.core.provenance import describe_environment
 from latentwire.data import Example
 from latentwire.wire.wire import Wire
 

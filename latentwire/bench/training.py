@@ -23,7 +23,8 @@ from latentwire.bench.stopwatch import Work, race
 from latentwire.bench.subject import Subject
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
-from latentwire.core.run_folder import RunFolder, describe_environment
+from latentwire.core.provenance import describe_environment
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example, Task
 from latentwire.losses import token_mean
 from latentwire.models import Prompt

@@ -1,21 +1,30 @@
-"""The state of the source tree that runs. Light to import: the registry starts with it."""
+"""Provenance of a result: source tree, package versions and machine.
+
+Importing this module loads neither torch nor pydantic, because the registry imports it.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).parents[2]
+_PACKAGES = ("latentwire", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
 class SourceTree:
-    """What code a run is made by.
+    """State of the source code that made a run.
 
     Args:
-        commit: Twelve digits of the commit; `unknown` outside git.
-        dirty: Whether tracked files differ from it; those in runs/ may, runs write them.
+        commit: First twelve hex digits of the commit hash; `unknown` outside a git repository.
+        dirty: Whether tracked files have uncommitted changes. Changes in runs/ do not count,
+            because runs write there.
     """
 
     commit: str
@@ -26,14 +35,32 @@ class SourceTree:
 
 
 def source_tree(root: Path = _ROOT) -> SourceTree:
-    """The tree at `root`, by default the one that this file is in."""
+    """Return the state of the git repository at `root`; default: the one that holds this file."""
     commit = _git(root, "rev-parse", "--short=12", "HEAD")
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!runs")
     return SourceTree(commit or "unknown", bool(changed))
 
 
+def describe_environment() -> dict[str, Any]:
+    """Return package versions, commit, machine and number of threads, for the record of a run."""
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "versions": versions,
+        "commit": str(source_tree()),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+    }
+
+
 def _git(root: Path, *arguments: str) -> str:
-    """What git printed; empty if it failed."""
+    """Return the output of a git command; empty if it failed."""
     command = ["git", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from latentwire.core.errors import DataError, UsageError
 from latentwire.core.files import write_json
-from latentwire.core.provenance import source_tree
-
-_PACKAGES = ("latentwire", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
 class RunFolder:
@@ -99,24 +93,6 @@ class RunFolder:
                 "with these. Give the same settings, or another --out."
             )
         write_json(self.config, config)
-
-
-def describe_environment() -> dict[str, Any]:
-    """Versions, commit, machine and threads: what a reader needs to believe a number."""
-    import torch
-
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "versions": versions,
-        "commit": str(source_tree()),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
-    }
 
 
 def _remove(folder: Path) -> None:

@@ -102,14 +102,20 @@ class Task:
         return Split(self._source.rows(source_split), indices, self._build, source_split)
 
     def sample(
-        self, split: Literal["train", "val", "test"], limit: int, seed: int
+        self, split: Literal["train", "val", "test"], limit: int | None, seed: int
     ) -> list[Example]:
-        """A seeded random sample of `limit` examples, or all if there are fewer.
+        """Draw a seeded random sample of a split.
 
-        A smaller limit with the same seed gives the first part of a larger one.
+        With the same seed, a smaller sample is the first part of a larger one.
 
-        Raises: UsageError: If `limit` is not positive.
+        Args:
+            split: Name of the split.
+            limit: Maximum number of examples, >= 1; None returns the whole split in its own order.
+            seed: Random seed.
+        Raises: UsageError: If `limit` is less than 1.
         """
+        if limit is None:
+            return list(self.split(split))
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, not {limit}.")
         examples = self.split(split)
@@ -260,3 +266,9 @@ class Task:
                 f"which has {', '.join(available)}. {how_to_get(self.spec)}"
             )
         return self._source.rows(split)
+
+
+def draw_sample(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
+    """Draw a seeded random sample of at most `limit` examples, kept in their original order."""
+    order = np.random.RandomState(seed).permutation(len(examples))[:limit]
+    return [examples[i] for i in sorted(order.tolist())]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from latentwire.core.progress import Progress
 from latentwire.eval.context import Context, no_bridge
 from latentwire.models import LanguageModel
-from latentwire.prompting.builder import take
 from latentwire.wire.wire import Wire
 
 _MOST = 512  # texts that a basis is fitted to
@@ -39,7 +38,7 @@ def give_basis(context: Context, progress: Progress, rank: int | None = None) ->
         return
     training, cache = context.training, context.cache
     n = min(_MOST, training.train_limit or _MOST)
-    texts = context.sender_texts(take(context.task, "train", n, training.seed))
+    texts = context.sender_texts(context.task.sample("train", n, training.seed))
     cache.ensure(texts, progress=progress)
     starts = range(0, len(texts), _BATCH)
     wire.fit_lowrank((cache.states(texts[start : start + _BATCH]) for start in starts), rank)

@@ -19,7 +19,7 @@ from latentwire.data.spec import Setting
 from latentwire.eval.method import Method, Prediction
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.state_cache import StateCache
-from latentwire.prompting.builder import PromptBuilder, Request, sender_texts, take
+from latentwire.prompting.builder import PromptBuilder, Request, sender_texts
 from latentwire.prompting.scoring import respond
 from latentwire.train import TrainConfig
 from latentwire.wire.wire import Wire
@@ -123,7 +123,7 @@ class Context:
 
     def train_examples(self) -> list[Example]:
         """The training examples that the bridge had, for every method that learns."""
-        return take(self.task, "train", self.training.train_limit, self.training.seed)
+        return self.task.sample("train", self.training.train_limit, self.training.seed)
 
     def built(self, name: str) -> Method:
         """A method as it was made, shared by all who ask.

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress, default_progress
-from latentwire.core.run_folder import RunFolder, describe_environment
+from latentwire.core.provenance import describe_environment
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Task
 from latentwire.data.spec import Setting, SplitName
+from latentwire.data.task import draw_sample
 from latentwire.eval.codec_basis import encoded, give_basis
 from latentwire.eval.context import Context
 from latentwire.eval.method import Method, Prediction
@@ -24,8 +26,7 @@ from latentwire.eval.runner import (
 )
 from latentwire.eval.timing import Timing, time_methods
 from latentwire.models import LanguageModel, Receiver, Sender
-from latentwire.models.pair import default_layer
-from latentwire.prompting.builder import sample_of, take
+from latentwire.models.sender import default_layer
 from latentwire.wire.wire import Wire
 
 CONTROLS = ("zero", "random", "shuffled")
@@ -77,7 +78,7 @@ def evaluate(
     context.prompt_val_limit = prompt_val_limit
     names = list(methods or _default_methods(context, controls))
     built = [context.built(name) for name in names]
-    examples = take(task, split, limit, seed)
+    examples = task.sample(split, limit, seed)
     if not examples:
         raise UsageError(f"Task '{task.name}' has no {split} examples.")
     run = RunFolder(out_dir) if out_dir is not None else None
@@ -87,7 +88,7 @@ def evaluate(
         context.prepared(method.name, progress)
         chosen = examples
         if method.writes and relay_limit is not None and relay_limit < len(examples):
-            chosen = sample_of(examples, relay_limit, seed)
+            chosen = draw_sample(examples, relay_limit, seed)
             notes.append(sample_note(method.name, len(chosen), len(examples), split))
         predictions[method.name] = run_method(method, chosen, progress, run)
     runs = {name: [answers] for name, answers in predictions.items()}

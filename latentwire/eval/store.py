@@ -10,7 +10,8 @@ from typing import Any
 
 from latentwire.core.files import read_jsonl, write_json, write_jsonl
 from latentwire.core.progress import PartProgress, Progress
-from latentwire.core.run_folder import RunFolder, describe_environment
+from latentwire.core.provenance import describe_environment
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example
 from latentwire.eval.method import Method, Prediction
 

@@ -15,9 +15,11 @@ from typing import Any
 from latentwire.core.errors import NotApplicableError, UsageError
 from latentwire.core.files import fingerprint, write_csv
 from latentwire.core.progress import Progress, default_progress
-from latentwire.core.run_folder import RunFolder, describe_environment
+from latentwire.core.provenance import describe_environment
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example, Task, load_task
 from latentwire.data.spec import Setting, SplitName
+from latentwire.data.task import draw_sample
 from latentwire.eval.context import METHODS, Context
 from latentwire.eval.method import Method
 from latentwire.eval.notes import asked, notes_of, sample_note
@@ -27,8 +29,7 @@ from latentwire.eval.store import Answers, answer_and_store, stored_answers
 from latentwire.eval.time_left import SuiteClock
 from latentwire.methods.other_task import open_other
 from latentwire.models import LanguageModel, Receiver, Sender
-from latentwire.models.pair import default_layer
-from latentwire.prompting.builder import sample_of, take
+from latentwire.models.sender import default_layer
 from latentwire.train import TrainConfig, train_bridge
 from latentwire.train.trackers import Trackers
 from latentwire.wire.wire import Wire
@@ -175,7 +176,7 @@ class Suite:
     @cached_property
     def examples(self) -> list[Example]:
         """What every method is asked."""
-        found = take(self.task, self.plan.split, self.plan.limit, self.plan.seeds[0])
+        found = self.task.sample(self.plan.split, self.plan.limit, self.plan.seeds[0])
         if not found:
             raise UsageError(f"Task '{self.task.name}' has no {self.plan.split} examples.")
         return found
@@ -255,7 +256,7 @@ class Suite:
         limit = self.plan.relay_limit
         if not method.writes or limit is None or limit >= len(self.examples):
             return self.examples
-        return sample_of(self.examples, limit, self.plan.seeds[0])
+        return draw_sample(self.examples, limit, self.plan.seeds[0])
 
     def _fingerprint(self, name: str, seed: int | None) -> str:
         """Stands for all that decides a method's answers."""

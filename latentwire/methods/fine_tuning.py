@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from latentwire.core.progress import Progress
-from latentwire.core.run_folder import RunFolder, describe_environment
+from latentwire.core.provenance import describe_environment
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example
 from latentwire.data.metrics import Response
 from latentwire.data.spec import SplitName
@@ -18,7 +19,7 @@ from latentwire.losses import token_mean
 from latentwire.models import Prompt, Receiver
 from latentwire.models.adapters import Adapters
 from latentwire.objectives import Loss, Space
-from latentwire.prompting.builder import PromptBuilder, Request, take
+from latentwire.prompting.builder import PromptBuilder, Request
 from latentwire.prompting.scoring import respond
 from latentwire.train import TrainConfig
 from latentwire.train.batch import Reading
@@ -123,7 +124,7 @@ def train_reader(
     run.start(config_of_run, resume=True, overwrite=False)
 
     def part(split: SplitName, limit: int | None) -> Part:
-        examples = task.split(split) if limit is None else take(task, split, limit, config.seed)
+        examples = task.split(split) if limit is None else task.sample(split, limit, config.seed)
         return Part(examples, [], sum(builder.cut(example)[1] for example in examples))
 
     data = TaskData(

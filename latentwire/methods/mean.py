@@ -11,7 +11,6 @@ from torch import Tensor
 from latentwire.core.progress import Progress
 from latentwire.eval.context import METHODS, Context
 from latentwire.methods.bridge import BridgeMethod
-from latentwire.prompting.builder import take
 
 _MOST = 256
 
@@ -35,7 +34,7 @@ class Mean(BridgeMethod):
     def prepare(self, progress: Progress) -> None:
         training = self.context.training
         n = min(_MOST, training.train_limit or _MOST)
-        train = take(self.context.task, "train", n, training.seed)
+        train = self.context.task.sample("train", n, training.seed)
         self.n_averaged = len(train)
         self.average = average_message(self.unpack(self.write(train, progress)))
 

@@ -13,7 +13,7 @@ from latentwire.core.progress import Progress
 from latentwire.models.gguf import embedded_folder, gguf_folder
 from latentwire.models.lm import LanguageModel
 from latentwire.models.transformers_compat import quiet_transformers
-from latentwire.models.zoo import EMBEDDED
+from latentwire.models.zoo import EMBEDDED, resolve_pair
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -75,6 +75,43 @@ def load_model(
     source = _source(name, progress)
     model, tokenizer = _read(name, source, kind)
     return LanguageModel(name, model.to(where), tokenizer)
+
+
+def load_pair(
+    sender: str | LanguageModel | None,
+    receiver: str | LanguageModel | None,
+    *,
+    pair: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[LanguageModel, LanguageModel]:
+    """Load sender and receiver; a model that is named twice is loaded once.
+
+    Args:
+        sender: Name of the sender as in `load_model`, a loaded model, or None for that of `pair`.
+        receiver: The same for the receiver.
+        pair: Name of a preset pair; default: `embedded`.
+        device: Device as in `load_model`.
+        dtype: Dtype as in `load_model`.
+        progress: Receives progress reports of slow conversions.
+    Raises: The errors of `load_model`, and UnknownNameError if there is no such pair.
+    """
+    names = resolve_pair(
+        pair,
+        sender if isinstance(sender, str) else None,
+        receiver if isinstance(receiver, str) else None,
+    )
+    loaded: dict[str, LanguageModel] = {}
+
+    def get(model: str | LanguageModel | None, name: str) -> LanguageModel:
+        if isinstance(model, LanguageModel):
+            return model
+        if name not in loaded:
+            loaded[name] = load_model(name, device=device, dtype=dtype, progress=progress)
+        return loaded[name]
+
+    return get(sender, names[0]), get(receiver, names[1])
 
 
 def _source(name: str, progress: Progress | None) -> str:

@@ -160,6 +160,11 @@ class Sender:
         return self._decoders[n_layers]
 
 
+def default_layer(n_layers: int) -> int:
+    """Return the layer that a wire reads by default: at 30 % of the depth, at least 1."""
+    return max(round(n_layers * 0.3), 1)
+
+
 def decoder_blocks(decoder: nn.Module, name: str) -> nn.ModuleList:
     """The list of transformer blocks of a decoder, whole or truncated.
 

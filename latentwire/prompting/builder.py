@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from latentwire.core.errors import UsageError
 from latentwire.data import Example, Task
-from latentwire.data.spec import Setting, SplitName
+from latentwire.data.spec import Setting
 from latentwire.data.templates import places
 from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt
 
@@ -208,14 +206,3 @@ def examples_of(
         Example("", text, question, task.labels, None, ())
         for text, question in zip(texts, asked or [""] * len(texts))
     ]
-
-
-def take(task: Task, split: SplitName, limit: int | None, seed: int) -> list[Example]:
-    """A seeded sample of a split, or all of it in its order if there is no limit."""
-    return list(task.split(split)) if limit is None else task.sample(split, limit, seed)
-
-
-def sample_of(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
-    """A seeded random sample of examples, in their order; all of them if there are no more."""
-    order = np.random.RandomState(seed).permutation(len(examples))[:limit]
-    return [examples[i] for i in sorted(order.tolist())]

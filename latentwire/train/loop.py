@@ -14,7 +14,8 @@ import torch
 from latentwire.bridge.saving import bridge_fingerprint
 from latentwire.core.errors import ConfigError, UsageError
 from latentwire.core.progress import Progress, default_progress
-from latentwire.core.run_folder import RunFolder, describe_environment
+from latentwire.core.provenance import describe_environment
+from latentwire.core.run_folder import RunFolder
 from latentwire.data import Task
 from latentwire.models.sharding import shard_blocks
 from latentwire.models.state_cache import StateCache

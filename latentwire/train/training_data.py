@@ -10,7 +10,7 @@ from latentwire.data import Example, Task
 from latentwire.data.spec import SplitName
 from latentwire.models import Receiver
 from latentwire.models.state_cache import state_key
-from latentwire.prompting.builder import PromptBuilder, take
+from latentwire.prompting.builder import PromptBuilder
 from latentwire.train.batch import Reading
 from latentwire.train.config import TrainConfig
 from latentwire.train.data_order import BatchPlan
@@ -111,7 +111,7 @@ def _sender_answers(wire: Wire, task: Task) -> SenderAnswers:
 def _part(
     wire: Wire, task: Task, split: SplitName, limit: int | None, seed: int
 ) -> tuple[Part, list[str]]:
-    examples = task.split(split) if limit is None else take(task, split, limit, seed)
+    examples = task.split(split) if limit is None else task.sample(split, limit, seed)
     if not examples:
         raise UsageError(f"Task '{task.name}' has no {split} examples: nothing to train on.")
     texts, cut = wire.sender_texts(task, examples)

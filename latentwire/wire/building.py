@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from latentwire.bridge import Bridge, build_bridge
 from latentwire.models import Receiver, Sender
-from latentwire.models.pair import default_layer
+from latentwire.models.sender import default_layer
 from latentwire.wire.spec import WireSpec
 
 

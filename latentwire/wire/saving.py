@@ -13,7 +13,7 @@ from latentwire.core.progress import Progress
 from latentwire.data import Task
 from latentwire.data.spec import TaskSpec
 from latentwire.models import LanguageModel
-from latentwire.models.pair import load_pair
+from latentwire.models.loading import load_pair
 from latentwire.wire.basis import Basis
 from latentwire.wire.spec import WireSpec
 

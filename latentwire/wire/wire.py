@@ -21,7 +21,7 @@ from latentwire.data import Example, Task
 from latentwire.data.metrics import Response
 from latentwire.data.spec import Setting
 from latentwire.models import LanguageModel, Receiver, Sender, SenderStates
-from latentwire.models.pair import load_pair
+from latentwire.models.loading import load_pair
 from latentwire.prompting.builder import PromptBuilder, examples_of, sender_texts
 from latentwire.prompting.scoring import respond
 from latentwire.wire.basis import DEFAULT_RANK, Basis, fit_basis

@@ -84,7 +84,7 @@ def baselines(
     from latentwire import TrainConfig, load_task
     from latentwire.eval.context import METHODS
     from latentwire.eval.suite import Plan, run_suite
-    from latentwire.models.pair import load_pair
+    from latentwire.models.loading import load_pair
 
     names = tuple(name.strip() for name in methods.split(",")) if methods else None
     for name in names or ():

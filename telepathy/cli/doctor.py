@@ -15,7 +15,7 @@ from telepathy.reporting.tables import stdout_console
 
 def examine() -> dict[str, Any]:
     """Facts about this machine as one JSON object."""
-    from latentwire.core.run_folder import describe_environment
+    from latentwire.core.provenance import describe_environment
     from latentwire.models.loading import pick_device, pick_dtype
     from latentwire.models.zoo import EMBEDDED
 

@@ -109,7 +109,7 @@ def evaluate_command(
     """Evaluate a bridge beside controls and baselines, or baselines alone, on a whole split."""
     from latentwire import Wire, evaluate, load_task
     from latentwire.eval.context import METHODS, no_bridge
-    from latentwire.models.pair import load_pair
+    from latentwire.models.loading import load_pair
     from latentwire.wire.codecs import CODECS
 
     for name in method or []:

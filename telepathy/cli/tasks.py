@@ -112,7 +112,7 @@ def _reading(
     max_tokens: int | None,
 ) -> dict[str, Any]:
     from latentwire.data import load_task
-    from latentwire.models.pair import load_pair
+    from latentwire.models.loading import load_pair
     from latentwire.prompting.builder import PromptBuilder, sender_texts
 
     task = load_task(name)
