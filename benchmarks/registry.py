@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from telepathy.experiments.registry import Record, Registry
-from telepathy.experiments.registry.index import Index
+from telepathy.experiments.registry.index import RegistryIndex
 from telepathy.experiments.registry.record import moved, new_record
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def kills(path: Path, n: int) -> Any:
         os.kill(worker.pid or 0, signal.SIGKILL)
         worker.join()
         try:
-            records = {r.name: r for r in Index.read(path).records()}
+            records = {r.name: r for r in RegistryIndex.read(path).records()}
             own = registry.store.own_record(records["shared"].key)
         except (ValueError, KeyError):
             unreadable += 1
@@ -112,7 +112,7 @@ def size(path: Path) -> Any:
     """Times of one change and of the whole `--status` process, with 5,000 experiments."""
     records = [_example(i) for i in range(N_EXPERIMENTS)]
     path.parent.mkdir(parents=True)
-    Index.of(records).write(path)
+    RegistryIndex.of(records).write(path)
     registry, updates = Registry(path), []
     for record in random.Random(0).sample(records, 200):
         started = time.perf_counter()

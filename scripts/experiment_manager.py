@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Look at the experiments and mark some for a re-run: `--help` lists the flags.
+"""Show experiments and mark them for re-runs; `--help` lists the flags.
 
-Works from a checkout as it is: the packages beside this folder need not be installed.
+Runs from a source checkout; the packages need not be installed.
 """
 
 import sys
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command line."""
     root = str(Path(__file__).resolve().parents[1])
     if root not in sys.path:
         sys.path.insert(0, root)
-    from telepathy.experiments.manager import main as manage
+    from telepathy.cli.experiment_manager import main as run
 
-    manage()
+    run()
 
 
 if __name__ == "__main__":

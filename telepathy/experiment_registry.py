@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, argv: list[str]) -> int:
     if args.command is None:
         raise UsageError("Give a command; --help lists them.")
     if args.command == "summary":
-        from telepathy.experiments.registry.views import status
+        from telepathy.experiments.manager import status
 
         print("\n".join(status(registry).lines))
         return 0

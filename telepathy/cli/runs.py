@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from telepathy.cli.experiment_manager import analyze
 from telepathy.cli.options import JsonOption
 from telepathy.experiments import manager
 from telepathy.experiments.registry import DEFAULT_PATH, Registry
-from telepathy.experiments.registry.checks import validate
-from telepathy.experiments.registry.views import details, listing, status
+from telepathy.reporting.text import print_view
 
 app = typer.Typer(no_args_is_help=True, help="Look at experiments, have some run again.")
 RegistryOption = Annotated[Path, typer.Option("--registry", help="The registry's index.")]
@@ -20,7 +20,7 @@ RegistryOption = Annotated[Path, typer.Option("--registry", help="The registry's
 @app.command("status")
 def status_command(registry: RegistryOption = DEFAULT_PATH, as_json: JsonOption = False) -> None:
     """How many experiments are in which state, and what runs."""
-    manager.show(status(Registry(registry)), as_json)
+    print_view(manager.status(Registry(registry)), as_json)
 
 
 @app.command("list")
@@ -30,7 +30,7 @@ def list_command(
     as_json: JsonOption = False,
 ) -> None:
     """The experiments in one state."""
-    manager.show(listing(Registry(registry), state), as_json)
+    print_view(manager.listing(Registry(registry), state), as_json)
 
 
 @app.command("show")
@@ -40,7 +40,7 @@ def show_command(
     as_json: JsonOption = False,
 ) -> None:
     """All that is known of one experiment."""
-    manager.show(details(Registry(registry), name), as_json)
+    print_view(manager.details(Registry(registry), name), as_json)
 
 
 @app.command("rerun")
@@ -60,13 +60,13 @@ def rerun_command(
         if name
         else manager.mark_rerun_failed(known, error_class)
     )
-    manager.show(marked, as_json)
+    print_view(marked, as_json)
 
 
 @app.command("validate")
 def validate_command(registry: RegistryOption = DEFAULT_PATH, as_json: JsonOption = False) -> None:
     """Whether index, records and runs agree; exit code 1 if not."""
-    manager.show(validate(Registry(registry)), as_json)
+    print_view(manager.validate(Registry(registry)), as_json)
 
 
 @app.command("rebuild")
@@ -76,7 +76,7 @@ def rebuild_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make the index anew from the records of the run folders."""
-    manager.show(manager.rebuild(Registry(registry), runs_dir), as_json)
+    print_view(manager.rebuild(Registry(registry), runs_dir), as_json)
 
 
 @app.command("merge")
@@ -86,7 +86,7 @@ def merge_command(
     as_json: JsonOption = False,
 ) -> None:
     """Resolve a git conflict in the registry, take in other registries."""
-    manager.show(manager.merge(Registry(registry), files or []), as_json)
+    print_view(manager.merge(Registry(registry), files or []), as_json)
 
 
 @app.command("analyze")
@@ -101,9 +101,4 @@ def analyze_command(
 ) -> None:
     """What succeeded, what failed and why, what looks wrong, what to run next."""
     known = Registry(registry)
-    found = (
-        manager.apply_fixes(known, yes=yes, as_json=as_json)
-        if apply_fixes
-        else manager.analysis(known, out)
-    )
-    manager.show(found, as_json)
+    print_view(analyze(known, fix=apply_fixes, yes=yes, out=out, as_json=as_json), as_json)

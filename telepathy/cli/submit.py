@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from telepathy.cli.options import JsonOption
-from telepathy.experiments import manager
 from telepathy.experiments.registry import DEFAULT_PATH, Registry
-from telepathy.experiments.registry.views import View
+from telepathy.reporting.text import View, print_view
 
 NONE = "none"  # of telepathy.experiments.suites.profile, which takes longer to import
 
@@ -61,11 +60,11 @@ def submit(
     )
     here = local or (in_job and fits(cluster))
     if here and not dry_run:
-        manager.show(run_here(loaded, experiments, known, jobs=jobs, push=push), as_json)
+        print_view(run_here(loaded, experiments, known, jobs=jobs, push=push), as_json)
         return
     view = plan(loaded, experiments, known)
     if here or not view.data["n_due"]:
-        manager.show(view, as_json)
+        print_view(view, as_json)
         return
     given = {"suite": suite, "scale": scale, "registry": registry, "jobs": jobs}
     arguments = [word for k, v in given.items() if v is not None for word in (f"--{k}", str(v))]
@@ -75,4 +74,4 @@ def submit(
     job = None if dry_run else hand_over(command)
     words = f"Would call: {shlex.join(command)}" if dry_run else f"Submitted job {job}."
     data = {**view.data, "job": job, "sbatch": command}
-    manager.show(View(data, [*(view.lines if dry_run else view.lines[:1]), words]), as_json)
+    print_view(View(data, [*(view.lines if dry_run else view.lines[:1]), words]), as_json)

@@ -12,7 +12,7 @@ from typing import Any
 from latentwire.core.files import fingerprint
 from telepathy.experiments.registry import Registry
 from telepathy.experiments.registry.failure import classify
-from telepathy.experiments.registry.index import Index
+from telepathy.experiments.registry.index import RegistryIndex
 from telepathy.experiments.registry.record import (
     COMPLETED,
     FAILED,
@@ -51,7 +51,7 @@ class Garden:
         path = self.runs / "experiment_registry.json"
         self.runs.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-        Index.of(self.records).write(path)
+        RegistryIndex.of(self.records).write(path)
         for record in self.records:
             folder = self.runs / record.key
             folder.mkdir(exist_ok=True)

@@ -14,11 +14,11 @@ from telepathy.experiments.analysis import analyze
 from telepathy.experiments.analysis.causes import groups_of
 from telepathy.experiments.analysis.commands import CommandError, elsewhere, rewritten
 from telepathy.experiments.analysis.conditions import fisher_p_value, separating
-from telepathy.experiments.analysis.fix_application import proposals, write
+from telepathy.experiments.analysis.fix_application import add_pending, proposals
 from telepathy.experiments.analysis.run import Run
 from telepathy.experiments.analysis.settings import setting_of
 from telepathy.experiments.manager import analysis, apply_fixes
-from telepathy.experiments.registry.views import superseded
+from telepathy.experiments.registry.record import superseded_keys
 from tests.registry.planting import Garden
 
 
@@ -135,9 +135,9 @@ def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
         run = garden.begun("boolq", "bridge", seed, batch_size=16, command=command)
         garden.failed(run, [line])
     registry = garden.registry()
-    looked = apply_fixes(registry, as_json=True)
+    looked = apply_fixes(registry)
     assert looked.exit_code == 1 and not looked.data["written"] and len(registry.records()) == 2
-    written = apply_fixes(registry, yes=True, as_json=True)
+    written = apply_fixes(registry, yes=True)
     (key,) = written.data["written"]
     assert "train.batch_size: 16 -> 8" in "\n".join(written.lines)
     assert "does not show" in written.data["fixes"][1]["refused"]
@@ -146,10 +146,10 @@ def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
     assert new.config["train"]["batch_size"] == 8 and new.config["train"]["grad_accum"] == 4
     assert new.command[2:5] == ["8", "--grad_accum", "4"] and new.command[-1].startswith("o-")
     assert new.history[0]["note"].startswith(f"fix of {old.key}: out-of-memory")
-    assert superseded(registry.records()) == {old.key}
+    assert superseded_keys(registry.records()) == {old.key}
     assert registry.should_run(new.name, new.config).run
     assert not registry.should_run(old.name, old.config).run  # the suite's own is given up
-    assert not write(registry, proposals(analyze(registry)))
+    assert not add_pending(registry, proposals(analyze(registry)))
 
 
 def test_the_page_links_to_its_runs_and_json_is_json(garden: Garden, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from benchmarks.registry import concurrency, kills
 from latentwire.core.errors import UnknownNameError, UsageError
 from telepathy.experiments.registry import NotDueError, Registry, failure
 from telepathy.experiments.registry.index import salvage
-from telepathy.experiments.registry.liveness import place
+from telepathy.experiments.registry.liveness import current_place
 from telepathy.experiments.registry.merging import merged
 from telepathy.experiments.registry.record import moved, new_record
 
@@ -33,7 +33,7 @@ def test_an_experiment_goes_from_new_to_completed(registry: Registry) -> None:
     record = registry.start("a", gpu="1")
     assert (record.state, record.attempts, record.gpu) == ("running", 1, "1")
     assert not registry.should_run("a").run
-    with pytest.raises(NotDueError, match="runs on"):
+    with pytest.raises(NotDueError, match="running on"):
         registry.start("a", force=True)
     done = registry.complete(record, metrics={"acc": 0.5, "loss": float("nan")})
     assert done.metrics == {"acc": 0.5, "loss": "nan"}
@@ -55,7 +55,7 @@ def test_a_changed_configuration_is_a_new_experiment(registry: Registry) -> None
     new = registry.start("a", {"lr": 2, "k": 8})
     assert new.key != old.key and not new.metrics
     assert registry.find("a").key == new.key
-    with pytest.raises(UnknownNameError, match="Close: a"):
+    with pytest.raises(UnknownNameError, match="Did you mean: a"):
         registry.find("aa")
 
 
@@ -120,7 +120,7 @@ def test_a_killed_process_is_stale_at_once(registry: Registry) -> None:
 
 
 def test_a_used_again_process_number_is_not_the_run(registry: Registry) -> None:
-    here = place()
+    here = current_place()
     record = moved(new_record("a"), "running", **{**here, "pid_started": "before:1"})
     assert registry.current([record])[0].state == "stale"
 
@@ -202,7 +202,7 @@ def test_two_clones_merge_to_the_union(
     git(b, "pull", "-q", "--no-rebase", check=driver)
     if not driver:
         assert b"<<<<<<<" in two.store.path.read_bytes()
-        two.store.gather()
+        two.store.rebuild()
     assert [r.name for r in two.store.records()] == ["only-a", "only-b", "shared"]
     assert two.store.records()[2].state == "completed"
     assert salvage(two.store.path.read_bytes())[1] == 0

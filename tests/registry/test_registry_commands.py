@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from telepathy.cli.experiment_manager import confirm_fixes
 from telepathy.cli.main import app
 from telepathy.experiments.manager import apply_fixes
 from telepathy.experiments.registry import Registry
@@ -64,7 +65,7 @@ def test_the_manager_starts_without_models_and_fits_a_terminal(registry: Registr
     registry.fail(registry.start("a" * 60), error="MemoryError: " + "x" * 200)
     registry.start("b")
     code = (
-        "import sys, telepathy.experiments.manager; "
+        "import sys, telepathy.cli.experiment_manager; "
         "assert not {'torch', 'pydantic', 'typer', 'rich', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -93,7 +94,7 @@ def test_the_manager_marks_and_answers_in_json(registry: Registry) -> None:
     rebuilt = json.loads(_call(registry, MANAGER, "--rebuild-registry", "--json").stdout)
     assert rebuilt["n"] == 2 and rebuilt["set_aside"]
     wrong = _call(registry, MANAGER, "--details", "c")
-    assert wrong.returncode == 2 and wrong.stderr.startswith("error: No experiment 'c'")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: Unknown experiment 'c'")
 
 
 def test_runs_commands_give_the_same(registry: Registry) -> None:
@@ -133,10 +134,10 @@ def test_fixes_are_applied_where_that_is_said(tmp_path: Path) -> None:
     registry = _out_of_memory(Garden(tmp_path)).registry()
     file = ["--registry", str(registry.store.path)]
     alone = _call(registry, MANAGER, "--status", "--apply-fixes")
-    assert alone.returncode == 2 and "give both" in alone.stderr
+    assert alone.returncode == 2 and "Give both" in alone.stderr
     # Without a terminal nobody is asked, and nothing is written.
     looked = _call(registry, MANAGER, "--analyze", "--apply-fixes")
-    assert looked.returncode == 1 and "--yes writes it" in looked.stdout
+    assert looked.returncode == 1 and "Use --yes" in looked.stdout
     assert len(registry.records()) == 1
     command = ["runs", "analyze", "--apply-fixes", *file]
     assert CliRunner().invoke(app, command).exit_code == 1 and len(registry.records()) == 1
@@ -164,7 +165,7 @@ def test_a_terminal_is_asked_before_fixes_are_written(
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", reply)
-    view = apply_fixes(registry)
+    view = apply_fixes(registry, confirm=confirm_fixes)
     assert asked == ["Write 1 pending experiments? [y/N] "]
     assert view.exit_code == int(not wanted) and len(view.data["written"]) == int(wanted)
     assert len(registry.records()) == 1 + int(wanted)
@@ -183,7 +184,7 @@ def test_the_script_keeps_its_words(registry: Registry) -> None:
     config = ["--config", '{"lr": 1}']
     assert _call(registry, SCRIPT, "should_run", "a").stdout == "1|new experiment\n"
     assert _call(registry, SCRIPT, "start", "a", *config, "--gpu", "1").returncode == 0
-    assert _call(registry, SCRIPT, "should_run", "a", *config).stdout.startswith("0|runs on")
+    assert _call(registry, SCRIPT, "should_run", "a", *config).stdout.startswith("0|running on")
     assert _call(registry, SCRIPT, "start", "a", *config).returncode == 1
     assert _call(registry, SCRIPT, "heartbeat", "a").returncode == 0
     done = _call(registry, SCRIPT, "complete", "a", "--metrics", '{"acc": 0.5}')

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from telepathy.experiments.registry import Registry
-from telepathy.experiments.registry.execution import Stop
+from telepathy.experiments.registry.execution import ReceivedSignals
 from telepathy.experiments.suites import Suite, load_suite
 from telepathy.experiments.suites.expansion import Experiment
 from telepathy.experiments.suites.local import run_here
@@ -46,13 +46,18 @@ def test_all_run_once_then_nothing_does(
 
 def test_what_needs_a_failed_one_is_not_waited_for(registry: Registry, make: Make) -> None:
     first = make("a", "fail")
-    Worker(registry, [first, make("b", needs=(first.key,))], Stop(), lambda _: None).run([None])
+    Worker(registry, [first, make("b", needs=(first.key,))], ReceivedSignals(), lambda _: None).run(
+        [None]
+    )
     assert _states(registry) == {"a": ("failed", 1)}
 
 
 def test_many_workers_share_a_suite(registry: Registry, make: Make) -> None:
     experiments = [make(f"e{i}") for i in range(8)]
-    workers = [Worker(Registry(registry.store.path), experiments, Stop(), print) for _ in range(3)]
+    workers = [
+        Worker(Registry(registry.store.path), experiments, ReceivedSignals(), print)
+        for _ in range(3)
+    ]
     threads = [threading.Thread(target=w.run, args=[["0", "1"]]) for w in workers]
     for thread in threads:
         thread.start()
@@ -74,7 +79,7 @@ def test_what_measures_time_has_its_place_for_itself(
     monkeypatch.setattr("telepathy.experiments.suites.worker.n_cores", lambda: 6)
     names = ["a", "time", "b", "time-again", "c"]
     experiments = [make(name, "nap", alone=name.startswith("time")) for name in names]
-    Worker(registry, experiments, Stop(), lambda _: None).run(places)
+    Worker(registry, experiments, ReceivedSignals(), lambda _: None).run(places)
     found = {r.name: r for r in registry.records()}
     assert {r.state for r in found.values()} == {"completed"} and len(found) == 5
     for one in ("time", "time-again"):

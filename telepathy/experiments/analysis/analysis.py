@@ -12,9 +12,8 @@ from telepathy.experiments.analysis.findings import Finding
 from telepathy.experiments.analysis.next_runs import next_runs
 from telepathy.experiments.analysis.results import Cell, cells_of
 from telepathy.experiments.analysis.run import Run
-from telepathy.experiments.registry.record import FAILED, STATES
+from telepathy.experiments.registry.record import FAILED, STATES, superseded_keys
 from telepathy.experiments.registry.registry import Registry
-from telepathy.experiments.registry.views import superseded
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def analyze(registry: Registry) -> Analysis:
     no table and in no test.
     """
     records = registry.records()
-    old = superseded(records)
+    old = superseded_keys(records)
     runs = [Run(record, registry.folder(record), record.key in old) for record in records]
     completed = [run for run in runs if run.completed and not run.superseded]
     cells = cells_of(completed)

@@ -61,7 +61,7 @@ def proposals(found: Analysis) -> list[Proposal]:
     ]
 
 
-def write(registry: Registry, proposed: list[Proposal]) -> list[Record]:
+def add_pending(registry: Registry, proposed: list[Proposal]) -> list[Record]:
     """Write the proposals that can be written as pending experiments.
 
     A new experiment keeps the name, so that it takes the place of the run that failed; its history
@@ -82,7 +82,7 @@ def write(registry: Registry, proposed: list[Proposal]) -> list[Record]:
     ]
 
 
-def shown(proposed: list[Proposal]) -> list[str]:
+def describe(proposed: list[Proposal]) -> list[str]:
     """The proposals as differences of configurations, like ones together."""
     alike: dict[tuple[str, tuple[str, ...]], list[Proposal]] = {}
     for p in proposed:

@@ -1,4 +1,4 @@
-"""The registry of experiments: one index, one record per run, no model and no torch."""
+"""The experiment registry: one index and one record per run. Imports neither torch nor pydantic."""
 
 from telepathy.experiments.registry.record import STATES, Record
 from telepathy.experiments.registry.registry import DEFAULT_PATH, NotDueError, Registry

@@ -1,31 +1,33 @@
-"""Whether index, records and runs agree with each other."""
+"""Consistency checks of index, run records and running processes."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from latentwire.core.errors import DataError
 from telepathy.experiments.registry.index import salvage
 from telepathy.experiments.registry.merging import merged
-from telepathy.experiments.registry.record import COMPLETED, STALE, fingerprint_of
+from telepathy.experiments.registry.record import COMPLETED, STALE, Record, fingerprint_of
 from telepathy.experiments.registry.registry import Registry
-from telepathy.experiments.registry.store import read_record
-from telepathy.experiments.registry.views import View, cut
+from telepathy.experiments.registry.store import RegistryStore, read_record
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something of one experiment that is not as it should be, and what helps."""
+    """An inconsistency of one experiment and its remedy."""
 
     key: str
     problem: str
     remedy: str
 
 
-def validate(registry: Registry) -> View:
-    """Hold the index against the records of the run folders, and the runs against the machine.
+def find_problems(registry: Registry) -> tuple[int, list[Problem]]:
+    """Compare the index with the records in run folders, and running records with the machine.
 
-    Nothing is changed, a damaged index included.
+    Nothing is changed, not even a damaged index.
+
+    Returns: The number of experiments and the problems found.
     """
     store = registry.store
     data = store.path.read_bytes() if store.path.exists() else b""
@@ -33,30 +35,34 @@ def validate(registry: Registry) -> View:
     known = {r.key: r for r in records}
     problems = []
     if n_unreadable or len(known) < len(records):
-        what = f"{n_unreadable} lines cannot be read" if n_unreadable else "a git conflict is in it"
-        problems.append(Problem(store.path.name, what, "--merge makes it anew"))
+        what = f"{n_unreadable} unreadable lines" if n_unreadable else "unresolved git conflict"
+        problems.append(Problem(store.path.name, what, "run --merge"))
+    problems += _outdated(store, known)
+    problems += _inconsistent(registry.current(known.values()))
+    return len(known), problems
+
+
+def _outdated(store: RegistryStore, known: dict[str, Record]) -> Iterator[Problem]:
     for file in sorted(store.runs_dir.glob("*/record.json")):
         try:
             own = read_record(file)
         except DataError as error:
-            problems.append(Problem(file.parent.name, str(error), "delete the file"))
+            yield Problem(file.parent.name, str(error), "delete the file")
             continue
         indexed = known.get(own.key)
         if indexed is None or merged(indexed, own).revision > indexed.revision:
-            problems.append(
-                Problem(own.key, "the index is behind the run's record", "--rebuild-registry")
+            yield Problem(
+                own.key, "the index is older than the run's record", "run --rebuild-registry"
             )
-    for record in registry.current(known.values()):
+
+
+def _inconsistent(records: list[Record]) -> Iterator[Problem]:
+    for record in records:
         if record.fingerprint != fingerprint_of(record.config):
-            problems.append(
-                Problem(record.key, "its configuration was edited", "restore it, or add it anew")
+            yield Problem(
+                record.key, "its configuration was edited", "restore it or add a new experiment"
             )
         if record.state == STALE:
-            problems.append(Problem(record.key, record.error, "start it again, or --mark-rerun"))
+            yield Problem(record.key, record.error, "start it again or run --mark-rerun")
         elif record.state == COMPLETED and not record.metrics and not record.result_file:
-            problems.append(Problem(record.key, "completed without results", "--mark-rerun"))
-    lines = [f"{len(known)} experiments, {len(problems)} problems"]
-    for p in problems:
-        lines += [cut(p.key), cut(f"    {p.problem}: {p.remedy}")]
-    data_out = {"n": len(known), "problems": [asdict(p) for p in problems]}
-    return View(data_out, lines, exit_code=1 if problems else 0)
+            yield Problem(record.key, "completed without results", "run --mark-rerun")

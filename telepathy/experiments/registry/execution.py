@@ -1,4 +1,4 @@
-"""Run one command as an experiment: claimed, watched, and written down however it ends."""
+"""Run a command as an experiment: claim it, monitor it, record how it ended."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from telepathy.experiments.registry.outputs import is_newer, left_error, metrics
 from telepathy.experiments.registry.record import FAILED, PREEMPTED, Record
 from telepathy.experiments.registry.registry import Registry
 
-BEAT_SECONDS = 30.0
-_LOOK_SECONDS = 0.2
-_STOPS = ("SIGINT", "SIGTERM", "SIGUSR1")
+HEARTBEAT_SECONDS = 30.0
+_POLL_SECONDS = 0.2
+_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
 
 
-class Stop:
-    """The signals that this process got so far, to be handed on to the runs it watches."""
+class ReceivedSignals:
+    """Stop signals that this process has received; forwarded to the runs it monitors."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
 
 
 @contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Collect SIGINT, SIGTERM and SIGUSR1 inside the block; for the main thread only."""
-    stop = Stop()
+def stop_signals() -> Iterator[ReceivedSignals]:
+    """Collect SIGINT, SIGTERM and SIGUSR1 within the block. Main thread only."""
+    stop = ReceivedSignals()
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def remember(number: int, _frame: FrameType | None) -> None:
         stop.numbers.append(number)
 
-    numbers = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
-    before = {number: signal.signal(number, note) for number in numbers}
+    numbers = [getattr(signal, name) for name in _STOP_SIGNALS if hasattr(signal, name)]
+    before = {number: signal.signal(number, remember) for number in numbers}
     try:
         yield stop
     finally:
@@ -59,42 +59,42 @@ def run_experiment(
     result_file: str | Path | None = None,
     force: bool = False,
     echo: bool = False,
-    stop: Stop | None = None,
-    beat_seconds: float = BEAT_SECONDS,
+    stop: ReceivedSignals | None = None,
+    heartbeat_s: float = HEARTBEAT_SECONDS,
     variables: Mapping[str, str] | None = None,
     **budgets: int,
 ) -> Record:
-    """Start a command under the registry and wait for its end.
+    """Start a command under the registry and wait for it to end.
 
-    The command's output goes to `log.txt` in the run's folder; it finds that folder in
-    `$LATENTWIRE_RUN_DIR`. Signals are handed on to it and all its children: a run that stops for
-    one, or with exit code 75, is preempted, with any other code but 0 it failed.
+    Output goes to `log.txt` in the run folder, whose path the command finds in
+    `$LATENTWIRE_RUN_DIR`. Signals are forwarded to the command and its children. A run that ends
+    after a signal or with exit code 75 is preempted; any other nonzero exit code is a failure.
 
     Args:
-        registry: Where it is written down.
-        name: Of the experiment.
+        registry: Registry that records the run.
+        name: Name of the experiment.
         command: Program and arguments.
-        config: What the experiment is, beside its name.
-        gpu: The only GPU the command sees; default: those this process sees.
-        result_file: JSON with the results; the run's `results.json` if that is there. A file that
-            was named and not written anew is a failure.
-        force: Run although it is completed or its budget is used up.
+        config: Configuration of the experiment.
+        gpu: Index of the only GPU visible to the command; default: unchanged.
+        result_file: JSON file with the results; default: `results.json` in the run folder, if
+            written. If given, the command fails unless it writes this file.
+        force: Run even if the experiment is completed or has no retries left.
         echo: Copy the log to stderr as it grows.
-        stop: Signals of the main thread, if this is another one.
-        beat_seconds: Time between two heartbeats.
-        variables: Of the command's environment, above those of this process.
+        stop: Signals received by the main thread; required in other threads.
+        heartbeat_s: Seconds between heartbeats.
+        variables: Additional environment variables for the command.
         budgets: `max_failures`, `max_preemptions`.
-    Returns: The record at the end.
-    Raises: NotDueError: If it runs already, is completed, or has used up its budget.
+    Returns: The record after the run.
+    Raises: NotDueError: If it is running, completed, or has no retries left.
     """
     if stop is None and threading.current_thread() is threading.main_thread():
         with stop_signals() as own:
             return run_experiment(
                 registry, name, command, config=config, gpu=gpu, result_file=result_file,
-                force=force, echo=echo, stop=own, beat_seconds=beat_seconds, variables=variables,
+                force=force, echo=echo, stop=own, heartbeat_s=heartbeat_s, variables=variables,
                 **budgets,
             )  # fmt: skip
-    stop = stop or Stop()
+    stop = stop or ReceivedSignals()
     record = registry.start(name, config, command=command, gpu=gpu, force=force, **budgets)
     folder = registry.folder(record)
     (folder / "error.json").unlink(missing_ok=True)
@@ -111,62 +111,65 @@ def run_experiment(
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                start_new_session=True,  # a terminal's Ctrl-C comes once, from here
+                start_new_session=True,  # Ctrl-C reaches the command once, through this process
             )
     except OSError as error:
         return registry.fail(record, error=f"{command[0]}: {error.strerror}", exit_code=127)
     try:
-        code = _watch(child, registry, record, stop, beat_seconds, log if echo else None, begin)
+        code = _watch(child, registry, record, stop, heartbeat_s, log if echo else None, begin)
     except BaseException as error:
         _signal(child, signal.SIGTERM)
         registry.fail(record, error=f"{type(error).__name__}: {error}", log_tail=tail(log, begin))
         raise
-    return _write_down(registry, record, code, stop, result_file, tail(log, begin))
+    return _record_end(registry, record, code, stop, result_file, tail(log, begin))
 
 
 def exit_code_of(record: Record) -> int:
-    """Exit code that says how an experiment ended: 0, 75 for preempted, else the command's."""
+    """Exit code for the end of an experiment: 0 completed, 75 preempted, else the command's."""
     if record.state == PREEMPTED:
         return REQUEUE
-    return (failure.signalled(record.exit_code) or 1) if record.state == FAILED else 0
+    return (failure.shell_exit_code(record.exit_code) or 1) if record.state == FAILED else 0
 
 
 def _watch(
     child: subprocess.Popen[bytes],
     registry: Registry,
     record: Record,
-    stop: Stop,
-    beat_seconds: float,
+    stop: ReceivedSignals,
+    heartbeat_s: float,
     log: Path | None,
     shown: int,
 ) -> int:
-    """Wait for the end of a run: hand signals on, beat, show the log. Gives its exit code."""
-    handed, last_beat = 0, float("-inf")
+    """Forward signals, send heartbeats and echo the log until a run ends; return its exit code."""
+    n_forwarded, last_beat = 0, float("-inf")
     while True:
         try:
-            code: int | None = child.wait(timeout=_LOOK_SECONDS)
+            code: int | None = child.wait(timeout=_POLL_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
         if log:
             shown = _show(log, shown)
         if code is not None:
             return code
-        for number in stop.numbers[handed:]:
+        for number in stop.numbers[n_forwarded:]:
             _signal(child, number)
-            handed += 1
-        if time.monotonic() - last_beat > beat_seconds:
+            n_forwarded += 1
+        if time.monotonic() - last_beat > heartbeat_s:
             last_beat = time.monotonic()
             try:
                 registry.heartbeat(record, child.pid)
-            except OSError as error:  # a full disk for a while is no reason to end a run
-                print(f"warning: no heartbeat of {record.name}: {error}", file=sys.stderr)
+            except OSError as error:  # e.g. a full disk; the run continues
+                print(
+                    f"warning: cannot write the heartbeat of {record.name}: {error}",
+                    file=sys.stderr,
+                )
 
 
-def _write_down(
+def _record_end(
     registry: Registry,
     record: Record,
     code: int,
-    stop: Stop,
+    stop: ReceivedSignals,
     result_file: str | Path | None,
     log_tail: list[str],
 ) -> Record:
@@ -176,7 +179,7 @@ def _write_down(
         try:
             fresh = is_newer(file, folder / "record.json")
             if result_file and not fresh:
-                raise DataError(f"The command ended well and did not write {file}.")
+                raise DataError(f"The command succeeded but did not write {file}.")
             metrics = metrics_of(file) if fresh else {}
         except DataError as error:
             types, why = ("DataError",), str(error)
@@ -186,7 +189,7 @@ def _write_down(
     kind, _ = failure.classify(left.get("error", ""), code, log_tail, left.get("types", ()))
     if stop.numbers or kind == failure.PREEMPTED:
         why = f"signal {signal.Signals(stop.numbers[0]).name}" if stop.numbers else ""
-        why = why or f"exit code {failure.signalled(code)}"
+        why = why or f"exit code {failure.shell_exit_code(code)}"
         return registry.preempt(record, error=why, exit_code=code, log_tail=log_tail)
     return registry.fail(record, exit_code=code, log_tail=log_tail, **left)
 

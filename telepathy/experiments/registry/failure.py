@@ -1,4 +1,4 @@
-"""Why a run failed, in one word: from the type of its exception, its exit code, then its words."""
+"""Classify failures by exception type, then exit code, then log text."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _TYPES = {
     "MissingPackageError": IMPORT,
     "DiskFullError": DISK,
 }
-# 128 + a signal is how a shell, minus a signal how Python says it. SIGKILL that nobody here sent
-# is, on a machine that runs models, the kernel short of memory.
+# Shell convention: 128 + signal. A SIGKILL that this process did not send is attributed to the
+# kernel's out-of-memory killer, its usual source on machines that run models.
 _EXIT_CODES = {
     REQUEUE: PREEMPTED,
     124: TIMEOUT,
@@ -63,14 +63,14 @@ def classify(
     log_tail: Sequence[str] = (),
     types: Sequence[str] = (),
 ) -> tuple[str, str]:
-    """The class of a failure, and what it was decided from.
+    """Return the class of a failure and the evidence for it.
 
     Args:
-        error: What was said of it; may begin with the type of an exception.
-        exit_code: The process's, as a shell or as Python gives it.
+        error: Error message; may start with an exception type.
+        exit_code: Exit code of the process, in shell or Python convention.
         log_tail: Last lines of its log.
-        types: Names of the exception's class and its bases, where the program left them.
-    Returns: One of `ERROR_CLASSES`, and a few words such as `exit code 137`.
+        types: Names of the exception class and its bases, if the program reported them.
+    Returns: One of `ERROR_CLASSES`, and its evidence such as `exit code 137`.
     """
     for kind in types:
         if kind in _TYPES:
@@ -79,7 +79,7 @@ def classify(
     for kind in reversed(kinds):
         if kind in _TYPES:
             return _TYPES[kind], f"exception {kind}"
-    code = signalled(exit_code)
+    code = shell_exit_code(exit_code)
     if code in _EXIT_CODES:
         return _EXIT_CODES[code], f"exit code {code}"
     for line in (error, *reversed(log_tail)):
@@ -90,7 +90,7 @@ def classify(
 
 
 def cause_line(log_tail: Sequence[str]) -> str:
-    """The line of a log that names the cause: its last exception or error, else its last line."""
+    """The log line that names the cause: the last exception or error, else the last line."""
     lines = [line.strip() for line in log_tail if line.strip()]
     for line in reversed(lines):
         if _EXCEPTION.match(line) or line.lower().startswith(("error:", "fatal:")):
@@ -98,6 +98,6 @@ def cause_line(log_tail: Sequence[str]) -> str:
     return lines[-1] if lines else ""
 
 
-def signalled(exit_code: int | None) -> int | None:
-    """An exit code as a shell gives it: 128 + the signal where Python says minus the signal."""
+def shell_exit_code(exit_code: int | None) -> int | None:
+    """Convert Python's exit code (-signal) to the shell convention (128 + signal)."""
     return 128 - exit_code if exit_code is not None and exit_code < 0 else exit_code

@@ -1,11 +1,11 @@
-"""The index: all records in one JSON file, one per line, so that one change is one line.
+"""The registry index: one JSON file with one record per line.
 
     {"format": 1
     ,"sst2_bridge-0123456789ab": {"name": "sst2_bridge", ..}
     }
 
-Each line stands for itself (the comma comes first): git merges lines, a change rewrites one line
-without parsing the others, and what is readable of a damaged file stays readable.
+The comma comes first, so every line is complete by itself: git merges line by line, an update
+rewrites one line without parsing the others, and intact lines of a damaged file remain readable.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ _CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 
 
 class DamagedIndexError(DataError):
-    """The index is not what this module writes: it has to be set aside and rebuilt."""
+    """The index file is damaged or missing and must be rebuilt."""
 
 
-class Index:
-    """The lines of an index, sorted by key.
+class RegistryIndex:
+    """The lines of an index file, sorted by key.
 
     Args:
-        lines: One per record, as in the file.
+        lines: One line per record, as in the file.
     """
 
     def __init__(self, lines: list[bytes]) -> None:
         self.lines = lines
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> Index:
-        """The index of these records, one per key."""
+    def of(cls, records: Iterable[Record]) -> RegistryIndex:
+        """Build an index from records with distinct keys."""
         return cls(sorted(_line(record) for record in records))
 
     @classmethod
-    def read(cls, path: Path) -> Index:
-        """The index in a file; empty if there is no file.
+    def read(cls, path: Path) -> RegistryIndex:
+        """Read an index file; a missing file is an empty index.
 
-        Raises: DamagedIndexError: If the file is cut off or is no index.
+        Raises: DamagedIndexError: If the file is truncated or not an index.
         """
         try:
             data = path.read_bytes()
@@ -58,12 +58,12 @@ class Index:
             lines = lines[1:-2]
             if all(line[:2] == b',"' and line[-1:] == b"}" for line in lines):
                 return cls(lines)
-        return cls.of(_parse(data))  # an editor may have laid it out anew
+        return cls.of(_parse(data))  # possibly reformatted by an editor
 
     def get(self, key: str) -> Record | None:
-        """The record of this key, or None.
+        """Return the record with this key, or None.
 
-        Raises: DamagedIndexError: If its line is no record.
+        Raises: DamagedIndexError: If its line is not a record.
         """
         at = bisect_left(self.lines, _start(key))
         if at == len(self.lines) or not self.lines[at].startswith(_start(key)):
@@ -71,29 +71,29 @@ class Index:
         return _parse(_text(self.lines[at : at + 1]))[0]
 
     def has_name(self, name: str) -> bool:
-        """Whether there is an experiment of this name, with whatever configuration."""
+        """Whether any configuration of this experiment name is in the index."""
         at = bisect_left(self.lines, f',"{name}-'.encode())
         key = re.compile(f',"{re.escape(name)}-[0-9a-f]{{12}}": '.encode())
         return any(key.match(line) for line in self.lines[at : at + 1000])
 
     def put(self, record: Record) -> None:
-        """Add a record, or replace the one of its key."""
+        """Add a record, replacing the one with the same key."""
         at = bisect_left(self.lines, _start(record.key))
         same = at < len(self.lines) and self.lines[at].startswith(_start(record.key))
         self.lines[at : at + same] = [_line(record)]
 
     def records(self) -> list[Record]:
-        """All records, sorted by key.
+        """Parse all records, sorted by key.
 
-        Raises: DamagedIndexError: If a line is no record.
+        Raises: DamagedIndexError: If a line is not a record.
         """
         return _parse(_text(self.lines))
 
     def write(self, path: Path) -> None:
-        """Write the file, whole or not at all. Only the holder of its lock may call this.
+        """Replace the file atomically. The caller must hold the registry lock.
 
-        The disk is not waited for: after a loss of power the index may be damaged, and is then
-        rebuilt from the records, which were waited for.
+        The file is not fsynced. If a power failure damages it, it is rebuilt from the run records,
+        which are fsynced.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.new")
@@ -102,9 +102,9 @@ class Index:
 
 
 def salvage(data: bytes) -> tuple[list[Record], int]:
-    """What can be read of a damaged index, both sides of a git conflict included.
+    """Recover the records of a damaged index, including both sides of a git conflict.
 
-    Returns: The records, perhaps several of one key, and how many lines could not be read.
+    Returns: The records (keys may repeat) and the number of unreadable lines.
     """
     try:
         return _parse(data), 0
@@ -127,9 +127,9 @@ def _parse(data: bytes) -> list[Record]:
         version = int(found.pop("format"))
         records = [Record.from_json(value) for value in found.values()] if version == 1 else []
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise DamagedIndexError(f"The registry's index is damaged ({error}).") from error
+        raise DamagedIndexError(f"The registry index is damaged ({error}).") from error
     if version != 1:
-        raise DataError(f"The registry has format {version}, known is 1. Update LatentWire.")
+        raise DataError(f"Unsupported registry format {version}, expected 1. Update LatentWire.")
     return records
 
 

@@ -1,4 +1,4 @@
-"""Where a run runs: commit, host, process, SLURM job, GPU; and whether it is still there."""
+"""Where a run executes (host, process, SLURM job, GPU), and whether it is still alive."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 from telepathy.experiments.registry.record import Record, age_seconds
 
 SILENCE_SECONDS = 300.0
-# Of a job that is waiting, the run was ended by a requeue.
+# A job that is pending again was requeued, which ended its run.
 _GONE = (
     "gone PENDING REQUEUED COMPLETED CANCELLED FAILED TIMEOUT PREEMPTED NODE_FAIL OUT_OF_MEMORY"
 ).split()
 
 
-def place(pid: int | None = None, gpu: str | None = None) -> dict[str, Any]:
-    """Fields of a record that say where its run is: this host, job and GPU, and a process."""
+def current_place(pid: int | None = None, gpu: str | None = None) -> dict[str, Any]:
+    """Record fields for the place of a run: this host, SLURM job, GPU, and a process."""
     pid = os.getpid() if pid is None else pid
     task = os.environ.get("SLURM_ARRAY_TASK_ID", "")
     return {
@@ -35,15 +35,15 @@ def place(pid: int | None = None, gpu: str | None = None) -> dict[str, Any]:
 
 
 def process_start(pid: int) -> str:
-    """When a process started, in the system's own words; '' if there is none.
+    """Start time of a process as reported by the system; '' if it does not exist.
 
-    A number of a process is used again after a while: only with its start it names one process.
+    Process ids are reused, so only the id together with the start time identifies a process.
     """
     proc = Path("/proc")
     if (proc / "self" / "stat").exists():
         try:
             boot = (proc / "sys/kernel/random/boot_id").read_text()[:8]
-            # The second field, the command in brackets, may hold spaces and brackets.
+            # The second field, the command in parentheses, may contain spaces and parentheses.
             found = (
                 (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
             )
@@ -54,10 +54,10 @@ def process_start(pid: int) -> str:
 
 
 class Liveness:
-    """Tells whether runs are still there. SLURM is asked once, and only if a run has a job."""
+    """Checks whether runs are alive. SLURM is queried at most once, on first need."""
 
-    def gone(self, record: Record) -> str:
-        """Why the run of a running record is gone; '' if it may be there."""
+    def reason_gone(self, record: Record) -> str:
+        """Why the process of a running record no longer exists; '' if it may still exist."""
         here = record.host == socket.gethostname()
         if here and record.pid is not None:
             if record.pid_started and process_start(record.pid) == record.pid_started:
@@ -74,12 +74,12 @@ class Liveness:
             return f"job {record.job_id} is {state.lower()}" if state in _GONE else ""
         silent = age_seconds(record.heartbeat_at)
         if silent > SILENCE_SECONDS:
-            return f"nothing was heard from {record.host or 'it'} for {silent / 60:.0f} minutes"
+            return f"no heartbeat from {record.host or 'its host'} for {silent / 60:.0f} minutes"
         return ""
 
     @cached_property
     def jobs(self) -> dict[str, str] | None:
-        """State of every job that SLURM knows, by number; None where SLURM cannot be asked."""
+        """State of every SLURM job by id; None if SLURM is not available."""
         if not shutil.which("squeue"):
             return None
         found = _output("squeue", "--noheader", "--array", "--format=%A %T")
@@ -94,7 +94,7 @@ def _restarts() -> int:
 
 
 def _output(*command: str) -> str | None:
-    """What a command printed; None if it failed."""
+    """Standard output of a command; None if it failed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

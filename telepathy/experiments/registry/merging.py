@@ -1,4 +1,4 @@
-"""Two copies of the registry become one: the union, per experiment the newer record."""
+"""Merge copies of the registry: the union of all experiments, each with its newer record."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from telepathy.experiments.registry.index import Index, salvage
+from telepathy.experiments.registry.index import RegistryIndex, salvage
 from telepathy.experiments.registry.record import Record
 
 
 def merged(a: Record, b: Record) -> Record:
-    """The newer of two records of one experiment, with the history of both.
+    """Return the newer of two records of one experiment, with the history of both.
 
-    Newer is the one with more revisions. Clocks of two machines differ, so time decides only
-    between equals, and the text between equal times: the order of `a` and `b` never matters.
+    The record with the higher revision is newer. Machine clocks differ, so timestamps only break
+    ties between equal revisions, and the JSON text breaks the remaining ties. The result does not
+    depend on the order of `a` and `b`.
     """
     newer = max(a, b, key=lambda r: (r.revision, r.updated_at, r.heartbeat_at, _text(r)))
     if a.history == b.history:
@@ -26,7 +27,7 @@ def merged(a: Record, b: Record) -> Record:
 
 
 def union(records: Iterable[Record]) -> dict[str, Record]:
-    """All records by key; of several with one key, what `merged` makes of them."""
+    """Index records by key, merging those that share one."""
     found: dict[str, Record] = {}
     for record in records:
         known = found.get(record.key)
@@ -35,13 +36,13 @@ def union(records: Iterable[Record]) -> dict[str, Record]:
 
 
 def merge_files(ours: Path, theirs: Path) -> int:
-    """Git's merge driver: `ours` becomes the union of both files. Gives the number of records.
+    """Git merge driver: write the union of both index files to `ours`; return the record count.
 
-    The common ancestor is not needed: no record is ever taken away. A line that cannot be read is
-    left out; the commit it came from has it still.
+    The common ancestor is not needed because records are never deleted. Unreadable lines are
+    dropped; the commits they came from still contain them.
     """
     found = union(r for path in (ours, theirs) for r in salvage(path.read_bytes())[0])
-    Index.of(found.values()).write(ours)
+    RegistryIndex.of(found.values()).write(ours)
     return len(found)
 
 

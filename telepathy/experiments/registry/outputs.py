@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: the end of its log, its results, the type of its error."""
+"""Read what a run left in its folder: log tail, results, error type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from latentwire.core.errors import DataError
 
 
 def tail(log: Path, begin: int = 0, n_lines: int = 20) -> list[str]:
-    """Last lines of a log that say something, of a progress bar only its last state."""
+    """Last non-empty lines of a log; a progress bar counts as one line with its final state."""
     try:
         with log.open("rb") as file:
             file.seek(max(begin, log.stat().st_size - 65536))
@@ -22,9 +22,9 @@ def tail(log: Path, begin: int = 0, n_lines: int = 20) -> list[str]:
 
 
 def metrics_of(path: Path) -> dict[str, Any]:
-    """What a result file says, in short: per method its score and interval, else its numbers.
+    """Extract metrics from a result file: the primary score of each method, or plain values.
 
-    Raises: DataError: If it is no JSON object.
+    Raises: DataError: If the file is not a JSON object.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -35,11 +35,11 @@ def metrics_of(path: Path) -> dict[str, Any]:
         rows = {name: row.get("metrics", row) for name, row in methods.items()}
         return {n: row.get(metric, row.get("accuracy")) for n, row in rows.items()}
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} holds no results ({error}).") from error
+        raise DataError(f"{path} is not a results file ({error}).") from error
 
 
 def left_error(folder: Path) -> dict[str, Any]:
-    """The error that a command of this project left behind (`telepathy.cli.errors`), or nothing."""
+    """The error written by `telepathy.cli.errors`; empty if the command wrote none."""
     try:
         left = json.loads((folder / "error.json").read_bytes())
         return {"types": left["types"], "error": f"{left['types'][0]}: {left['error']}"}
@@ -48,5 +48,5 @@ def left_error(folder: Path) -> dict[str, Any]:
 
 
 def is_newer(file: Path, than: Path) -> bool:
-    """Whether a file was written after another: both times are of one disk's clock."""
+    """Whether `file` was modified no earlier than `than` (both on the same file system)."""
     return file.exists() and file.stat().st_mtime >= than.stat().st_mtime - 0.01

@@ -1,8 +1,9 @@
-"""What is known of one experiment, and which state may follow which."""
+"""The record of one experiment and the transitions between its states."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -16,8 +17,8 @@ STATES = (PENDING, RUNNING, COMPLETED, FAILED, PREEMPTED, STALE, NEEDS_RERUN)
 
 _WAITING = (PENDING, FAILED, PREEMPTED, STALE, NEEDS_RERUN)
 _ENDED = (COMPLETED, FAILED, PREEMPTED)
-# State -> states from which it can be reached. Failed, preempted and stale runs were slow to say
-# so at times: what they report later still counts, as long as nobody has started them again.
+# State -> states from which it can be reached. A run recorded as failed, preempted or stale may
+# still report a later end; that report counts until the experiment is started again.
 _BEFORE = {
     PENDING: _WAITING,
     RUNNING: (*_WAITING, COMPLETED),
@@ -36,8 +37,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,119}")
 class Record:
     """One experiment: a name with one configuration. Times are UTC, ISO 8601.
 
-    `revision` counts the changes of this record: of two copies, the one with more is newer,
-    whatever the clocks of their machines say. `attempts` counts starts.
+    `attempts` counts starts. `revision` counts changes of this record: the copy with the higher
+    revision is newer, whatever the clocks of the machines say.
     """
 
     name: str
@@ -77,30 +78,28 @@ class Record:
 
     @property
     def key(self) -> str:
-        """Name of this record in the index, and of its run folder."""
+        """Key of the record in the index and name of its run folder."""
         return key_of(self.name, self.fingerprint)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that say something: those at their default are left out."""
+        """All fields that differ from their defaults."""
         found = {name: getattr(self, name) for name in _FIELDS}
         return {name: value for name, value in found.items() if value != _DEFAULTS[name]}
 
     @classmethod
     def from_json(cls, found: Any) -> Record:
-        """The record that `to_json` wrote.
+        """Read what `to_json` wrote; unknown fields of newer versions are ignored.
 
-        Raises: DataError: If it is none.
+        Raises: DataError: If the object is not a record.
         """
         try:
-            if not found.keys() <= _DEFAULTS.keys():  # fields of a newer version
+            if not found.keys() <= _DEFAULTS.keys():
                 found = {name: value for name, value in found.items() if name in _DEFAULTS}
             record = cls(**found)
         except (TypeError, AttributeError) as error:
-            raise DataError(
-                f"Not a record of an experiment: {str(found)[:80]} ({error})."
-            ) from error
+            raise DataError(f"Not an experiment record: {str(found)[:80]} ({error}).") from error
         if record.state not in STATES or not isinstance(record.revision, int):
-            raise DataError(f"Not a record of an experiment: {str(found)[:80]}.")
+            raise DataError(f"Not an experiment record: {str(found)[:80]}.")
         return record
 
 
@@ -112,24 +111,24 @@ _DEFAULTS = {
 
 
 def key_of(name: str, fingerprint: str) -> str:
-    """Name and configuration in one word that can name a folder."""
+    """Key of an experiment: its name and a short fingerprint, usable as a folder name."""
     return f"{name}-{fingerprint[:12]}"
 
 
 def fingerprint_of(config: dict[str, Any]) -> str:
-    """16 hex digits that stand for a configuration; equal values, equal digits."""
+    """Fingerprint of a configuration: 16 hex digits, equal for equal values."""
     return digest("experiment", config)
 
 
 def new_record(name: str, config: dict[str, Any] | None = None, **given: Any) -> Record:
-    """A pending record.
+    """Create a pending record.
 
-    Raises: UsageError: If the name could not name a folder.
+    Raises: UsageError: If the name is not usable as a folder name.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"'{name}' cannot name an experiment: letters, digits and . _ + = - are allowed, the "
-            "first one a letter or digit, at most 120. Choose another name."
+            f"'{name}' is not a valid experiment name. Use at most 120 letters, digits and "
+            ". _ + = -, starting with a letter or digit."
         )
     config = config or {}
     now = utc_now()
@@ -138,15 +137,15 @@ def new_record(name: str, config: dict[str, Any] | None = None, **given: Any) ->
 
 
 def moved(record: Record, state: str, note: str = "", **changes: Any) -> Record:
-    """The record in its next state, with a line in its history.
+    """Return the record in a new state, with one more line in its history.
 
-    Raises: UsageError: If that state cannot follow; the message says which can.
+    Raises: UsageError: If the new state cannot follow the current one.
     """
     if record.state not in _BEFORE[state]:
         after = [s for s in STATES if record.state in _BEFORE[s]]
         raise UsageError(
-            f"{record.name} is {record.state} and cannot become {state}. From {record.state} it "
-            f"can become: {', '.join(after)}. `--details {record.name}` shows how it came here."
+            f"{record.name} is {record.state} and cannot become {state}. Allowed next states: "
+            f"{', '.join(after)}. `--details {record.name}` shows its history."
         )
     now = max(utc_now(), record.updated_at)
     attempt = changes.get("attempts", record.attempts)
@@ -160,14 +159,32 @@ def moved(record: Record, state: str, note: str = "", **changes: Any) -> Record:
 
 
 def utc_now() -> str:
-    """The time now, so that text order is time order."""
+    """Current UTC time as text that sorts by time."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def age_seconds(at: str) -> float:
-    """Seconds since a time that `utc_now` gave; infinite if there is none."""
+    """Seconds since a time written by `utc_now`; infinity if `at` is not such a time."""
     try:
         then = datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
     except ValueError:
         return float("inf")
     return (datetime.now(timezone.utc) - then).total_seconds()
+
+
+def superseded_keys(records: Iterable[Record]) -> set[str]:
+    """Keys of records whose name has a newer configuration.
+
+    A pending record counts as newer from its creation, so a fix replaces the failed run at once.
+    """
+    newest: dict[str, Record] = {}
+    old = set()
+    for record in records:
+        other = newest.get(record.name)
+        if other is None:
+            newest[record.name] = record
+            continue
+        first, second = sorted((other, record), key=lambda r: max(r.started_at, r.created_at))
+        old.add(first.key)
+        newest[record.name] = second
+    return old

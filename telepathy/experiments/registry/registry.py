@@ -1,4 +1,4 @@
-"""The registry of experiments: what is due, what runs, how it ended."""
+"""The experiment registry: what should run, what is running, how it ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latentwire.core.errors import UnknownNameError, UsageError
 from latentwire.core.files import write_text
 from latentwire.core.provenance import source_tree
 from telepathy.experiments.registry import failure
-from telepathy.experiments.registry.liveness import Liveness, place, process_start
+from telepathy.experiments.registry.liveness import Liveness, current_place, process_start
 from telepathy.experiments.registry.record import (
     COMPLETED,
     FAILED,
@@ -32,14 +32,13 @@ from telepathy.experiments.registry.record import (
     utc_now,
 )
 from telepathy.experiments.registry.scheduling import Decision, decide
-from telepathy.experiments.registry.store import Store
+from telepathy.experiments.registry.store import RegistryStore
 
 DEFAULT_PATH = Path("runs/experiment_registry.json")
 _MAX_TAIL_LINES, _MAX_LINE = 20, 300
 Config = dict[str, Any]
 
-
-# What an attempt found does not outlive the start of the next one.
+# Fields that describe one attempt; a new start resets them.
 _CLEARED: dict[str, Any] = {
     "metrics": {},
     "result_file": "",
@@ -53,43 +52,45 @@ _CLEARED: dict[str, Any] = {
 
 
 class NotDueError(UsageError):
-    """An experiment was started that should not run now; the message says why."""
+    """The experiment should not start now; the message says why."""
 
     exit_code = 1
 
 
 class Registry:
-    """What is known of all experiments. Reading never writes (but for a damaged index).
+    """All experiments and their states. Reading writes nothing, except to rebuild a damaged index.
 
-    A running record whose process or job is gone *reads* as stale at once; the next start, or a
-    mark, writes that down.
+    A running record whose process or job no longer exists is returned as stale. The next start or
+    re-run mark stores that state.
 
     Args:
-        path: The index file; run folders and their records lie beside it.
+        path: Index file; run folders are in the same directory.
     """
 
     def __init__(self, path: str | Path = DEFAULT_PATH) -> None:
-        self.store = Store(path)
+        self.store = RegistryStore(path)
 
     def folder(self, record: Record) -> Path:
-        """Folder of a run: its record, log and results."""
+        """Folder of a run, with its record, log and results."""
         return self.store.folder(record.key)
 
     def records(self) -> list[Record]:
-        """All records as they are now, sorted by key."""
+        """All records in their current state, sorted by key."""
         return self.current(self.store.records())
 
     def current(self, records: Iterable[Record]) -> list[Record]:
-        """Records as they are now: of those that say running, some are gone."""
+        """Update the state of records: running ones whose process is gone become stale."""
         liveness = Liveness()
         return [self._now(record, liveness) for record in records]
 
     def find(self, name: str, config: Config | None = None) -> Record:
-        """The record of a key, or of a name: with this configuration, else the one that runs, else
-        the one that changed last.
+        """Find a record by key, or by name and configuration.
+
+        Without a configuration, a name stands for its running record, else for the one updated
+        last.
 
         Raises: UnknownNameError: If there is none.
-            UsageError: If several of the name run; the message lists their keys.
+            UsageError: If several configurations of the name are running.
         """
         records = self.store.records()
         key = name if config is None else key_of(name, fingerprint_of(config))
@@ -99,21 +100,21 @@ class Registry:
         if not found:
             close = difflib.get_close_matches(name, {r.name for r in records}, cutoff=0.5)
             raise UnknownNameError(
-                f"No experiment '{name}'{'' if config is None else ' with this configuration'} "
-                f"among {len(records)} in {self.store.path}. "
-                + (f"Close: {', '.join(close)}." if close else "`--status` lists them.")
+                f"Unknown experiment '{name}'{'' if config is None else ' with this config'} in "
+                f"{self.store.path} ({len(records)} experiments). "
+                + (f"Did you mean: {', '.join(close)}?" if close else "`--list all` lists them.")
             )
         found = self.current(found)
         running = [r for r in found if r.state == RUNNING]
         if len(running) > 1:
             raise UsageError(
-                f"Several configurations of '{name}' run. Give --config, or one of these keys as "
-                f"the name: {', '.join(r.key for r in running)}."
+                f"Several configurations of '{name}' are running. Add --config, or use a key "
+                f"instead of the name: {', '.join(r.key for r in running)}."
             )
         return running[0] if running else max(found, key=lambda r: r.updated_at)
 
     def should_run(self, name: str, config: Config | None = None) -> Decision:
-        """Whether an experiment should be started now."""
+        """Decide whether an experiment should start now."""
         known = self.store.get(new_record(name, config).key)
         if known is None and self.store.index().has_name(name):
             return Decision(True, "new configuration of a known name")
@@ -129,15 +130,15 @@ class Registry:
         max_preemptions: int = MAX_PREEMPTIONS,
         note: str = "",
     ) -> Record:
-        """Write an experiment down as pending; one that is known keeps its state and counts.
+        """Add a pending experiment; a known one keeps its state and counts.
 
         Args:
-            name: Letters, digits and . _ + = -.
-            config: What makes it this experiment; with the name it is the key.
-            command: What is run.
-            max_failures: Ends in failure before it is given up.
-            max_preemptions: The same for preemptions.
-            note: Why it is there, for the history of a new one.
+            name: Experiment name: letters, digits and . _ + = -.
+            config: Configuration; together with the name it determines the key.
+            command: Program and arguments.
+            max_failures: Failures after which the experiment is not started again.
+            max_preemptions: Preemptions after which the experiment is not started again.
+            note: Reason, stored in the history of a new experiment.
         """
         fresh = new_record(name, config)
         if note:
@@ -148,11 +149,11 @@ class Registry:
             "max_preemptions": max_preemptions,
         }
 
-        def write(old: Record | None) -> Record:
+        def added(old: Record | None) -> Record:
             new = replace(old or fresh, **given)
             return old if old and new == old else new
 
-        return self.store.update(fresh.key, write)
+        return self.store.update(fresh.key, added)
 
     def start(
         self,
@@ -165,21 +166,21 @@ class Registry:
         force: bool = False,
         **budgets: Any,
     ) -> Record:
-        """Claim an experiment for a process. Of several that try at once, one gets it.
+        """Claim an experiment for a process. If several processes try at once, one succeeds.
 
         Args:
-            name: Letters, digits and . _ + = -.
-            config: What makes it this experiment; with the name it is the key.
-            command: What is run, for the record.
-            gpu: Number of the GPU; default: `$CUDA_VISIBLE_DEVICES`.
-            pid: The process that is the run; default: this one.
-            force: Start although it is completed or its budget is used up.
+            name: Experiment name: letters, digits and . _ + = -.
+            config: Configuration; together with the name it determines the key.
+            command: Program and arguments, for the record.
+            gpu: GPU index; default: `$CUDA_VISIBLE_DEVICES`.
+            pid: Id of the process that executes the run; default: this process.
+            force: Start even if it is completed or has no retries left.
             budgets: `max_failures`, `max_preemptions`.
-        Returns: The record; its `attempts` is the number of this start.
-        Raises: NotDueError: If it runs already, is completed, or has used up its budget.
+        Returns: The running record; `attempts` identifies this start.
+        Raises: NotDueError: If it is running, completed, or has no retries left.
         """
         fresh = new_record(name, config)
-        here = {**asdict(source_tree()), **place(pid, gpu)}
+        here = {**asdict(source_tree()), **current_place(pid, gpu)}
         if command:
             here["command"] = list(command)
 
@@ -187,19 +188,19 @@ class Registry:
             record = self._now(old or fresh, Liveness())
             decision = decide(record)
             if not decision.run and not (force and record.state != RUNNING):
-                how = "" if record.state == RUNNING else " --force starts it all the same."
-                raise NotDueError(f"{name} is not started: {decision.reason}.{how}")
+                how = "" if record.state == RUNNING else " Use --force to start it anyway."
+                raise NotDueError(f"{name} was not started: {decision.reason}.{how}")
             attempts = record.attempts + 1
             return moved(record, RUNNING, **here, **_CLEARED, **budgets, attempts=attempts)
 
         return self.store.update(fresh.key, claim)
 
     def heartbeat(self, record: Record, pid: int | None = None) -> None:
-        """Say that a run is there: a small file in its folder, the index is not touched.
+        """Write a heartbeat file to the run folder; the index is not touched.
 
         Args:
-            record: The run.
-            pid: The process that is the run, if it is another than the one that started it.
+            record: Record of the run.
+            pid: Id of the process that executes the run, if it is not the one that started it.
         """
         beat: dict[str, Any] = {"at": utc_now(), "attempt": record.attempts}
         if pid is not None:
@@ -213,7 +214,7 @@ class Registry:
         metrics: dict[str, Any] | None = None,
         result_file: str | Path = "",
     ) -> Record:
-        """Write down that a run is done, with what it found."""
+        """Record that a run completed, with its metrics."""
         return self._end(
             record,
             COMPLETED,
@@ -232,8 +233,8 @@ class Registry:
         log_tail: Sequence[str] = (),
         types: Sequence[str] = (),
     ) -> Record:
-        """Write down that a run failed, with the class of its error (`failure.classify`)."""
-        tail = _short(log_tail)
+        """Record that a run failed, with its error class (see `failure.classify`)."""
+        tail = _truncated(log_tail)
         kind, evidence = failure.classify(error, exit_code, tail, types)
         return self._end(
             record,
@@ -255,7 +256,7 @@ class Registry:
         exit_code: int | None = None,
         log_tail: Sequence[str] = (),
     ) -> Record:
-        """Write down that a run was asked to stop; it goes on where it was at the next start."""
+        """Record that a run was preempted; the next start resumes it."""
         return self._end(
             record,
             PREEMPTED,
@@ -263,21 +264,21 @@ class Registry:
             error=error,
             error_class=failure.PREEMPTED,
             exit_code=exit_code,
-            log_tail=_short(log_tail),
+            log_tail=_truncated(log_tail),
             count="n_preemptions",
         )
 
     def mark_rerun(self, names: Sequence[str], reason: str = "") -> list[Record]:
-        """Have finished or failed experiments run again, with fresh budgets."""
+        """Mark experiments for a re-run and reset their failure and preemption counts."""
 
         def mark(key: str, old: Record | None) -> Record:
             if old is None:
-                raise UnknownNameError(f"No experiment '{key}'. `--status` lists them.")
+                raise UnknownNameError(f"Unknown experiment '{key}'. `--list all` lists them.")
             return moved(
                 self._now(old, Liveness()),
                 NEEDS_RERUN,
                 reason,
-                rerun_reason=reason or "marked by hand",
+                rerun_reason=reason or "marked manually",
                 n_failures=0,
                 n_preemptions=0,
             )
@@ -292,8 +293,8 @@ class Registry:
         def end(old: Record | None) -> Record:
             if old is None or old.attempts != record.attempts:
                 raise UsageError(
-                    f"{record.name} was started again since attempt {record.attempts}: what that "
-                    "attempt reports is not taken for the new one's."
+                    f"{record.name} has been started again since attempt {record.attempts}, so the "
+                    "report of that attempt is ignored."
                 )
             beat = self._beat(old).get("at", "")
             counted = {count: getattr(old, count) + 1} if count else {}
@@ -303,7 +304,7 @@ class Registry:
         return self.store.update(record.key, end)
 
     def _now(self, record: Record, liveness: Liveness) -> Record:
-        """The record as it is now: running and gone is stale, which counts as a preemption."""
+        """Return the current record: a run that disappeared is stale and counts as a preemption."""
         if record.state != RUNNING:
             return record
         record = self.store.newest(record.key, record) or record
@@ -312,9 +313,9 @@ class Registry:
         beat = self._beat(record)
         heard = replace(record, heartbeat_at=max(record.heartbeat_at, beat.get("at", "")))
         other = {name: beat[name] for name in ("pid", "pid_started") if name in beat}
-        if other and not liveness.gone(replace(heard, **other)):
+        if other and not liveness.reason_gone(replace(heard, **other)):
             return heard
-        if not (why := liveness.gone(heard)):
+        if not (why := liveness.reason_gone(heard)):
             return heard
         return moved(heard, STALE, why, error=why, n_preemptions=record.n_preemptions + 1)
 
@@ -326,12 +327,12 @@ class Registry:
         return dict(found) if found.get("attempt") == record.attempts else {}
 
 
-def _short(lines: Sequence[str]) -> list[str]:
+def _truncated(lines: Sequence[str]) -> list[str]:
     return [line[:_MAX_LINE] for line in lines[-_MAX_TAIL_LINES:]]
 
 
 def _finite(value: Any) -> Any:
-    """The value with NaN and infinities as words: JSON has no numbers for them."""
+    """Replace NaN and infinities by strings, because JSON cannot represent them."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, dict):

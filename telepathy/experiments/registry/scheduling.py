@@ -1,4 +1,4 @@
-"""Which experiments are due: pending, marked, or stopped with some of their budget left."""
+"""Decide whether an experiment should start: pending, marked, or retries left."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from telepathy.experiments.registry.record import (
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether an experiment should run, and why."""
+    """Whether an experiment should start, and why."""
 
     run: bool
     reason: str
 
 
 def decide(record: Record | None) -> Decision:
-    """Whether an experiment is due, from its record as it is now (`Registry.records`)."""
+    """Decide from the current record (see `Registry.records`); None is a new experiment."""
     if record is None:
         return Decision(True, "new experiment")
     failures = f"{record.n_failures} of {record.max_failures} failures"
     preemptions = f"{record.n_preemptions} of {record.max_preemptions} preemptions"
     reason = {
         PENDING: "pending",
-        RUNNING: f"runs on {record.host or 'another machine'} since {record.started_at[:19]}",
+        RUNNING: f"running on {record.host or 'another machine'} since {record.started_at[:19]}",
         COMPLETED: f"completed {record.finished_at[:19]}",
         FAILED: f"failed ({record.error_class}), {failures}",
         PREEMPTED: f"preempted, {preemptions}",
@@ -43,7 +43,7 @@ def decide(record: Record | None) -> Decision:
 
 
 def is_due(record: Record) -> bool:
-    """Whether an experiment should be started now."""
+    """Whether an experiment should start now."""
     if record.state == FAILED:
         return record.n_failures < record.max_failures
     if record.state in (PREEMPTED, STALE):

@@ -1,8 +1,8 @@
-"""The registry's files: an index of all records, and `record.json` in each run's folder.
+"""Registry files: one index of all records, and `record.json` in each run folder.
 
-Every change is made under one lock: first the run's own record, then its line in the index. A
-process killed between the two leaves an index that is behind; the next change of the record, or a
-rebuild, catches up. Reading takes no lock.
+Every update holds one lock and writes the run's own record first, then its line in the index. A
+process killed in between leaves an outdated index line, which the next update of that record or a
+rebuild corrects. Reading takes no lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from latentwire.core.errors import DataError, LatentWireError
 from latentwire.core.files import write_json
-from telepathy.experiments.registry.index import DamagedIndexError, Index, salvage
+from telepathy.experiments.registry.index import DamagedIndexError, RegistryIndex, salvage
 from telepathy.experiments.registry.merging import merged, union
 from telepathy.experiments.registry.record import Record, utc_now
 
@@ -25,33 +25,33 @@ LOCK_SECONDS = 120.0
 
 
 class LockedError(LatentWireError, TimeoutError):
-    """Another process kept the registry's lock for too long."""
+    """Another process held the registry lock for too long."""
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """What a rebuild or a merge found.
+class RebuildResult:
+    """Result of a rebuild or a merge of the index.
 
     Args:
-        n_records: Records in the index now.
-        added: Keys that the index did not have.
-        changed: Keys whose record became newer.
-        unreadable: How many lines and record files could not be read.
-        set_aside: Where a damaged index was moved, or None.
+        n_records: Records in the new index.
+        added: Keys that were not in the old index.
+        changed: Keys whose record was replaced by a newer one.
+        n_unreadable: Lines and record files that could not be read.
+        backup: Copy of a damaged index; None if the index was intact.
     """
 
     n_records: int
     added: list[str]
     changed: list[str]
-    unreadable: int
-    set_aside: Path | None
+    n_unreadable: int
+    backup: Path | None
 
 
-class Store:
-    """Reads and changes the files. Creating the object touches no disk.
+class RegistryStore:
+    """Reads and updates the registry files. The constructor does not access the disk.
 
     Args:
-        path: The index; run folders lie beside it.
+        path: Index file; run folders are in the same directory.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -63,38 +63,38 @@ class Store:
         return self.runs_dir / key
 
     def records(self) -> list[Record]:
-        """All records of the index, sorted by key. A damaged index is set aside and rebuilt."""
+        """All records of the index, sorted by key. A damaged index is backed up and rebuilt."""
         try:
             return self.index().records()
         except DamagedIndexError:
-            self.gather()
+            self.rebuild()
             return self.index().records()
 
-    def index(self) -> Index:
-        """The index, unparsed.
+    def index(self) -> RegistryIndex:
+        """Read the index without parsing its records.
 
-        Raises: DamagedIndexError: If it has to be rebuilt: cut off, or gone though there are runs.
+        Raises: DamagedIndexError: If it is truncated, or missing although run records exist.
         """
         if not self.path.exists() and any(self.runs_dir.glob("*/record.json")):
             raise DamagedIndexError(f"{self.path} is missing.")
-        return Index.read(self.path)
+        return RegistryIndex.read(self.path)
 
     def get(self, key: str) -> Record | None:
-        """One record, the newest there is; None if there is none."""
+        """Return the newest version of a record; None if there is none."""
         try:
             known = self.index().get(key)
         except DamagedIndexError:
-            self.gather()
+            self.rebuild()
             known = self.index().get(key)
         return self.newest(key, known)
 
     def newest(self, key: str, known: Record | None) -> Record | None:
-        """A record of the index, or the one in its run's folder if that is newer."""
+        """Return the index record or the record in the run folder, whichever is newer."""
         own = self.own_record(key)
         return merged(known, own) if known and own else known or own
 
     def own_record(self, key: str) -> Record | None:
-        """What a run's folder says of it; None without a readable record of that key."""
+        """Read the record in a run folder; None if it is missing, unreadable or of another key."""
         try:
             record = read_record(self.folder(key) / "record.json")
         except (FileNotFoundError, DataError):
@@ -102,19 +102,19 @@ class Store:
         return record if record.key == key else None
 
     def update(self, key: str, change: Callable[[Record | None], Record]) -> Record:
-        """Change one record: `change` makes the new from the old, or raises."""
+        """Update one record: `change` returns the new record for the old one, or raises."""
         return self.update_all([key], lambda _, old: change(old))[0]
 
     def update_all(
         self, keys: Sequence[str], change: Callable[[str, Record | None], Record]
     ) -> list[Record]:
-        """Change several records with one write of the index."""
+        """Update several records with one write of the index."""
         with self._lock():
             try:
                 index = self.index()
                 known = [index.get(key) for key in keys]
             except DamagedIndexError:
-                self._gather((), None)
+                self._rebuild((), None)
                 index = self.index()
                 known = [index.get(key) for key in keys]
             olds = [self.newest(key, old) for key, old in zip(keys, known)]
@@ -126,55 +126,55 @@ class Store:
             index.write(self.path)
         return news
 
-    def gather(self, files: Iterable[Path] = (), runs_dir: Path | None = None) -> Gathered:
-        """Make the index from all there is: itself, other indexes, the records of run folders.
+    def rebuild(self, files: Iterable[Path] = (), runs_dir: Path | None = None) -> RebuildResult:
+        """Rebuild the index from itself, other index files and the records in run folders.
+
+        A damaged index is backed up first; its readable records are kept.
 
         Args:
-            files: Indexes of other machines.
-            runs_dir: Where to look for run folders; beside the index by default.
-        Returns: What was found; a damaged index was set aside, with what it had that is readable
-            in the new one.
+            files: Index files of other machines.
+            runs_dir: Directory with the run folders; default: the directory of the index.
         """
         with self._lock():
-            return self._gather(files, runs_dir)
+            return self._rebuild(files, runs_dir)
 
-    def _gather(self, files: Iterable[Path], runs_dir: Path | None) -> Gathered:
+    def _rebuild(self, files: Iterable[Path], runs_dir: Path | None) -> RebuildResult:
         data = self.path.read_bytes() if self.path.exists() else b""
-        own, unreadable = salvage(data)
+        own, n_unreadable = salvage(data)
         conflicted = b"\n<<<<<<<" in data or data.startswith(b"<<<<<<<")
         found = list(own)
         for file in files:
             records, lost = salvage(file.read_bytes())
             found += records
-            unreadable += lost
+            n_unreadable += lost
         for file in sorted((runs_dir or self.runs_dir).glob("*/record.json")):
             try:
                 found.append(read_record(file))
             except DataError:
-                unreadable += 1
+                n_unreadable += 1
         before, after = union(own), union(found)
-        set_aside = None
-        if data and not _readable(data) and (unreadable or not conflicted):
+        backup = None
+        if data and not _readable(data) and (n_unreadable or not conflicted):
             when = utc_now().replace(":", "")
-            set_aside = self.path.with_name(f"{self.path.name}.damaged-{when}")
-            shutil.copyfile(self.path, set_aside)  # the index is there at every moment
+            backup = self.path.with_name(f"{self.path.name}.damaged-{when}")
+            shutil.copyfile(self.path, backup)  # a copy, so that the index never disappears
             print(
-                f"warning: {self.path} was damaged. It is kept as {set_aside.name}; a new one was "
-                f"made from what is readable of it and the records: {len(after)} experiments.",
+                f"warning: {self.path} was damaged and has been rebuilt from its readable lines "
+                f"and the run records: {len(after)} experiments. Backup: {backup.name}.",
                 file=sys.stderr,
             )
-        Index.of(after.values()).write(self.path)
-        return Gathered(
+        RegistryIndex.of(after.values()).write(self.path)
+        return RebuildResult(
             n_records=len(after),
             added=[key for key in after if key not in before],
             changed=[key for key in after if key in before and after[key] != before[key]],
-            unreadable=unreadable,
-            set_aside=set_aside,
+            n_unreadable=n_unreadable,
+            backup=backup,
         )
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout  # here: readers start without it
+        from filelock import FileLock, Timeout  # imported here: readers do not need it
 
         self.runs_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), poll_interval=0.005)
@@ -182,8 +182,8 @@ class Store:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout as error:
             raise LockedError(
-                f"Another process has kept {lock.lock_file} locked for {LOCK_SECONDS:.0f} s. Look "
-                "for one that hangs (`fuser` on that file names it), end it and try again."
+                f"Another process has held {lock.lock_file} for {LOCK_SECONDS:.0f} s. Find the "
+                "hanging process with `fuser` on that file, end it and try again."
             ) from error
         try:
             yield
@@ -196,14 +196,16 @@ def _next(old: Record | None, new: Record) -> Record:
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file.
+    """Read a record file.
 
-    Raises: DataError: If it is none.
+    Raises: DataError: If the file is not a record.
     """
     try:
         return Record.from_json(json.loads(path.read_bytes()))
     except ValueError as error:
-        raise DataError(f"{path} is no record of an experiment ({error}). Delete it.") from error
+        raise DataError(
+            f"{path} is not an experiment record ({error}). Delete the file."
+        ) from error
 
 
 def _readable(data: bytes) -> bool:

@@ -10,13 +10,13 @@ from dataclasses import replace
 from latentwire.core.errors import REQUEUE
 from telepathy.experiments.registry import Registry
 from telepathy.experiments.registry.execution import stop_signals
-from telepathy.experiments.registry.views import View
 from telepathy.experiments.suites.expansion import Experiment
 from telepathy.experiments.suites.loading import Suite
 from telepathy.experiments.suites.push import Pusher
 from telepathy.experiments.suites.slots import slots
 from telepathy.experiments.suites.summary import summary
 from telepathy.experiments.suites.worker import Worker
+from telepathy.reporting.text import View
 
 
 def run_here(

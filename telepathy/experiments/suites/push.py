@@ -120,7 +120,7 @@ class Pusher:
         index = self.registry.store.path.resolve()
         there = tree / index.relative_to(self.root)
         if there.exists():
-            self.registry.store.gather([there])  # what other machines did is known here too
+            self.registry.store.rebuild([there])  # what other machines did is known here too
         there.parent.mkdir(parents=True, exist_ok=True)
         ours = there.with_name("ours.json")
         shutil.copyfile(index, ours)

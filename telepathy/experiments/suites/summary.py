@@ -10,9 +10,9 @@ from typing import Any
 from telepathy.experiments.registry import Registry
 from telepathy.experiments.registry.record import COMPLETED, FAILED, STATES, Record
 from telepathy.experiments.registry.scheduling import decide, is_due
-from telepathy.experiments.registry.views import View, table
 from telepathy.experiments.suites.expansion import Experiment
 from telepathy.experiments.suites.loading import Suite
+from telepathy.reporting.text import View, table
 
 NOT_STARTED = "not started"
 _PLAN = (("experiment", 38), ("due", 3), ("min", 5), ("why", 28))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from telepathy.experiments.registry import NotDueError, Record, Registry
-from telepathy.experiments.registry.execution import Stop, run_experiment
+from telepathy.experiments.registry.execution import ReceivedSignals, run_experiment
 from telepathy.experiments.registry.record import COMPLETED, FAILED, RUNNING
 from telepathy.experiments.registry.scheduling import decide, is_due
 from telepathy.experiments.suites.expansion import Experiment
@@ -37,7 +37,7 @@ class Worker:
         self,
         registry: Registry,
         experiments: Sequence[Experiment],
-        stop: Stop,
+        stop: ReceivedSignals,
         say: Callable[[str], None],
         completed: Callable[[], None] | None = None,
     ) -> None:

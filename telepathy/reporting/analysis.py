@@ -10,9 +10,9 @@ from telepathy.experiments.analysis.analysis import Analysis
 from telepathy.experiments.analysis.comparisons import Pair
 from telepathy.experiments.analysis.findings import Finding, chance_of, counted
 from telepathy.experiments.analysis.results import Cell
-from telepathy.experiments.registry.views import WIDTH, table
 from telepathy.reporting.markdown import score_cell, score_matrix
 from telepathy.reporting.tables import p_value, points
+from telepathy.reporting.text import WIDTH, table
 
 _SHOWN_KEYS = 4
 _COLUMNS = (("task", 12), ("method", 28), ("score", 6), ("95 %", 13), ("n", 6), ("seeds", 5))
