@@ -63,7 +63,7 @@ class BareSum:
     def receiver(self) -> object:
         """The receiver's forward pass; for a written answer also one pass for each more token."""
         receiver, writes = self.wire.receiver, self.writes
-        model = receiver.lm.model.base_model
+        model = receiver.lm.architecture.decoder
         parts = [self.before, self.behind]
         if receiver.reads == "embeddings":
             parts.insert(1, self.soft.to(self.behind))

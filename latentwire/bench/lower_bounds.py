@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from latentwire.bench.stopwatch import milliseconds
 from latentwire.models import LanguageModel
-from latentwire.models.sender import decoder_blocks
 from latentwire.wire.wire import Wire
 
 _SIDES = (512, 1024, 2048, 4096, 8192)  # of square matrices; larger ones only while they are quick
@@ -132,11 +131,11 @@ def model_pass(
         n_tokens: New tokens of each row.
         head: Whether logits of the whole vocabulary follow, for the last token of each row.
     """
-    blocks = decoder_blocks(lm.model.base_model, lm.name)[:n_layers]
+    blocks = lm.architecture.blocks[:n_layers]
     made = module_pass(blocks, n_rows * n_tokens)
     if not head:
         return made
-    last = module_pass(lm.model.get_output_embeddings(), n_rows)
+    last = module_pass(lm.architecture.head, n_rows)
     return Pass(made.operations + last.operations, made.n_bytes + last.n_bytes)
 
 

@@ -1,4 +1,4 @@
-"""Name -> class tables: add by decorator, look up by lower-case name, extend by entry points."""
+"""Plug-in tables: names of classes that packages register by decorator or entry point."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ T = TypeVar("T")
 
 
 class Catalogue(Generic[T]):
-    """A table of named classes, filled from the files of one package on first use.
+    """A table of named classes, filled on first use.
 
     Args:
-        what: The word for one entry in messages, e.g. `bridge`.
-        package: Package whose modules register the project's own entries.
-        groups: Entry-point groups through which installed packages add theirs.
+        what: Noun for one entry in messages, e.g. `bridge`.
+        package: Package whose modules register the built-in entries; None if there are none.
+        groups: Entry-point groups through which installed packages add entries.
     """
 
-    def __init__(self, what: str, package: str, *groups: str) -> None:
+    def __init__(self, what: str, package: str | None, *groups: str) -> None:
         self._what = what
         self._package = package
         self._groups = groups
@@ -30,7 +30,7 @@ class Catalogue(Generic[T]):
         self._filled = False
 
     def add(self, name: str) -> Callable[[T], T]:
-        """Class decorator that registers under `name` (lower case, unique)."""
+        """Return a class decorator that registers its class as `name` (lower case, unique)."""
 
         def register(entry: T) -> T:
             if self._entries.get(name, entry) is not entry:
@@ -41,15 +41,22 @@ class Catalogue(Generic[T]):
         return register
 
     def get(self, name: str) -> T:
-        """Return the entry called `name`. Raises: UnknownNameError with the nearest name."""
+        """Return the entry called `name`, in any case.
+
+        Raises: UnknownNameError: If there is none; the message suggests the nearest name.
+        """
+        entry = self.find(name)
+        if entry is None:
+            raise UnknownNameError.of(self._what, name, self._entries)
+        return entry
+
+    def find(self, name: str) -> T | None:
+        """Return the entry called `name`, in any case, or None."""
         self._fill()
-        try:
-            return self._entries[name.strip().lower()]
-        except KeyError:
-            raise UnknownNameError.of(self._what, name, self._entries) from None
+        return self._entries.get(name.strip().lower())
 
     def names(self) -> list[str]:
-        """All registered names, sorted."""
+        """Return all registered names, sorted."""
         self._fill()
         return sorted(self._entries)
 
@@ -57,9 +64,9 @@ class Catalogue(Generic[T]):
         if self._filled:
             return
         self._filled = True
-        package = import_module(self._package)
-        for module in iter_modules(package.__path__):
-            import_module(f"{self._package}.{module.name}")
+        if self._package is not None:
+            for module in iter_modules(import_module(self._package).__path__):
+                import_module(f"{self._package}.{module.name}")
         for group in self._groups:
             for point in entry_points(group=group):
                 self.add(point.name)(point.load())

@@ -1,4 +1,4 @@
-"""All choices of a prompt side by side in one row: each sees the prompt and itself only."""
+"""Attention masks for several choices in one row: each attends to the prompt and itself only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MAX_PACKED_TOKENS = 128
 
 @dataclass(frozen=True)
 class PackedChoices:
-    """What is left to score of the choices of some rows, once their first tokens are scored.
+    """The choices of some rows after their first tokens, packed into one sequence per row.
 
     Args:
-        tokens: Ids that are read, right-padded; every choice without its last token.
-        targets: Ids that are scored; every choice without its first token.
-        owner: Number of the choice that a token belongs to; -1 at padding.
-        offset: Place of a token within its choice, from 0.
-        n_choices: Choices of the row that has most.
+        tokens: Input ids, right-padded: every choice without its last token.
+        targets: Ids to score: every choice without its first token.
+        owner: Index of the choice that a token belongs to; -1 at padding.
+        offset: Index of a token in its choice.
+        n_choices: Maximum number of choices of a row.
     """
 
     tokens: Int[Tensor, "b p"]
@@ -32,7 +32,7 @@ class PackedChoices:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Sequence[int]]], device: torch.device) -> PackedChoices:
-        """Pack the choices of each row; at least one of them has two tokens or more."""
+        """Pack the choices of each row. At least one choice must have two tokens or more."""
         width = max(packed_size(choices) for choices in rows)
         tokens, targets, offset = (torch.zeros(len(rows), width, dtype=torch.long) for _ in "tto")
         owner = torch.full((len(rows), width), -1)
@@ -54,16 +54,16 @@ class PackedChoices:
         self,
         prompt: Bool[Tensor, "b u"],
         dtype: torch.dtype,
-        n_kept: int,
+        n_cached: int,
         window: int | None = None,
     ) -> Float[Tensor, "b 1 p kp"]:
-        """What is added to attention scores: 0 where a token may look, else a huge negative.
+        """Return the additive attention mask of the packed tokens over prompt and packed tokens.
 
         Args:
-            prompt: True at real tokens of each row's prompt.
-            dtype: Of the scores.
-            n_kept: How many of the prompt's last keys a layer still has.
-            window: How far back a token of a layer sees, itself included; None: all the way.
+            prompt: True at real tokens of the prompt of each row.
+            dtype: Dtype of the attention scores.
+            n_cached: Number of the last keys of the prompt that a layer has cached.
+            window: Number of tokens that a token attends to, itself included; None: all.
         """
         n = self.tokens.shape[1]
         same = self.owner[:, :, None] == self.owner[:, None, :]
@@ -71,17 +71,17 @@ class PackedChoices:
         allowed = torch.cat([prompt[:, None].expand(-1, n, -1), same & earlier], dim=2)
         if window is not None:
             own = self.positions(prompt)
-            places = torch.cat([prompt.long().cumsum(1) - 1, own], dim=1)
-            allowed = allowed & (places[:, None, :] > own[:, :, None] - window)
-        return added_to_scores(allowed[:, :, prompt.shape[1] - n_kept :], dtype)
+            positions = torch.cat([prompt.long().cumsum(1) - 1, own], dim=1)
+            allowed = allowed & (positions[:, None, :] > own[:, :, None] - window)
+        return additive_mask(allowed[:, :, prompt.shape[1] - n_cached :], dtype)
 
     def positions(self, prompt: Bool[Tensor, "b u"]) -> Int[Tensor, "b p"]:
-        """Place of each token in its text: every choice goes on from its prompt's end."""
+        """Return the position of each packed token: every choice continues from its prompt."""
         return prompt.sum(1, keepdim=True) + self.offset
 
 
-def added_to_scores(allowed: Bool[Tensor, "b q n"], dtype: torch.dtype) -> Float[Tensor, "b 1 q n"]:
-    """What is added to attention scores: 0 where a token may look, else a huge negative."""
+def additive_mask(allowed: Bool[Tensor, "b q n"], dtype: torch.dtype) -> Float[Tensor, "b 1 q n"]:
+    """Return the mask to add to attention scores: 0 where allowed, else the dtype's minimum."""
     blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
     return blocked.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
@@ -89,12 +89,15 @@ def added_to_scores(allowed: Bool[Tensor, "b q n"], dtype: torch.dtype) -> Float
 def row_attention(
     sizes: Sequence[int], owner: Int[Tensor, " n"]
 ) -> tuple[Bool[Tensor, "n n"], Int[Tensor, " n"]]:
-    """The same as `branch_attention` for rows that stand end to end: none sees another.
+    """Return the mask and positions of `branch_attention` for rows concatenated end to end.
+
+    No row attends to another.
 
     Args:
-        sizes: Tokens of each row.
-        owner: Number of the branch that a token belongs to; -1 in the trunk of its row.
-    Returns: True where a token (first dimension) may look (second), and places from 0 in its row.
+        sizes: Number of tokens of each row.
+        owner: Index of the branch that a token belongs to; -1 in the trunk of its row.
+    Returns: True where a token (first dimension) attends to another (second), and the position
+        of each token in its row.
     """
     row = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(owner.device)
     of_one_row, _ = branch_attention(torch.ones_like(owner, dtype=torch.bool)[None], owner[None])
@@ -105,29 +108,29 @@ def row_attention(
 def branch_attention(
     mask: Bool[Tensor, "b n"], owner: Int[Tensor, "b n"]
 ) -> tuple[Bool[Tensor, "b n n"], Int[Tensor, "b n"]]:
-    """What each token of a row sees, and its place, where branches stand behind a trunk.
+    """Return the attention mask and positions of rows that consist of a trunk and branches.
 
-    A token sees the trunk and its own branch up to itself. Padding sees itself alone: a row of
-    scores without any would be no number.
+    A token attends to the trunk and to its own branch, up to itself. A padding token attends to
+    itself only, because the softmax of an empty row is NaN.
 
     Args:
-        mask: True at real tokens; padding stands before them.
-        owner: Number of the branch that a token belongs to; -1 in the trunk.
-    Returns: True where a token (second dimension) may look (third), and places from 0.
+        mask: True at real tokens; padding comes before them.
+        owner: Index of the branch that a token belongs to; -1 in the trunk.
+    Returns: True where a token (second dimension) attends to another (third), and positions.
     """
     n = mask.shape[1]
     places = torch.arange(n, device=mask.device)
     same = (owner[:, None, :] == -1) | (owner[:, None, :] == owner[:, :, None])
     itself = places[:, None] == places[None]
     allowed = (mask[:, None] & same & (places[:, None] >= places[None])) | itself
-    return allowed, allowed.sum(2) - 1  # every branch goes on from the trunk's end
+    return allowed, allowed.sum(2) - 1  # every branch continues from the end of the trunk
 
 
 def pack(choices: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Numbers of the choices that are longer than one token, in groups of limited size.
+    """Group the indices of choices with two tokens or more into packed rows of limited length.
 
-    A packed row costs the square of its length, most of it masked: 77 intents are better packed
-    in a few rows than in one.
+    The cost of a packed row grows with the square of its length and most of it is masked, so
+    that many choices (77 intents) are faster in a few rows than in one.
     """
     groups: list[list[int]] = []
     size = _MAX_PACKED_TOKENS
@@ -143,5 +146,5 @@ def pack(choices: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def packed_size(choices: Sequence[Sequence[int]]) -> int:
-    """Tokens that the choices of one row take when packed."""
+    """Return the number of tokens of a packed row of choices."""
     return sum(len(ids) - 1 for ids in choices)

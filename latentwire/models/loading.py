@@ -10,6 +10,7 @@ import torch
 from latentwire.core.errors import ModelError, UnknownNameError, UsageError
 from latentwire.core.hub import hub_is_reachable
 from latentwire.core.progress import Progress
+from latentwire.models.architecture import ARCHITECTURES
 from latentwire.models.gguf import embedded_folder, gguf_folder
 from latentwire.models.lm import LanguageModel
 from latentwire.models.transformers_compat import quiet_transformers
@@ -138,7 +139,8 @@ def _source(name: str, progress: Progress | None) -> str:
 def _read(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # What is on this machine needs no hub; nor does a model that was downloaded before.
+    ARCHITECTURES.names()  # imports installed families, which may register model classes
+    # Local folders and models that were downloaded before load without the hub.
     local = Path(source).is_dir() or not hub_is_reachable()
     try:
         with quiet_transformers():

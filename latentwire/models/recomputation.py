@@ -1,4 +1,4 @@
-"""Trade time for memory: activations of a frozen model's blocks are made again when needed."""
+"""Activation checkpointing: recompute the blocks of a frozen model to save memory."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from functools import partial
 from torch.utils.checkpoint import checkpoint
 
 from latentwire.models.lm import LanguageModel
-from latentwire.models.sender import decoder_blocks
 
 
 @contextmanager
 def recomputed_blocks(lm: LanguageModel, active: bool = True) -> Iterator[None]:
-    """Inside, a forward pass keeps the inputs of the blocks only; backward runs each block again.
+    """Keep only the inputs of the blocks in forward passes; the backward pass runs them again.
 
-    The prompts must be run whole: a cache of keys would be filled twice. The model stays in
-    evaluation mode, so a second run gives what the first one gave.
+    Forward passes inside this context must not fill a KV cache, because blocks would fill it
+    twice. The model is in evaluation mode, so both runs of a block give the same result.
 
     Args:
-        lm: The frozen model; outside the block it is as before.
-        active: False does nothing.
+        lm: Frozen model; unchanged after the context.
+        active: Whether to do anything.
     Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174.
     """
-    blocks = decoder_blocks(lm.model.base_model, lm.name) if active else ()
+    blocks = lm.architecture.blocks if active else ()
     for block in blocks:
         plain = block.forward
         block.forward = partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False)
@@ -32,4 +31,4 @@ def recomputed_blocks(lm: LanguageModel, active: bool = True) -> Iterator[None]:
         yield
     finally:
         for block in blocks:
-            del block.forward  # the class's own method shows again
+            del block.forward  # uncovers the method of the class

@@ -1,16 +1,16 @@
-"""The sender: texts -> hidden states of chosen layers, running no layer above them."""
+"""The sender: texts -> hidden states of chosen layers. Layers above them are not run."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from latentwire.core.errors import ModelError, ShapeError, UsageError
+from latentwire.core.errors import ShapeError, UsageError
 from latentwire.core.progress import Progress
 from latentwire.models.batching import by_length, pad_right, tokens_per_pass
 from latentwire.models.lm import LanguageModel
@@ -18,11 +18,11 @@ from latentwire.models.lm import LanguageModel
 
 @dataclass(frozen=True)
 class SenderStates:
-    """What a sender thought about a batch of texts.
+    """Hidden states of a batch of texts.
 
     Args:
-        states: Residual stream after each of l layers, (b, l, t, ds), right-padded.
-        mask: True at real tokens, (b, t).
+        states: Residual stream after each of l layers, right-padded.
+        mask: True at real tokens.
     """
 
     states: Float[Tensor, "b l t ds"]
@@ -31,14 +31,14 @@ class SenderStates:
     def __post_init__(self) -> None:
         b, _, t, _ = self.states.shape
         if self.mask.shape != (b, t):
-            raise ShapeError(f"mask is {tuple(self.mask.shape)}, states say {(b, t)}.")
+            raise ShapeError(f"The mask is {tuple(self.mask.shape)}, not {(b, t)}.")
 
     def __len__(self) -> int:
         return self.states.shape[0]
 
     @classmethod
     def stack(cls, rows: Sequence[Float[Tensor, "l t ds"]]) -> SenderStates:
-        """Right-pad states of single texts, each (l, t, ds), into one batch."""
+        """Stack the states of single texts into one right-padded batch."""
         n_layers, _, width = rows[0].shape
         longest = max(row.shape[1] for row in rows)
         states = rows[0].new_zeros(len(rows), n_layers, longest, width)
@@ -50,23 +50,24 @@ class SenderStates:
 
 
 class Sender:
-    """The reading side of a wire.
+    """Frozen model that reads texts.
 
     Args:
-        lm: The frozen model. It is not changed: a truncated view of it shares its weights.
+        lm: Frozen model. It is not changed; a truncated view of it shares its weights.
     """
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
-        self._decoders: dict[int, nn.Module] = {}
+        self._decoders: dict[int, Any] = {}
 
     def check_layers(self, layers: Sequence[int]) -> tuple[int, ...]:
-        """Layers as a tuple. Raises: UsageError: If one is not in 0..n_layers."""
+        """Return layers as a tuple. Raises: UsageError: If one is not in 0..n_layers."""
         wrong = [layer for layer in layers if not 0 <= layer <= self.lm.n_layers]
         if wrong or not layers:
+            given = ", ".join(map(str, wrong)) or "none"
             raise UsageError(
-                f"'{self.lm.name}' has layers 0 (embeddings) to {self.lm.n_layers}; "
-                f"asked for {', '.join(map(str, wrong or layers)) or 'none'}."
+                f"Sender layers given: {given}. '{self.lm.name}' has layers 0 (embeddings) to "
+                f"{self.lm.n_layers}."
             )
         return tuple(layers)
 
@@ -78,14 +79,15 @@ class Sender:
         batch_size: int = 16,
         progress: Progress | None = None,
     ) -> SenderStates:
-        """Hidden states of `texts`, in their order.
+        """Return the hidden states of texts, in their order.
 
         Args:
             texts: Non-empty texts as the sender reads them, already cut to length.
-            layers: k means the residual stream after block k, before the final norm; 0 the
-                embeddings. Blocks above the highest are not run.
-            batch_size: Texts per forward pass; batches hold texts of like length.
-            progress: Told of each batch.
+            layers: Layer k is the residual stream after block k, before the final norm; layer 0
+                is the embeddings. Blocks above the highest layer are not run.
+            batch_size: Maximum number of texts per forward pass; batches hold texts of similar
+                length.
+            progress: Receives a progress report after each batch.
         Returns: States (b, l, t, ds) in the model's dtype, on its device.
         Raises: UsageError: If a layer is out of range or a text is empty.
         """
@@ -112,28 +114,28 @@ class Sender:
     def _ids(self, text: str) -> list[int]:
         ids = self.lm.token_ids(text, special=True)
         if not text.strip() or not ids:
-            raise UsageError("The text is empty: there is nothing to send.")
+            raise UsageError("The text is empty. Give a text with at least one word.")
         return ids[: self.lm.max_tokens]
 
     def run(
         self, tokens: Int[Tensor, "b t"], mask: Bool[Tensor, "b t"] | None, layers: tuple[int, ...]
     ) -> Float[Tensor, "b l t ds"]:
-        """States of `layers` for token ids, right-padded.
+        """Return the hidden states of right-padded token ids.
 
         Args:
-            tokens: Ids.
-            mask: True keeps a token; None if none is padding.
-            layers: See `encode`.
+            tokens: Token ids.
+            mask: True at real tokens; None if no row is padded.
+            layers: Layers as in `encode`.
         """
         top = max(layers)
         if top == 0:
             return self.lm.embed(tokens)[:, None]
-        # Padding is on the right and attention is causal: real tokens never see it.
+        # Padding is on the right and attention is causal, so real tokens never attend to it.
         decoder = self._decoder(top)
         kept: dict[int, Tensor] = {0: self.lm.embed(tokens)} if 0 in layers else {}
         hooks = [
             block.register_forward_hook(_keep(kept, i + 1))
-            for i, block in enumerate(self._blocks(decoder))
+            for i, block in enumerate(self.lm.architecture.blocks)
             if i + 1 in layers
         ]
         try:
@@ -143,20 +145,10 @@ class Sender:
                 hook.remove()
         return torch.stack([kept[layer] for layer in layers], dim=1)
 
-    def _blocks(self, decoder: nn.Module) -> nn.ModuleList:
-        return decoder_blocks(decoder, self.lm.name)
-
-    def _decoder(self, n_layers: int) -> nn.Module:
-        """A view of the model's decoder that ends after `n_layers` blocks; weights are shared."""
+    def _decoder(self, n_layers: int) -> Any:
+        """Return a view of the decoder that ends after `n_layers` blocks."""
         if n_layers not in self._decoders:
-            base = self.lm.model.base_model
-            blocks = self._blocks(base)
-            view = copy.copy(base)
-            view._modules = {
-                name: blocks[:n_layers] if child is blocks else child
-                for name, child in base._modules.items()
-            }
-            self._decoders[n_layers] = view
+            self._decoders[n_layers] = self.lm.architecture.first_blocks(n_layers)
         return self._decoders[n_layers]
 
 
@@ -165,25 +157,8 @@ def default_layer(n_layers: int) -> int:
     return max(round(n_layers * 0.3), 1)
 
 
-def decoder_blocks(decoder: nn.Module, name: str) -> nn.ModuleList:
-    """The list of transformer blocks of a decoder, whole or truncated.
-
-    Args:
-        decoder: A model without its head.
-        name: What to call it in the message.
-    Raises: ModelError: If it has none, or several lists.
-    """
-    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList)]
-    if len(lists) != 1:
-        raise ModelError(
-            f"Cannot find the blocks of '{name}' ({type(decoder).__name__}); "
-            "Llama-, Mistral-, Gemma-, Qwen- and GPT-like models are known."
-        )
-    return lists[0]
-
-
 def _keep(kept: dict[int, Tensor], layer: int):  # type: ignore[no-untyped-def]
-    """A forward hook that stores a block's output under its layer number."""
+    """Return a forward hook that stores the output of a block under its layer index."""
 
     def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         kept[layer] = output if isinstance(output, Tensor) else output[0]

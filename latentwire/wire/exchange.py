@@ -14,7 +14,6 @@ from latentwire.core.errors import MessageError, UsageError
 from latentwire.data import Example
 from latentwire.data.metrics import Response
 from latentwire.models import LanguageModel, SenderStates
-from latentwire.models.decoding import stream_text
 from latentwire.wire.header import Header, read_header
 from latentwire.wire.message import Message
 
@@ -113,7 +112,7 @@ def stream_answer(wire: Wire, examples: Sequence[Example]) -> Iterator[str]:
     soft = stacked(send_examples(wire, examples)[0]).to(wire.receiver.lm.device)
     prompt = wire.prompt_builder(task).build_handoff(examples[0])[0].prompt
     length = task.max_new_tokens
-    return stream_text(wire.receiver, prompt, soft, max_new_tokens=length, stop=task.stop)
+    return wire.receiver.stream_text(prompt, soft, max_new_tokens=length, stop=task.stop)
 
 
 def stacked(messages: Sequence[Message]) -> Float[Tensor, "b k dr"]:

@@ -132,7 +132,7 @@ def test_packing_keeps_every_value_in_its_place(name: str) -> None:
     packed = torch.randn(2, 3, lm.prefix_width)
     layers = unpack_prefix(lm, packed)
     assert len(layers) == lm.n_layers and torch.equal(pack_prefix(layers), packed)
-    heads, size = lm.cache_shapes[0]
+    heads, size = lm.architecture.cache_shapes[0]
     last_values = layers[-1][1]
     assert last_values.shape == (2, heads, 3, size)
     assert torch.equal(last_values[:, -1], packed[..., -size:])
@@ -145,7 +145,7 @@ def test_a_start_is_read_where_it_will_stand() -> None:
     assert torch.allclose(start, _cache(llama, ids), atol=1e-5)  # no token stands before a text
     ids = gemma.token_ids("red blue")
     start, alone = read_prefix(gemma, gemma.embed(torch.tensor(ids))), _cache(gemma, ids)
-    one = 2 * gemma.cache_shapes[0][1]
+    one = 2 * gemma.architecture.cache_shapes[0][1]
     assert torch.allclose(start[:, :one], alone[:, :one], atol=1e-5)  # before any token is seen
     assert not torch.allclose(start[:, one:], alone[:, one:], atol=1e-2)  # behind the first one
     scale = prefix_scale(gemma, start).view(6, -1)
@@ -158,7 +158,7 @@ def test_a_prefix_that_would_leave_the_window_is_refused() -> None:
     lm = receiver.lm
     room = lm.window - prefix.shape[1] - max(len(p.before) + len(p.after) for p in prompts)
     assert receiver.generate(prompts, prefix, max_new_tokens=room + 1)
-    with pytest.raises(UsageError, match="the 64 that every layer of 'fake-gemma' looks back on"):
+    with pytest.raises(UsageError, match=r"attention window of 'fake-gemma' \(64 tokens\)"):
         receiver.generate(prompts, prefix, max_new_tokens=room + 2)
     longest = [[tuple(range(9, 9 + room + 1))], [(7,)]]
     full = receiver.score_choices(prompts, longest, prefix)
@@ -177,9 +177,9 @@ def test_a_prefix_that_would_leave_the_window_is_refused() -> None:
 
 def test_widths_are_never_guessed(fake_wire: Callable[..., Wire]) -> None:
     receiver, prompts, _, prefix = _case("fake-llama")
-    with pytest.raises(ShapeError, match="width 32, 'fake-llama' reads 128 as prefix"):
+    with pytest.raises(ShapeError, match="width 32, but 'fake-llama' reads 128 as prefix"):
         receiver.score_choices(prompts, [[(1,)]] * 2, torch.zeros(2, 4, 32))
-    with pytest.raises(ShapeError, match="width 128, 'fake-llama' reads 32 as embeddings"):
+    with pytest.raises(ShapeError, match="width 128, but 'fake-llama' reads 32 as embeddings"):
         Receiver(receiver.lm).score_choices(prompts, [[(1,)]] * 2, prefix)
     wire = fake_wire(bridge="deep_prefix")
     with pytest.raises(UsageError, match="writes prefix, this receiver reads embeddings"):
@@ -198,7 +198,7 @@ def test_models_without_keys_and_values_are_refused(own_cache: Path) -> None:
             base_model=lambda _out=out, **_: _out,
             config=lm.model.config,
         )
-        with pytest.raises(ModelError, match=r"every layer of 'other' .* takes no deep prefix"):
+        with pytest.raises(ModelError, match=r"'other' .* cannot read a deep prefix"):
             Wire.build("fake-gemma", other, bridge="deep_prefix")
 
 

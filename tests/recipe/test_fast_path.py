@@ -13,7 +13,6 @@ import torch
 from latentwire import Task, Wire, load_task
 from latentwire.core.errors import UsageError
 from latentwire.models import MESSAGE_MARK, Receiver, load_model
-from latentwire.models.decoding import stream_text
 
 _NAMES = """\
 name: names
@@ -98,7 +97,7 @@ def test_pieces_are_the_written_text(name: str, stop: tuple[str, ...]) -> None:
         prompt = lm.prompt(f"{text}\n{MESSAGE_MARK}:")
         soft = torch.randn(1, 4, lm.width)
         (whole,) = receiver.write([prompt], soft, max_new_tokens=24, stop=stop)
-        pieces = list(stream_text(receiver, prompt, soft, max_new_tokens=24, stop=stop))
+        pieces = list(receiver.stream_text(prompt, soft, max_new_tokens=24, stop=stop))
         assert "".join(pieces) == whole and all(pieces)
 
 

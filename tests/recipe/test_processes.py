@@ -126,7 +126,6 @@ import torch
 from latentwire import Wire, load_task, train_bridge
 from latentwire.core.errors import ConfigError
 from latentwire.models.fake import fake_model
-from latentwire.models.sender import decoder_blocks
 from latentwire.core.progress import Progress
 from latentwire.train import Processes
 
@@ -140,9 +139,9 @@ def train(wire, out, **more):
 wire = Wire.build(pair="fake", soft_tokens=4, layer=2, dropout=0.0)
 train(wire, "two")
 lm, whole = wire.receiver.lm, fake_model("fake-gemma")
-blocks = decoder_blocks(lm.model.base_model, lm.name)
+blocks = lm.architecture.blocks
 held = sum(weight.to_local().untyped_storage().nbytes() for weight in blocks.parameters())
-size = sum(weight.nbytes for weight in decoder_blocks(whole.model.base_model, "").parameters())
+size = sum(weight.nbytes for weight in whole.architecture.blocks.parameters())
 assert 0.5 <= held / size < 0.55, held / size
 assert not any(weight.grad is not None for weight in lm.model.parameters())
 for weight, before in zip(lm.model.parameters(), whole.model.parameters()):

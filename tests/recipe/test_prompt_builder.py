@@ -15,7 +15,7 @@ from latentwire.core.errors import UnknownNameError, UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.models import LanguageModel, Receiver, load_model
-from latentwire.models.receiver import cut_at_stop
+from latentwire.models.decoding import cut_at_stop
 from latentwire.prompting.builder import PromptBuilder, sender_texts
 from latentwire.prompting.scoring import respond
 

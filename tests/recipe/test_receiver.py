@@ -140,7 +140,7 @@ def test_a_start_is_reused_up_to_the_last_place_of_the_window_and_a_long_one_bey
     )
     unshared = [replace(prompt, n_static=0) for prompt in prompts]
     found = shared.score_choices(prompts, choices, soft)
-    assert bool(shared._prefixes) == (n_start == 40 or not beyond)
+    assert bool(shared._starts) == (n_start == 40 or not beyond)
     assert bool(passes) == (n_start == 40)
     for got, expected in zip(found, plain.score_choices(unshared, choices, soft)):
         assert torch.allclose(got, expected, atol=1e-4)
@@ -166,7 +166,7 @@ def test_rows_behind_a_start_that_leaves_the_window(n_start: int, sizes: tuple[i
     choices = [[(40, 41, 42), (43,), (44, 45, 46)]] * len(sizes)
     receiver = Receiver(lm)
     found = receiver.score_choices(prompts, choices)
-    assert receiver._prefixes  # the start was read once
+    assert receiver._starts  # the start was read once
     assert receiver.score_choices(prompts, choices)[0].tolist() == found[0].tolist()
     for prompt, row, scores in zip(prompts, choices, found):
         embedded = lm.embed(torch.tensor(prompt.before))
