@@ -29,7 +29,7 @@ from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import Receiver, Sender
 from latentwire.models.loading import load_pair
 from latentwire.models.sender import default_layer
-from telepathy.cli.errors import guarded
+from telepathy.cli.errors import run_guarded
 
 Tried = dict[Wording, list[Prediction]]
 
@@ -120,4 +120,4 @@ def held_out(
 
 
 if __name__ == "__main__":
-    guarded(main)
+    run_guarded(main)

@@ -24,7 +24,7 @@ from latentwire.models import Receiver, Sender
 from latentwire.models.loading import load_pair
 from latentwire.models.sender import default_layer
 from latentwire.train import TrainConfig
-from telepathy.cli.errors import guarded
+from telepathy.cli.errors import run_guarded
 
 
 def main() -> None:
@@ -87,4 +87,4 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    guarded(main)
+    run_guarded(main)

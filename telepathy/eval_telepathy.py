@@ -9,9 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from telepathy.cli.errors import guarded
-from telepathy.cli.main import show_results
+from telepathy.cli.errors import run_guarded
 from telepathy.cli.script_flags import add_model_flags, device_of
+from telepathy.reporting.results import show_results
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Entry point."""
-    guarded(lambda: evaluate(parser().parse_args(sys.argv[1:])))
+    run_guarded(lambda: evaluate(parser().parse_args(sys.argv[1:])))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.core.errors import UsageError
-from telepathy.cli.errors import guarded
+from telepathy.cli.errors import run_guarded
 from telepathy.experiments.registry import DEFAULT_PATH, NotDueError, Record, Registry
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     """Entry point."""
     given = sys.argv[1:]
     at = given.index("--") if "--" in given else len(given)
-    guarded(lambda: sys.exit(run(parser().parse_args(given[:at]), given[at + 1 :])))
+    run_guarded(lambda: sys.exit(run(parser().parse_args(given[:at]), given[at + 1 :])))
 
 
 def run(args: argparse.Namespace, argv: list[str]) -> int:

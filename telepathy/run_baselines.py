@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.core.errors import UsageError
-from telepathy.cli.baselines import show_suites
-from telepathy.cli.errors import guarded
+from telepathy.cli.errors import run_guarded
 from telepathy.cli.script_flags import add_model_flags, device_of
+from telepathy.reporting.results import show_suites
 
 _OLD_NAMES = {
     "zeroshot": ("zeroshot_sender", "zeroshot_receiver"),
@@ -92,7 +92,7 @@ def _steps(args: argparse.Namespace, task: Any) -> int | None:
 
 def main() -> None:
     """Entry point."""
-    guarded(lambda: run(parser().parse_args(sys.argv[1:])))
+    run_guarded(lambda: run(parser().parse_args(sys.argv[1:])))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from latentwire.core.errors import UnknownNameError, UsageError
 from latentwire.core.progress import Progress
 from telepathy.cli.bench import finish, memory_apart, with_subject
-from telepathy.cli.errors import guarded
+from telepathy.cli.errors import run_guarded
 from telepathy.cli.script_flags import device_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _measure(args: argparse.Namespace, subject: Subject, progress: Progress) -> 
 
 def main() -> None:
     """Entry point."""
-    guarded(lambda: run(parser().parse_args(sys.argv[1:])))
+    run_guarded(lambda: run(parser().parse_args(sys.argv[1:])))
 
 
 if __name__ == "__main__":

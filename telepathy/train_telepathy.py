@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from telepathy.cli.errors import guarded
-from telepathy.cli.options import trackers_of
+from telepathy.cli.errors import run_guarded
+from telepathy.cli.options import parse_trackers
 from telepathy.cli.script_flags import add_model_flags, device_of
 from telepathy.cli.train import recipe
 
@@ -66,7 +66,7 @@ def train(args: argparse.Namespace) -> None:
     bridge, loss = recipe(args.bridge_type, None, args.loss, args.diversity_weight)
     config = TrainConfig.of(seed=args.seed, loss=loss, **given)
     task = load_task(args.dataset)
-    trackers = trackers_of(args.log_to)
+    trackers = parse_trackers(args.log_to)
     options = {n: getattr(args, n) for n in ("depth", "heads") if getattr(args, n) is not None}
     with Processes.joined() as processes:
         progress = default_progress() if processes.is_first else Progress()
@@ -97,7 +97,7 @@ def train(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Entry point."""
-    guarded(lambda: train(parser().parse_args(sys.argv[1:])))
+    run_guarded(lambda: train(parser().parse_args(sys.argv[1:])))
 
 
 if __name__ == "__main__":

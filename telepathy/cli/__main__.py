@@ -1,4 +1,4 @@
-"""Run the command line as `python -m telepathy.cli`."""
+"""The command line as `python -m telepathy.cli`."""
 
 from telepathy.cli.main import main
 

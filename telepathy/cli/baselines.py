@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from latentwire.core.errors import UsageError
-from latentwire.core.files import write_text
 from latentwire.core.progress import default_progress
 from telepathy.cli.options import (
     DeviceOption,
@@ -21,10 +20,10 @@ from telepathy.cli.options import (
     SenderOption,
     SenderPromptOption,
     SettingOption,
-    seeds_of,
-    trackers_of,
+    parse_seeds,
+    parse_trackers,
 )
-from telepathy.reporting.tables import print_json
+from telepathy.reporting.results import show_suites
 
 
 def baselines(
@@ -99,7 +98,7 @@ def baselines(
     }
     plan = Plan(
         methods=names,
-        seeds=tuple(seeds_of(seeds)),
+        seeds=tuple(parse_seeds(seeds)),
         split=split,  # type: ignore[arg-type]
         limit=limit,
         relay_limit=relay_limit,
@@ -124,29 +123,10 @@ def baselines(
     tasks = [load_task(name) for name in task]
     for each in tasks:
         each.setting(plan.setting)
-    progress, trackers = default_progress(), trackers_of(log_to)
+    progress, trackers = default_progress(), parse_trackers(log_to)
     lms = load_pair(sender, receiver, pair=pair, device=device, dtype=dtype, progress=progress)
     found = [
         run_suite(lms, each, out / each.name, plan, progress=progress, trackers=trackers).to_json()
         for each in tasks
     ]
     show_suites(found, out, as_json)
-
-
-def show_suites(found: list[dict[str, Any]], out: Path, as_json: bool) -> None:
-    """Print the results of several tasks and leave them as `table.md`; JSON is one object.
-
-    Args:
-        found: Results by task; a single one is printed as it is.
-        out: Folder of the table.
-        as_json: One JSON object on stdout in place of tables.
-    """
-    from telepathy.cli.main import show_results
-    from telepathy.reporting.markdown import suites_markdown
-
-    write_text(out / "table.md", suites_markdown(found))
-    if as_json and len(found) > 1:
-        print_json({"tasks": {each["task"]: each for each in found}})
-        return
-    for each in found:
-        show_results(each, as_json)

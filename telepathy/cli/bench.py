@@ -15,9 +15,9 @@ import typer
 from latentwire.core.errors import LatentWireError, UsageError
 from latentwire.core.files import write_json
 from latentwire.core.progress import Progress, default_progress
-from telepathy.cli.options import DeviceOption, DtypeOption, JsonOption, LimitOption, numbers
+from telepathy.cli.options import DeviceOption, DtypeOption, JsonOption, LimitOption, parse_numbers
 from telepathy.reporting.bench_tables import show_bench
-from telepathy.reporting.tables import print_json
+from telepathy.reporting.text import print_json
 
 if TYPE_CHECKING:
     from latentwire.bench.subject import Subject
@@ -85,10 +85,10 @@ def latency(
     from latentwire.bench.latency import measure_latency
 
     given: dict[str, Any] = {
-        "lengths": numbers(lengths, "--lengths", 1),
+        "lengths": parse_numbers(lengths, "--lengths", 1),
         "relay_tokens": relay_tokens,
     }
-    given |= {"batch_sizes": numbers(batch_sizes, "--batch-sizes", 1), "rounds": rounds}
+    given |= {"batch_sizes": parse_numbers(batch_sizes, "--batch-sizes", 1), "rounds": rounds}
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
     chosen["compiled"] = compile_bridge
     finish(
@@ -121,8 +121,11 @@ def throughput(
     """Count the texts that `Wire.answer` answers per second."""
     from latentwire.bench.throughput import measure_throughput
 
-    given: dict[str, Any] = {"batch_sizes": numbers(batch_sizes, "--batch-sizes", 1), "many": many}
-    given |= {"input_lengths": numbers(input_lengths, "--input-lengths", 1), "rounds": rounds}
+    given: dict[str, Any] = {
+        "batch_sizes": parse_numbers(batch_sizes, "--batch-sizes", 1),
+        "many": many,
+    }
+    given |= {"input_lengths": parse_numbers(input_lengths, "--input-lengths", 1), "rounds": rounds}
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
     chosen["compiled"] = compile_bridge
     finish(
@@ -175,7 +178,7 @@ def wire(
 
     if not run:
         raise UsageError("Accuracy on the wire is that of a trained bridge: give --run.")
-    chosen = numbers(ranks, "--ranks", 1)
+    chosen = parse_numbers(ranks, "--ranks", 1)
     progress = default_progress()
     with tempfile.TemporaryDirectory() as folder:
         subjects = [

@@ -1,45 +1,44 @@
-"""`latentwire bridges`: the kinds of bridge, how large each is for a pair, where it comes from."""
+"""`latentwire bridges`: the bridges, their size for a pair of models, and their sources."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from telepathy.reporting.tables import print_json, stdout_console
+from telepathy.cli.options import JsonOption, PairOption
+from telepathy.reporting.table import Column, Table, stdout_console
+from telepathy.reporting.text import print_json
 
 _SOFT_TOKENS = 8
 
 
-def list_bridges(pair: str | None, as_json: bool) -> None:
-    """Print every kind; sizes are for one sender layer and eight soft tokens."""
+def bridges(pair: PairOption = None, as_json: JsonOption = False) -> None:
+    """List the bridges with their size for a pair of models and their sources."""
     found = describe_bridges(pair)
     if as_json:
         print_json(found)
         return
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(
-        title=f"Bridges, {found['pair']['sender']} -> {found['pair']['receiver']}, "
-        f"{found['soft_tokens']} soft tokens",
-        title_justify="left",
-    )
-    table.add_column("kind", no_wrap=True)
-    table.add_column("trained values", justify="right", no_wrap=True)
-    table.add_column("what it is")
-    table.add_column("source")
+    models = found["pair"]
+    columns = [
+        Column("bridge", left=True),
+        Column("parameters"),
+        Column("what it is", left=True, wraps=True),
+        Column("source", left=True, wraps=True),
+    ]
+    title = f"Bridges for {models['sender']} -> {models['receiver']}, {_SOFT_TOKENS} soft tokens"
+    table = Table(columns, title)
     for row in found["bridges"]:
-        about, source = escape(row["about"]), escape(row["source"])
-        table.add_row(row["kind"], f"{row['n_parameters']:,}", about, source)
+        table.add(row["kind"], f"{row['n_parameters']:,}", row["about"], row["source"])
     console = stdout_console()
-    console.print(table)
-    console.print("Options of each kind, for `train --set name=value`: latentwire bridges --json")
+    table.print(console)
+    console.print("`latentwire bridges --json` lists the options for `train --set name=value`.")
 
 
 def describe_bridges(pair: str | None) -> dict[str, Any]:
-    """What the list shows, JSON-able; no model is loaded and no weights are made.
+    """Describe every bridge for one sender layer; loads no model and allocates no weights.
 
     Args:
         pair: Preset of models, `embedded` by default.
+    Returns: A JSON object.
     Raises: UnknownNameError: If there is no such preset.
     """
     import torch

@@ -1,18 +1,22 @@
-"""`latentwire demo`: train on bbc_news with the embedded pair, show what the bridge carries."""
+"""`latentwire demo`: train on bbc_news with the embedded pair and show what the bridge carries."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from latentwire.core.errors import UsageError
 from latentwire.core.files import write_json
-from latentwire.core.progress import Progress
+from latentwire.core.progress import Progress, default_progress
 from latentwire.core.run_folder import RunFolder
+from telepathy.cli.options import JsonOption
+from telepathy.reporting.results import show_results
 
-# Chosen on val (docs/LOG.md); sized so that two CPU cores end well within ten minutes.
+# Chosen on val (docs/LOG.md) and sized for two CPU cores.
 TASK = "bbc_news"
 PAIR = "embedded"
 SOFT_TOKENS = 8
@@ -23,21 +27,33 @@ PROMPT_VAL_LIMIT = 32
 TIMED = 6
 
 
-def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str, Any]:
-    """Train, evaluate, and return the results as `results.json` holds them.
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/demo"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard an earlier demo in --out and start over.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and evaluate a bridge between two small real models (under ten minutes on a CPU).
 
-    A finished demo in `out` is shown again; an interrupted one goes on.
+    A finished demo is shown again; an interrupted one is resumed.
+    """
+    show_results(run_demo(out, default_progress(), fresh=fresh), as_json)
+
+
+def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str, Any]:
+    """Train, evaluate, and return the content of `results.json`.
 
     Args:
         out: Run folder.
-        progress: Told of each stage.
-        fresh: Start again whatever is in `out`.
+        progress: Receives messages about each stage.
+        fresh: Start over even if `out` has a demo.
     """
     from latentwire import Wire, evaluate, load_task, train_bridge
 
     run = RunFolder(out)
     if run.results.is_file() and not fresh:
-        progress.say(f"The demo in {out} is finished; --fresh runs it again.")
+        progress.say(f"The demo in {out} is complete. Run it again with --fresh.")
         return dict(json.loads(run.results.read_text(encoding="utf-8")))
     started = time.monotonic()
     task = load_task(TASK)
@@ -48,8 +64,8 @@ def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str,
             wire, task, out, resume=not fresh, overwrite=fresh, progress=progress, **TRAINING
         )
     except UsageError as error:
-        raise UsageError(f"{error} (Or run the demo with --fresh.)") from error
-    progress.say("Evaluating on the whole test split, beside controls and baselines.")
+        raise UsageError(f"{error} (Or start the demo over with --fresh.)") from error
+    progress.say("Evaluating the bridge, controls and baselines on the whole test split.")
     results = evaluate(
         wire,
         task,
@@ -65,10 +81,10 @@ def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str,
 
 
 def _peak_mb() -> float | None:
-    """Largest resident memory of this process so far, in MB; None where it cannot be asked."""
+    """Peak resident memory of this process so far, in MB; None on Windows."""
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:
         return None
     import sys
 

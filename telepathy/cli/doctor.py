@@ -1,4 +1,4 @@
-"""`latentwire doctor`: what this machine has, and the command for what it lacks."""
+"""`latentwire doctor`: this machine's device, versions, embedded models and caches."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from latentwire.core.errors import LatentWireError
 from latentwire.core.files import cache_dir
-from telepathy.reporting.tables import stdout_console
+from telepathy.cli.options import JsonOption
+from telepathy.reporting.text import print_json
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Show this machine's device, package versions, embedded models, cache and free disk.
+
+    A missing model is listed with the command that installs it.
+    """
+    found = examine()
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
 
 
 def examine() -> dict[str, Any]:
-    """Facts about this machine as one JSON object."""
+    """Facts about this machine as a JSON object."""
     from latentwire.core.provenance import describe_environment
     from latentwire.models.loading import pick_device, pick_dtype
     from latentwire.models.zoo import EMBEDDED
@@ -28,30 +39,31 @@ def examine() -> dict[str, Any]:
         except LatentWireError as error:
             models[name] = str(error)
     cache = cache_dir()
-    free_in = cache if cache.exists() else Path.home()
+    disk = cache if cache.exists() else Path.home()
     return {
         **describe_environment(),
         "device": str(device),
         "dtype": str(pick_dtype("auto", device)).removeprefix("torch."),
         "embedded_models": models,
         "cache": {"folder": str(cache), "mb": _size_mb(cache)},
-        "disk_free_gb": shutil.disk_usage(free_in).free / 1e9,
+        "disk_free_gb": shutil.disk_usage(disk).free / 1e9,
     }
 
 
-def show(found: dict[str, Any]) -> None:
-    """Print what `examine` found."""
-    table = Table(show_header=False)
-    table.add_row("device", f"{found['device']}, {found['dtype']}")
-    table.add_row("machine", f"{found['machine']}, {found['threads']} torch threads")
-    table.add_row("versions", "  ".join(f"{k} {v}" for k, v in found["versions"].items()))
-    table.add_row("commit", found["commit"])
-    for name, state in found["embedded_models"].items():
-        table.add_row(name, state)
+def _show(found: dict[str, Any]) -> None:
     cache = found["cache"]
-    table.add_row("cache", f"{cache['folder']} ({cache['mb']:.0f} MB; safe to delete)")
-    table.add_row("free disk", f"{found['disk_free_gb']:.0f} GB")
-    stdout_console().print(table)
+    facts = {
+        "device": f"{found['device']}, {found['dtype']}",
+        "machine": f"{found['machine']}, {found['threads']} torch threads",
+        "versions": ", ".join(f"{name} {number}" for name, number in found["versions"].items()),
+        "commit": found["commit"],
+        **found["embedded_models"],
+        "cache": f"{cache['folder']} ({cache['mb']:.0f} MB, safe to delete)",
+        "free disk": f"{found['disk_free_gb']:.0f} GB",
+    }
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        print(f"{name:<{width}}  {fact}")
 
 
 def _size_mb(folder: Path) -> float:

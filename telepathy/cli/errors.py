@@ -1,4 +1,4 @@
-"""How a command of this project ends: one line for the user, the right exit code, no traceback."""
+"""Entry-point wrapper: one error line for the user, the documented exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -12,39 +12,48 @@ from pathlib import Path
 from latentwire.core.errors import InterruptedRunError, LatentWireError
 from latentwire.core.files import write_text
 
-STOPPED = (
-    "Stopped by Ctrl-C; what was finished is kept. Go on with the same command "
-    "(train: and --resume)."
+INTERRUPTED = (
+    "Stopped by Ctrl-C; finished work is kept. Repeat the command to continue "
+    "(`latentwire train`: add --resume)."
 )
+# File system errors that a user can fix; every other OSError is a bug and keeps its traceback.
+_USER_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
-def guarded(command: Callable[[], object]) -> None:
-    """Run a command; an error a user can act on becomes one line and the right exit code."""
+def run_guarded(command: Callable[[], object]) -> None:
+    """Run a command; turn errors that a user can fix into one line and an exit code.
+
+    Args:
+        command: The command, with its arguments bound.
+    """
     try:
         command()
     except LatentWireError as error:
-        _leave_type(error)
+        _record_error(error)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print(f"error: {STOPPED}", file=sys.stderr)
+        print(f"error: {INTERRUPTED}", file=sys.stderr)
         sys.exit(InterruptedRunError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _leave_type(error)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        _record_error(error)
+        if error.errno not in _USER_ERRNOS:
             raise
-        print(f"error: {error.strerror}: {error.filename or 'a file'}.", file=sys.stderr)
+        print(f"error: {error.strerror}: {error.filename or 'unknown file'}.", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        _leave_type(error)
+        _record_error(error)
         raise
 
 
-def _leave_type(error: Exception) -> None:
-    """Tell the registry, where it started this process, the type of the error: its log may not."""
+def _record_error(error: Exception) -> None:
+    """Write the error to the run folder if the registry started this process.
+
+    A log may lack the error type, which decides how the registry classifies the failure.
+    """
     folder = os.environ.get("LATENTWIRE_RUN_DIR")
     if not folder:
         return
@@ -53,5 +62,5 @@ def _leave_type(error: Exception) -> None:
         write_text(
             Path(folder) / "error.json", json.dumps({"types": types, "error": str(error)[:2000]})
         )
-    except OSError as full:  # the error itself matters more than this note of it
-        print(f"warning: {full}", file=sys.stderr)
+    except OSError as write_error:  # the original error matters more
+        print(f"warning: {write_error}", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from latentwire.core.errors import UsageError
-from telepathy.cli.errors import guarded
+from telepathy.cli.errors import run_guarded
 from telepathy.experiments import manager
 from telepathy.experiments.registry import DEFAULT_PATH, STATES, Registry
 from telepathy.reporting.text import View, print_view
@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     gc.disable()  # a short process that reads thousands of records
-    guarded(lambda: _run(parser().parse_args(argv)))
+    run_guarded(lambda: _run(parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -11,69 +11,128 @@ from latentwire.core.errors import UsageError
 if TYPE_CHECKING:
     from latentwire.train.trackers import Trackers
 
+# Titles of the option groups in help texts.
+MODELS = "Models"
+DATA = "Data"
+OUTPUT = "Output"
+
 PairOption = Annotated[
-    str | None, typer.Option("--pair", help="Preset: embedded (default), paper, fake.")
+    str | None,
+    typer.Option(
+        "--pair",
+        help="Preset of sender and receiver: embedded, paper or fake. Default: embedded.",
+        rich_help_panel=MODELS,
+    ),
 ]
 SenderOption = Annotated[
-    str | None, typer.Option("--sender", help="Embedded name, folder, .gguf or hub id.")
+    str | None,
+    typer.Option(
+        "--sender",
+        help="Sender model: embedded name, local folder, .gguf file or hub id. Default: the "
+        "pair's.",
+        rich_help_panel=MODELS,
+    ),
 ]
-ReceiverOption = Annotated[str | None, typer.Option("--receiver", help="As --sender.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
+ReceiverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--receiver",
+        help="Receiver model: embedded name, local folder, .gguf file or hub id. Default: the "
+        "pair's.",
+        rich_help_panel=MODELS,
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Device of both models: auto, cpu, cuda, cuda:N or mps.",
+        rich_help_panel=MODELS,
+    ),
+]
+DtypeOption = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="Number format of both models: auto, float32, bfloat16 or float16.",
+        rich_help_panel=MODELS,
+    ),
+]
 SettingOption = Annotated[
     str | None,
     typer.Option(
         "--setting",
-        help="blind: the sender reads all, the receiver sees the message alone; shared: both "
-        "read all; split: text to the sender, question to the receiver. Default: the task's.",
+        help="Who reads what. blind: the sender reads everything, the receiver sees only the "
+        "message; split: the sender reads the passage, the receiver the question; shared: both "
+        "read everything. Default: the task's.",
+        rich_help_panel=DATA,
     ),
 ]
 SenderPromptOption = Annotated[
     str,
     typer.Option(
-        "--sender-prompt", help="raw: the sender reads the text alone; aware: text and task."
+        "--sender-prompt",
+        help="Prompt of the sender. raw: the text alone; aware: the text and the task.",
+        rich_help_panel=DATA,
+    ),
+]
+SplitOption = Annotated[
+    str,
+    typer.Option("--split", help="Split to evaluate on: train, val or test.", rich_help_panel=DATA),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        help="Number of examples, sampled at random with the seed. Default: all.",
+        rich_help_panel=DATA,
     ),
 ]
 CodecOption = Annotated[
     str | None,
     typer.Option(
         "--codec",
-        help="How messages are written: fp32, fp16, bf16, int8, int4, lowrank. Default: the run's.",
+        help="Codec of the messages: fp32, fp16, bf16, int8, int4 or lowrank. Default: the run's.",
     ),
 ]
 LogToOption = Annotated[
     str | None,
     typer.Option(
         "--log-to",
-        help="Send numbers of trainings there, too: mlflow, tensorboard, trackio, wandb; several "
-        "joined by commas. Default: nowhere.",
+        help="Experiment trackers that also receive the training metrics, comma-separated: "
+        "mlflow, tensorboard, trackio, wandb. Default: none.",
+        rich_help_panel=OUTPUT,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, help="A seeded random sample, not all.")
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=OUTPUT),
 ]
 
 
-def numbers(text: str, flag: str, least: int | None = None) -> list[int]:
-    """`1,16` -> [1, 16]. Raises: UsageError: If these are no whole numbers, or one is too small."""
+def parse_numbers(text: str, flag: str, minimum: int | None = None) -> list[int]:
+    """Parse comma-separated whole numbers: `1,16` -> [1, 16].
+
+    Raises: UsageError: If one is not a whole number or is below the minimum.
+    """
     try:
         found = [int(each) for each in text.split(",")]
     except ValueError:
         found = []
-    if not found or (least is not None and min(found) < least):
-        wants = "whole numbers" if least is None else f"whole numbers from {least},"
-        raise UsageError(f"{flag} wants {wants} joined by commas, not '{text}'.")
+    if not found or (minimum is not None and min(found) < minimum):
+        allowed = "whole numbers" if minimum is None else f"whole numbers >= {minimum}"
+        raise UsageError(f"{flag} is '{text}'; give comma-separated {allowed}, e.g. 1,2.")
     return found
 
 
-def seeds_of(text: str) -> list[int]:
-    """`0,1,2` -> [0, 1, 2]. Raises: UsageError: If these are no whole numbers."""
-    return numbers(text, "--seeds")
+def parse_seeds(text: str) -> list[int]:
+    """Parse the value of `--seeds`. Raises: UsageError: If one is not a whole number."""
+    return parse_numbers(text, "--seeds")
 
 
-def trackers_of(text: str | None) -> Trackers:
-    """`mlflow,wandb` -> these trackers. Raises: UnknownNameError, MissingPackageError."""
+def parse_trackers(text: str | None) -> Trackers:
+    """Start the trackers of `--log-to`. Raises: UnknownNameError, MissingPackageError."""
     from latentwire.train.trackers import Trackers
 
     return Trackers.of(name for name in (text or "").split(",") if name.strip())

@@ -1,4 +1,4 @@
-"""`latentwire runs`: what `scripts/experiment_manager.py` does, as commands."""
+"""`latentwire runs`: the actions of `scripts/experiment_manager.py` as commands."""
 
 from __future__ import annotations
 
@@ -13,47 +13,58 @@ from telepathy.experiments import manager
 from telepathy.experiments.registry import DEFAULT_PATH, Registry
 from telepathy.reporting.text import print_view
 
-app = typer.Typer(no_args_is_help=True, help="Look at experiments, have some run again.")
-RegistryOption = Annotated[Path, typer.Option("--registry", help="The registry's index.")]
+app = typer.Typer(
+    no_args_is_help=True, help="Show the registered experiments and mark them for re-runs."
+)
+RegistryOption = Annotated[
+    Path, typer.Option("--registry", help="Index file of the experiment registry.")
+]
 
 
 @app.command("status")
-def status_command(registry: RegistryOption = DEFAULT_PATH, as_json: JsonOption = False) -> None:
-    """How many experiments are in which state, and what runs."""
+def show_status(registry: RegistryOption = DEFAULT_PATH, as_json: JsonOption = False) -> None:
+    """Count the experiments in each state and list those that are running."""
     print_view(manager.status(Registry(registry)), as_json)
 
 
 @app.command("list")
-def list_command(
-    state: Annotated[str, typer.Argument(help="A state, or all.")] = "all",
+def list_experiments(
+    state: Annotated[
+        str,
+        typer.Argument(help="State of the experiments, e.g. pending, running or failed; or all."),
+    ] = "all",
     registry: RegistryOption = DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """The experiments in one state."""
+    """List the experiments in one state."""
     print_view(manager.listing(Registry(registry), state), as_json)
 
 
 @app.command("show")
-def show_command(
-    name: Annotated[str, typer.Argument(help="Name or key of an experiment.")],
+def show_details(
+    name: Annotated[str, typer.Argument(help="Name or key of the experiment.")],
     registry: RegistryOption = DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """All that is known of one experiment."""
+    """Show everything recorded about one experiment."""
     print_view(manager.details(Registry(registry), name), as_json)
 
 
 @app.command("rerun")
-def rerun_command(
-    name: Annotated[str | None, typer.Argument(help="Name or key; none: all failed.")] = None,
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
+def mark_for_rerun(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Name or key of the experiment. Default: all failed ones."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Reason, kept in the record.")] = "",
     error_class: Annotated[
-        str | None, typer.Option("--class", help="Of all failed only these, e.g. oom.")
+        str | None,
+        typer.Option("--class", help="Only failed experiments with this error class, e.g. oom."),
     ] = None,
     registry: RegistryOption = DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """Have one experiment, or all failed ones, run again."""
+    """Mark one experiment, or all failed ones, for a re-run."""
     known = Registry(registry)
     marked = (
         manager.mark_rerun(known, name, reason)
@@ -64,41 +75,50 @@ def rerun_command(
 
 
 @app.command("validate")
-def validate_command(registry: RegistryOption = DEFAULT_PATH, as_json: JsonOption = False) -> None:
-    """Whether index, records and runs agree; exit code 1 if not."""
+def validate_registry(registry: RegistryOption = DEFAULT_PATH, as_json: JsonOption = False) -> None:
+    """Check that index, records and run folders agree; exit with 1 if they do not."""
     print_view(manager.validate(Registry(registry)), as_json)
 
 
 @app.command("rebuild")
-def rebuild_command(
-    runs_dir: Annotated[Path | None, typer.Option(help="Where the run folders are.")] = None,
+def rebuild_index(
+    runs_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the run folders. Default: the registry's.")
+    ] = None,
     registry: RegistryOption = DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the index anew from the records of the run folders."""
+    """Rebuild the index from the records in the run folders."""
     print_view(manager.rebuild(Registry(registry), runs_dir), as_json)
 
 
 @app.command("merge")
-def merge_command(
-    files: Annotated[list[Path] | None, typer.Argument(help="Registries to take in.")] = None,
+def merge_registries(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Index files of other registries.")
+    ] = None,
     registry: RegistryOption = DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """Resolve a git conflict in the registry, take in other registries."""
+    """Resolve a git conflict in the index and add the records of other registries."""
     print_view(manager.merge(Registry(registry), files or []), as_json)
 
 
 @app.command("analyze")
-def analyze_command(
-    out: Annotated[Path | None, typer.Option(help="Write a Markdown page there.")] = None,
+def analyze_experiments(
+    out: Annotated[
+        Path | None, typer.Option(help="Markdown file for the report. Default: print it.")
+    ] = None,
     apply_fixes: Annotated[
-        bool, typer.Option("--apply-fixes", help="Show its fixes and write them as pending.")
+        bool,
+        typer.Option("--apply-fixes", help="Register the proposed fixes as pending experiments."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --apply-fixes: do not ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --apply-fixes: do not ask for confirmation.")
+    ] = False,
     registry: RegistryOption = DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """What succeeded, what failed and why, what looks wrong, what to run next."""
+    """Report results, causes of failures, suspicious runs and what to run next."""
     known = Registry(registry)
     print_view(analyze(known, fix=apply_fixes, yes=yes, out=out, as_json=as_json), as_json)

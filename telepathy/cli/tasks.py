@@ -1,25 +1,33 @@
-"""`latentwire tasks`: list the tasks, show what each model would read, check a user's own file."""
+"""`latentwire tasks`: list the tasks, show the prompts of an example, check a task file."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from latentwire.core.errors import DataError, UsageError
-from telepathy.reporting.tables import print_json, stdout_console
+from telepathy.cli.options import JsonOption, PairOption, SenderPromptOption, SettingOption
+from telepathy.reporting.numbers import percent
+from telepathy.reporting.table import Column, Table, stdout_console
+from telepathy.reporting.text import print_json
 
-app = typer.Typer(invoke_without_command=True, help="List tasks, show one, check your own.")
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+if TYPE_CHECKING:
+    from latentwire.data import TaskRow
+
+app = typer.Typer(
+    invoke_without_command=True, help="List tasks, show the prompts of one, or check a task file."
+)
 
 
 @app.callback()
 def tasks(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the tasks: splits, metric, chance, and where the data is or how to get it."""
+    """List the tasks with their metric, chance level, split sizes and data source.
+
+    Tasks whose data is missing show where it can be downloaded.
+    """
     if context.invoked_subcommand:
         return
     from latentwire.data import task_table
@@ -28,67 +36,70 @@ def tasks(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"tasks": [asdict(row) for row in rows]})
         return
-    table = Table(title="Tasks", title_justify="left")
-    for column in ("task", "kind", "metric"):
-        table.add_column(
-            column, no_wrap=True, min_width={"task": 15, "kind": 10, "metric": 12}[column]
-        )
-    for column in ("chance", "train", "val", "test"):
-        table.add_column(column, justify="right", no_wrap=True, min_width=6)
-    table.add_column("data", no_wrap=True, max_width=34)
-    for row in rows:
-        sizes = ["" if n is None else f"{n:,}" for n in row.sizes.values()]
-        chance = "" if not row.chance else f"{100 * row.chance:.1f} %"
-        away = f"hub: {row.hub}" if row.hub else row.source
-        where = escape(row.source) if row.found else f"[dim]{escape(away)}[/dim]"
-        table.add_row(row.name, row.kind, row.metric, chance, *sizes, where)
     console = stdout_console()
-    console.print(table)
+    _table(rows).print(console)
     if not all(row.found for row in rows):
         console.print(
-            "Data on the hub is fetched on first use. Or put its files, named as its splits, with "
-            "its field names,\ninto $LATENTWIRE_DATA/<task>/; `tasks show TASK` says more."
+            "Data on the hub is downloaded on first use. To use local files, put\n"
+            "<split>.jsonl, .parquet or .csv with the hub's field names into\n"
+            "$LATENTWIRE_DATA/<task>/.",
+            markup=False,
         )
+
+
+def _table(rows: list[TaskRow]) -> Table:
+    words = [Column("task", left=True), Column("kind", left=True), Column("metric", left=True)]
+    sizes = [Column(title) for title in ("chance", "train", "val", "test")]
+    table = Table([*words, *sizes, Column("data", left=True, wraps=True)], "Tasks")
+    for row in rows:
+        table.add(
+            row.name,
+            row.kind,
+            row.metric,
+            percent(row.chance) if row.chance else "",
+            *("" if n is None else f"{n:,}" for n in row.sizes.values()),
+            row.source if row.found or not row.hub else f"hub: {row.hub}",
+        )
+    return table
 
 
 @app.command()
 def show(
     task: Annotated[str, typer.Argument(help="Task name or YAML file.")],
-    example: Annotated[int, typer.Option(min=0, help="Number of the example.")] = 0,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    sender_prompt: Annotated[
-        str, typer.Option(help="raw: the text alone; aware: text and task.")
-    ] = "raw",
-    setting: Annotated[
-        str | None, typer.Option(help="blind, shared or split; default: the task's.")
+    example: Annotated[
+        int, typer.Option(min=0, help="Index of the example in the split, from 0.")
+    ] = 0,
+    split: Annotated[str, typer.Option(help="Split of the example: train, val or test.")] = "test",
+    sender_prompt: SenderPromptOption = "raw",
+    setting: SettingOption = None,
+    pair: PairOption = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=8, help="Maximum text length in tokens. Default: the task's."),
     ] = None,
-    pair: Annotated[str | None, typer.Option(help="Preset of models.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=8, help="Token limit.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print exactly what the sender and the receiver would read for one example."""
-    found = _reading(task, example, split, sender_prompt, setting, pair, max_tokens)
+    """Print the exact prompts of the sender and the receiver for one example."""
+    found = _prompts(task, example, split, sender_prompt, setting, pair, max_tokens)
     if as_json:
         print_json(found)
         return
     console = stdout_console()
-    head = {
-        k: found[k] for k in ("task", "id", "setting", "sender_prompt", "choices", "references")
-    }
-    console.print("  ".join(f"{k}: {v}" for k, v in head.items()), markup=False, soft_wrap=True)
+    for key in ("task", "id", "setting", "sender_prompt", "choices", "references"):
+        console.print(f"{key.replace('_', ' ')}: {found[key]}", markup=False, soft_wrap=True)
     for title in ("sender reads", "receiver reads", "a text method reads"):
         part = found[title]
-        cut = ", cut to the limit" if part.get("cut") else ""
+        cut = ", truncated" if part.get("cut") else ""
         console.rule(f"{title} ({part['model']}, {part['n_tokens']} tokens{cut})", align="left")
         console.print(part["text"], markup=False, soft_wrap=True)
 
 
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help="A task's YAML file.")],
+    path: Annotated[Path, typer.Argument(help="YAML file of the task.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Explain every mistake in a task file and its data at once; exit 1 if there is one."""
+    """List every mistake in a task file and its data; exit with 1 if there is one."""
     from latentwire.data import check_task
 
     mistakes = check_task(path)
@@ -97,14 +108,15 @@ def check(
     else:
         for mistake in mistakes:
             print(mistake)
-        print(f"{path}: {len(mistakes)} mistake(s)" if mistakes else f"{path}: right")
+        n = len(mistakes)
+        print(f"{path}: {n} mistake{'' if n == 1 else 's'}" if n else f"{path}: no mistakes")
     if mistakes:
         raise typer.Exit(1)
 
 
-def _reading(
+def _prompts(
     name: str,
-    number: int,
+    index: int,
     split: str,
     sender_prompt: str,
     setting: str | None,
@@ -117,11 +129,13 @@ def _reading(
 
     task = load_task(name)
     examples = task.split(split)  # type: ignore[arg-type]
-    if number >= len(examples):
-        raise UsageError(f"'{task.name}' has {len(examples)} {split} examples, 0 is the first.")
     if not len(examples):
-        raise DataError(f"'{task.name}' has no {split} examples.")
-    example = examples[number]
+        raise DataError(f"Task '{task.name}' has no {split} examples.")
+    if index >= len(examples):
+        raise UsageError(
+            f"--example is {index}; '{task.name}' has {split} examples 0 to {len(examples) - 1}."
+        )
+    example = examples[index]
     sender, receiver = load_pair(None, None, pair=pair)
     asked = task.setting(setting)  # type: ignore[arg-type]
     (read,), (cut,) = sender_texts(task, sender, [example], sender_prompt, max_tokens, asked)

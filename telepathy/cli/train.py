@@ -20,10 +20,10 @@ from telepathy.cli.options import (
     SenderOption,
     SenderPromptOption,
     SettingOption,
-    seeds_of,
-    trackers_of,
+    parse_seeds,
+    parse_trackers,
 )
-from telepathy.reporting.tables import print_json
+from telepathy.reporting.text import print_json
 
 if TYPE_CHECKING:
     from latentwire.train import SeedsResult, TrainResult
@@ -161,7 +161,7 @@ def train(
         "resume": resume,
         "overwrite": overwrite,
         "config": config,
-        "trackers": trackers_of(log_to),
+        "trackers": parse_trackers(log_to),
     }
     with Processes.joined() as processes:  # before models: it chooses the GPU
         config.check(tasks, processes.world)
@@ -233,7 +233,7 @@ def _seeds(text: str | None, seed: int | None) -> list[int]:
         return []
     if seed is not None:
         raise UsageError("Give --seed or --seeds, not both.")
-    return seeds_of(text)
+    return parse_seeds(text)
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

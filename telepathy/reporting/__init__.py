@@ -1,1 +1,1 @@
-"""Tables and pages made from results."""
+"""Results as tables and sentences, for terminals and Markdown documents."""

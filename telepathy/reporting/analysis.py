@@ -8,10 +8,16 @@ from pathlib import Path
 
 from telepathy.experiments.analysis.analysis import Analysis
 from telepathy.experiments.analysis.comparisons import Pair
-from telepathy.experiments.analysis.findings import Finding, chance_of, counted
+from telepathy.experiments.analysis.findings import Finding
 from telepathy.experiments.analysis.results import Cell
-from telepathy.reporting.markdown import score_cell, score_matrix
-from telepathy.reporting.tables import p_value, points
+from telepathy.reporting.numbers import (
+    count,
+    difference_and_interval,
+    interval,
+    p_equals,
+    p_value,
+)
+from telepathy.reporting.results import score_cell, score_matrix
 from telepathy.reporting.text import WIDTH, table
 
 _SHOWN_KEYS = 4
@@ -70,11 +76,11 @@ def as_markdown(found: Analysis, link: Callable[[str], str]) -> str:
 def _head(found: Analysis) -> str:
     states = ", ".join(f"{n} {state}" for state, n in found.states.items() if n)
     n = sum(found.states.values())
-    text = f"{counted(n, 'experiment')}: {states or 'none'}."
+    text = f"{count(n, 'experiment')}: {states or 'none'}."
     if old := sum(run.superseded for run in found.runs):
-        text += f" {counted(old, 'record')} of earlier configurations left out."
+        text += f" {count(old, 'record')} of earlier configurations left out."
     if again := found.recovered:
-        text += f" {counted(len(again), 'run')} failed before and then succeeded."
+        text += f" {count(len(again), 'run')} failed before and then succeeded."
     return text + " Intervals are 95 %; p-values of comparisons are Holm's over this page."
 
 
@@ -84,9 +90,8 @@ def _parts(found: Analysis) -> tuple[Sequence[Finding], ...]:
 
 def _cells_of_row(cell: Cell) -> tuple[str, ...]:
     s = cell.score
-    interval = f"{100 * s['ci_low']:.1f} - {100 * s['ci_high']:.1f}"
     score = f"{100 * s['value']:.1f}"
-    return cell.task, cell.name, score, interval, str(s["n"]), str(s["n_seeds"])
+    return cell.task, cell.name, score, interval(s), str(s["n"]), str(s["n_seeds"])
 
 
 def _side_by_side(found: Analysis) -> list[str]:
@@ -119,7 +124,11 @@ def _markdown_scores(found: Analysis, link: Callable[[str], str]) -> Iterator[st
     for cell in found.cells:
         task, name, *rest = _cells_of_row(cell)
         pair = against.get((cell.task, cell.name))
-        paired = [points(pair.to_json()), p_value(pair.p_adjusted)] if pair else ["", ""]
+        paired = (
+            [difference_and_interval(pair.to_json()), p_value(pair.p_adjusted)]
+            if pair
+            else ["", ""]
+        )
         row = [task, f"`{name}`", *rest, *paired, _links(cell.keys, link)]
         yield f"| {' | '.join(row)} |"
     yield ""
@@ -129,7 +138,7 @@ def _pair_line(pair: Pair) -> str:
     low, high = 100 * pair.ci_low, 100 * pair.ci_high
     return (
         f"{pair.task}: {pair.a} minus {pair.b} {100 * pair.difference:+.1f} points ({low:+.1f} to "
-        f"{high:+.1f}), n {pair.n}, {chance_of(pair.p_adjusted)}"
+        f"{high:+.1f}), n {pair.n}, {p_equals(pair.p_adjusted)}"
         f"{'' if pair.significant else ', not shown'}."
     )
 

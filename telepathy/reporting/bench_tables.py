@@ -1,52 +1,50 @@
-"""What a person sees of a benchmark: one table and the sentences that follow from it."""
+"""The result of a benchmark: one table and the sentences that follow from it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from telepathy.reporting.tables import stdout_console
+from telepathy.reporting.numbers import interval, metric_name
+from telepathy.reporting.table import Column, Table, stdout_console
 
 _MB = 1 << 20
 
 
 def show_bench(found: dict[str, Any]) -> None:
-    """Print the result of a benchmark."""
-    title = (
+    """Print the result of a benchmark.
+
+    Args:
+        found: The JSON object of `latentwire bench`.
+    """
+    console = stdout_console()
+    table, sentences = _TABLES[found["benchmark"]](found)
+    table.title = (
         f"{found['benchmark']}: {found['pair']['sender']} -> {found['pair']['receiver']}, "
         f"{found['soft_tokens']} soft tokens, {found['device']}"
     )
-    console = stdout_console()
-    table, sentences = _SHOWN[found["benchmark"]](found)
-    table.title, table.title_justify = title, "left"
-    console.print(table)
+    table.print(console)
     for sentence in sentences:
-        console.print(sentence, soft_wrap=True)
+        console.print(sentence, soft_wrap=True, markup=False)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
-    return table
+def _table(*titles: str) -> Table:
+    return Table([Column(title, left=not i) for i, title in enumerate(titles)])
 
 
 def _latency(found: dict[str, Any]) -> tuple[Table, list[str]]:
-    table = _table("method", "batch", "p50 ms", "p95", "p99", "bound ms", "x bound", "bridge")
+    table = _table("method", "batch", "p50 ms", "p95", "p99", "bound ms", "x bound", "x bridge")
     sentences = [f"Answers: {found['answer']}. {_rates(found['machine'])}"]
     for size, batch in found["batches"].items():
         own = batch["methods"]["bridge"]["p50"]
         for name, row in batch["methods"].items():
             bound, times = row.get("lower_bound_ms"), row.get("ratio_to_lower_bound")
-            table.add_row(
+            table.add(
                 name,
                 size,
                 *(f"{row[key]:.2f}" for key in ("p50", "p95", "p99")),
                 "" if bound is None else f"{bound:.2f}",
                 "" if times is None else f"{times:.2f}",
-                f"{row['p50'] / own:.2f}x",
+                f"{row['p50'] / own:.2f}",
             )
         sentences.append(_latency_sentence(size, batch))
     return table, sentences
@@ -55,22 +53,23 @@ def _latency(found: dict[str, Any]) -> tuple[Table, list[str]]:
 def _latency_sentence(size: str, batch: dict[str, Any]) -> str:
     start = batch["crossover"]["bridge_faster_from"]
     crossing = (
-        "no relay that was measured is slower than the bridge"
+        "no measured relay is slower than the bridge"
         if start is None
-        else f"the bridge is faster than relays of {start} tokens and more"
+        else f"the bridge is faster than relays of {start} or more tokens"
     )
     return (
-        f"Batch {size}: {batch['speedup_vs_text_relay']:.2f} times as fast as a relay of "
-        f"{batch['relay_tokens']} tokens; {crossing}; {batch['ratio_to_lower_bound']:.2f} times "
-        f"its lower bound, {batch['ratio_to_bare_sum']:.2f} times the bare passes, of which the "
-        f"bridge module is {100 * batch['bridge_share_of_bare_sum']:.1f} %."
+        f"Batch {size}: the bridge is {batch['speedup_vs_text_relay']:.2f} times as fast as a "
+        f"relay of {batch['relay_tokens']} tokens; {crossing}. It takes "
+        f"{batch['ratio_to_lower_bound']:.2f} times its lower bound and "
+        f"{batch['ratio_to_bare_sum']:.2f} times the sum of the bare passes, "
+        f"{100 * batch['bridge_share_of_bare_sum']:.1f} % of which is the bridge module."
     )
 
 
 def _throughput(found: dict[str, Any]) -> tuple[Table, list[str]]:
-    table = _table("tokens of a text", "batch", "texts/s", "ms per call", "bound ms", "x bound")
+    table = _table("tokens per text", "batch", "texts/s", "ms per call", "bound ms", "x bound")
     for point in found["grid"]:
-        table.add_row(
+        table.add(
             f"{point['input_tokens']}",
             f"{point['batch_size']}",
             f"{point['texts_per_s']:.1f}",
@@ -86,7 +85,8 @@ def _throughput(found: dict[str, Any]) -> tuple[Table, list[str]]:
     ]
     if many := found["many"]:
         sentences.append(
-            f"{many['n']} texts in one call are {many['speedup']:.2f} times as fast as one by one."
+            f"{many['n']} texts in one call are {many['speedup']:.2f} times as fast as one call "
+            "per text."
         )
     return table, sentences
 
@@ -94,19 +94,26 @@ def _throughput(found: dict[str, Any]) -> tuple[Table, list[str]]:
 def _memory(found: dict[str, Any]) -> tuple[Table, list[str]]:
     table = _table(f"{found['measured']}, MB", "value")
     for key in ("start", "weights", "loaded", "loading_peak", "activations", "peak"):
-        table.add_row(key.replace("_", " "), f"{found[f'{key}_bytes'] / _MB:.0f}")
+        table.add(key.replace("_", " "), f"{found[f'{key}_bytes'] / _MB:.0f}")
     return table, [
-        f"The peak is {found['peak_over_weights']:.2f} times the weights, which are its lower "
-        f"bound; {found['without_start_over_weights']:.2f} times without what the process held "
-        "before it loaded them."
+        f"Peak memory is {found['peak_over_weights']:.2f} times the size of the weights, its lower "
+        f"bound; {found['without_start_over_weights']:.2f} times without the memory that the "
+        "process used before loading."
     ]
 
 
 def _wire(found: dict[str, Any]) -> tuple[Table, list[str]]:
-    table = _table("message", "soft tokens", "bytes", "x bound", f"{found['metric']} %", "interval")
+    table = _table(
+        "message",
+        "soft tokens",
+        "bytes",
+        "x bound",
+        f"{metric_name(found['metric'])} %",
+        "95 % interval",
+    )
     for point in found["points"]:
         rank = f" {point['rank']}" if point["rank"] else ""
-        table.add_row(
+        table.add(
             f"{point['codec']}{rank}",
             f"{point['soft_tokens']}",
             f"{point['bytes']:,.0f}",
@@ -114,35 +121,35 @@ def _wire(found: dict[str, Any]) -> tuple[Table, list[str]]:
             *_score(point["score"]),
         )
     for name, row in found["methods"].items():
-        table.add_row(name, "", f"{row['bytes']:,.0f}", "", *_score(row["score"]))
+        table.add(name, "", f"{row['bytes']:,.0f}", "", *_score(row["score"]))
     return table, [f"{found['task']}, {found['split']} split, {found['n']} examples."]
 
 
 def _train(found: dict[str, Any]) -> tuple[Table, list[str]]:
-    table = _table("what", "examples/s", "ms per step")
+    table = _table("implementation", "examples/s", "ms per step")
     for name, speed in found["examples_per_s"].items():
-        table.add_row(name, f"{speed:.1f}", f"{found['median_ms'][name]:.1f}")
+        table.add(name, f"{speed:.1f}", f"{found['median_ms'][name]:.1f}")
     return table, [
-        f"{found['plain_over_ours']:.2f} times as fast as a plain loop, "
-        f"{found['ours_over_bare']:.2f} times the receiver's passes alone, "
+        f"Training is {found['plain_over_ours']:.2f} times as fast as a plain loop. A step takes "
+        f"{found['ours_over_bare']:.2f} times the receiver's passes alone and "
         f"{found['ratio_to_lower_bound']:.2f} times their lower bound "
         f"({found['lower_bound_ms']:.1f} ms). {_rates(found['machine'])}"
     ]
 
 
 def _score(score: dict[str, Any]) -> tuple[str, str]:
-    low, high = 100 * score["ci_low"], 100 * score["ci_high"]
-    return f"{100 * score['value']:.1f}", f"{low:.1f} - {high:.1f}"
+    return f"{100 * score['value']:.1f}", interval(score)
 
 
 def _rates(machine: dict[str, Any]) -> str:
     return (
-        f"Measured here in {machine['dtype']}: {machine['operations_per_s'] / 1e9:,.1f} billion "
-        f"operations and {machine['bytes_per_s'] / 1e9:,.1f} GB per second."
+        f"Measured peak rates of this machine in {machine['dtype']}: "
+        f"{machine['operations_per_s'] / 1e9:,.1f} billion operations and "
+        f"{machine['bytes_per_s'] / 1e9:,.1f} GB per second."
     )
 
 
-_SHOWN = {
+_TABLES = {
     "latency": _latency,
     "memory": _memory,
     "throughput": _throughput,

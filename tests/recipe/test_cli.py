@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from latentwire import Task
-from telepathy.cli.main import doctor, main
+from telepathy.cli import doctor
+from telepathy.cli.main import main
 
 TRAIN = ["train", "--pair", "fake", "--steps", "4", "--batch-size", "4", "--soft-tokens", "4"]
 

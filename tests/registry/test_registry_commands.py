@@ -207,10 +207,9 @@ def test_a_run_takes_its_results_and_only_new_ones(registry: Registry) -> None:
 
 
 def test_a_run_that_fails_says_why(registry: Registry) -> None:
-    code = (
-        "from telepathy.cli.errors import guarded; from latentwire.core.errors import DataError\n"
-    )
-    code += "def f(): raise DataError('no rows')\nprint('x'); guarded(f)"
+    code = "from telepathy.cli.errors import run_guarded\n"
+    code += "from latentwire.core.errors import DataError\n"
+    code += "def f(): raise DataError('no rows')\nprint('x'); run_guarded(f)"
     done = run_experiment(registry, "a", [sys.executable, "-c", code])
     assert (done.state, done.error_class, done.exit_code) == ("failed", "data", 1)
     assert done.error == "DataError: no rows" and done.log_tail == ["x", "error: no rows"]

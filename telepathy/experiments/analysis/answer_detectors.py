@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from statistics import median
 
 from telepathy.experiments.analysis.detectors import Evidence, detector
-from telepathy.experiments.analysis.findings import Finding, chance_of, counted, percent, points
+from telepathy.experiments.analysis.findings import Finding
 from telepathy.experiments.analysis.results import BLIND, CONTROLS, Cell
 from telepathy.experiments.analysis.run import Answers
+from telepathy.reporting.numbers import count, p_equals, percent, points
 
 COLLAPSED, IGNORED = "collapsed predictions", "message ignored"
 AT_CHANCE, CONTROL = "accuracy at chance", "control above chance"
@@ -106,7 +107,7 @@ def control_above_chance(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             CONTROL,
             f"{cell.name} on {cell.task} gets {_interval(cell)}; a guess gets "
-            f"{percent(cell.guess)} ({chance_of(p_value)} after Holm).",
+            f"{percent(cell.guess)} ({p_equals(p_value)} after Holm).",
             cell.keys,
             (
                 "The receiver has another way to the answer: its prompt, the order of the "
@@ -216,7 +217,7 @@ def val_test_gap(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             GAP,
             f"{cell.name} on {cell.task}, seed {seed}: val {percent(val)} (n {n_val}), test "
-            f"{percent(test)} (n {n_test}), {chance_of(p_value)} corrected.",
+            f"{percent(test)} (n {n_test}), {p_equals(p_value)} corrected.",
             (cell.runs[seed].key,),
             ("The splits differ, or what was learned is val itself.",),
             (cell.task, cell.method),
@@ -309,7 +310,7 @@ def _interval(cell: Cell) -> str:
     s = cell.score
     return (
         f"{percent(s['value'])} ({100 * s['ci_low']:.1f} - {100 * s['ci_high']:.1f}), n {s['n']}, "
-        f"{counted(s['n_seeds'], 'seed')}"
+        f"{count(s['n_seeds'], 'seed')}"
     )
 
 

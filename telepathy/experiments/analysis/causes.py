@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from telepathy.experiments.analysis.conditions import Condition, separating
-from telepathy.experiments.analysis.findings import Finding, counted
+from telepathy.experiments.analysis.findings import Finding
 from telepathy.experiments.analysis.fixes import propose
 from telepathy.experiments.analysis.run import Run
 from telepathy.experiments.registry.failure import (
@@ -23,6 +23,7 @@ from telepathy.experiments.registry.failure import (
 from telepathy.experiments.registry.record import FAILED, STALE
 from telepathy.experiments.registry.record import PREEMPTED as PREEMPTED_STATE
 from telepathy.experiments.registry.scheduling import is_due
+from telepathy.reporting.numbers import count
 
 # Class of an error -> patterns for the keys that can bring it about, the likeliest first.
 RELEVANT: dict[str, Sequence[str]] = {
@@ -133,7 +134,7 @@ def cause_of(run: Run) -> str:
 def _finding(group: Group) -> Finding:
     n, condition = len(group.runs), group.condition
     what = _WHAT.get(group.kind, "failed")
-    statement = f"{what}, {counted(n, 'run')}: no condition sets them apart."
+    statement = f"{what}, {count(n, 'run')}: no condition sets them apart."
     if n == 1:
         statement = f"{what}, 1 run ({group.runs[0].record.name}): one run shows no pattern."
     details = [f"Cause: {group.line[:200]}"]

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from telepathy.experiments.analysis.results import Cell
-
-LEVEL = 0.05
+from telepathy.reporting.numbers import LEVEL
 
 
 @dataclass(frozen=True)

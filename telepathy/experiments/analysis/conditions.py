@@ -9,10 +9,9 @@ from itertools import combinations
 from math import comb
 from typing import Any
 
-from telepathy.experiments.analysis.findings import chance_of
 from telepathy.experiments.analysis.settings import leaf, number
+from telepathy.reporting.numbers import LEVEL, p_equals
 
-LEVEL = 0.05
 Facts = Mapping[str, Any]
 
 
@@ -79,10 +78,10 @@ class Condition:
     @property
     def certainty(self) -> str:
         """How sure it is."""
-        corrected = "" if self.n_tried == 1 else f"; {chance_of(self.p_corrected)} corrected"
+        corrected = "" if self.n_tried == 1 else f"; {p_equals(self.p_corrected)} corrected"
         tried = "" if self.n_tried == 1 else f" for the {self.n_tried} conditions tried"
         hint = "" if self.p_corrected <= LEVEL else ": a hint, no proof"
-        return f"Fisher's exact {chance_of(self.p_value)}{corrected}{tried}{hint}"
+        return f"Fisher's exact {p_equals(self.p_value)}{corrected}{tried}{hint}"
 
 
 def separating(

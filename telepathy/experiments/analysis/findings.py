@@ -57,23 +57,3 @@ class Finding:
             "data": self.data,
             "fix": self.fix.to_json() if self.fix else None,
         }
-
-
-def percent(share: float) -> str:
-    """A share as it is read: `61.3 %`."""
-    return f"{100 * share:.1f} %"
-
-
-def points(difference: float) -> str:
-    """A difference of shares: `+2.1 points`."""
-    return f"{100 * difference:+.1f} points"
-
-
-def chance_of(p_value: float) -> str:
-    """A p-value as it is read: `p = 0.012`, `p < 0.001`."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-
-
-def counted(n: int, noun: str) -> str:
-    """`1 run`, `3 runs`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

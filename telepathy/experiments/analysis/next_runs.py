@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from telepathy.experiments.analysis.comparisons import Pair
-from telepathy.experiments.analysis.findings import Finding, chance_of, counted, points
+from telepathy.experiments.analysis.findings import Finding
 from telepathy.experiments.analysis.results import Cell
 from telepathy.experiments.analysis.run import Run
 from telepathy.experiments.analysis.settings import pick
 from telepathy.experiments.registry.record import NEEDS_RERUN, PENDING, PREEMPTED, STALE
 from telepathy.experiments.registry.scheduling import is_due
+from telepathy.reporting.numbers import count, p_equals, points
 
 MARKED, GO_ON, FIX, AGAIN = "marked", "goes on", "apply the fix", "mend and mark"
 SEEDS, METHODS, MORE = "missing seeds", "missing methods", "more examples"
@@ -42,7 +43,7 @@ def _waiting(runs: Sequence[Run]) -> Iterator[Finding]:
     ):
         keys = tuple(r.key for r in runs if r.record.state == state and is_due(r.record))
         if keys:
-            yield Finding(kind, f"{counted(len(keys), 'run')} {words}: submit again.", keys)
+            yield Finding(kind, f"{count(len(keys), 'run')} {words}: submit again.", keys)
 
 
 def _fixes(failures: Sequence[Finding]) -> Iterator[Finding]:
@@ -50,7 +51,7 @@ def _fixes(failures: Sequence[Finding]) -> Iterator[Finding]:
         if failure.fix is None:
             continue
         if changed := tuple(key for key in failure.keys if key in failure.fix.changes):
-            n = counted(len(changed), "changed configuration")
+            n = count(len(changed), "changed configuration")
             yield Finding(
                 FIX,
                 f"{failure.fix.advice} --analyze --apply-fixes writes {n}.",
@@ -127,7 +128,7 @@ def _too_small(pairs: Sequence[Pair]) -> Iterator[Finding]:
         yield Finding(
             MORE,
             f"{pair.task}: {pair.a} minus {pair.b} is {points(pair.difference)} with {pair.n} "
-            f"examples ({chance_of(pair.p_adjusted)}); if it is real, {pair.n_needed} would show "
+            f"examples ({p_equals(pair.p_adjusted)}); if it is real, {pair.n_needed} would show "
             "it.",
             pair.keys,
             data={"n": pair.n, "n_needed": pair.n_needed, "difference": pair.difference},

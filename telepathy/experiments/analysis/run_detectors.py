@@ -10,10 +10,11 @@ from statistics import median
 from typing import Any
 
 from telepathy.experiments.analysis.detectors import Evidence, detector
-from telepathy.experiments.analysis.findings import Finding, counted
+from telepathy.experiments.analysis.findings import Finding
 from telepathy.experiments.analysis.run import Run
 from telepathy.experiments.analysis.settings import flat, leaf, number
 from telepathy.experiments.registry.record import COMPLETED
+from telepathy.reporting.numbers import count
 
 FLAT, DIVERGED = "training loss did not fall", "training diverged"
 OLDER = "result older than its configuration"
@@ -81,7 +82,7 @@ def dirty_tree(evidence: Evidence) -> Iterator[Finding]:
     if dirty:
         yield Finding(
             DIRTY,
-            f"{counted(len(dirty), 'completed run')} of {len(evidence.completed)} had source files "
+            f"{count(len(dirty), 'completed run')} of {len(evidence.completed)} had source files "
             "that differ from their commit: nobody can repeat them.",
             tuple(run.key for run in dirty),
         )
@@ -103,7 +104,7 @@ def different_commits(evidence: Evidence) -> Iterator[Finding]:
         known = list(found)
         keys_of = {c: sorted({k for t in tasks for k in by_task[t][c]}) for c in known}
         usual = max(known, key=lambda c: len(keys_of[c]))
-        shown = ", ".join(f"{c} ({counted(len(keys_of[c]), 'run')})" for c in known)
+        shown = ", ".join(f"{c} ({count(len(keys_of[c]), 'run')})" for c in known)
         yield Finding(
             COMMITS,
             f"What is compared on {', '.join(tasks)} was made by {len(known)} commits: {shown}.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from telepathy.reporting.checks import is_weak
-from telepathy.reporting.markdown import suites_markdown
+from telepathy.reporting.results import suites_markdown
+from telepathy.reporting.sentences import is_weak
 
 
 def test_several_tasks_stand_side_by_side_with_marks_for_what_is_shown() -> None:
