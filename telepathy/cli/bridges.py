@@ -22,7 +22,7 @@ def bridges(pair: PairOption = None, as_json: JsonOption = False) -> None:
         Column("bridge", left=True),
         Column("parameters"),
         Column("what it is", left=True, wraps=True),
-        Column("source", left=True, wraps=True),
+        Column("source", left=True, wraps=True, hide=1),
     ]
     title = f"Bridges for {models['sender']} -> {models['receiver']}, {_SOFT_TOKENS} soft tokens"
     table = Table(columns, title)

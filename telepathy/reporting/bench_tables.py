@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from telepathy.reporting.numbers import interval, metric_name
-from telepathy.reporting.table import Column, Table, stdout_console
+from telepathy.reporting.table import Column, Table, print_wrapped, stdout_console
 
 _MB = 1 << 20
 
@@ -24,7 +24,7 @@ def show_bench(found: dict[str, Any]) -> None:
     )
     table.print(console)
     for sentence in sentences:
-        console.print(sentence, soft_wrap=True, markup=False)
+        print_wrapped(console, sentence)
 
 
 def _table(*titles: str) -> Table:

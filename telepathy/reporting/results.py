@@ -17,7 +17,7 @@ from telepathy.reporting.numbers import (
     score_and_interval,
 )
 from telepathy.reporting.sentences import bridge_sentences, check_sentence, is_weak, median_ms
-from telepathy.reporting.table import Column, Table, stdout_console
+from telepathy.reporting.table import Column, Table, print_wrapped, stdout_console
 from telepathy.reporting.text import print_json
 
 
@@ -39,12 +39,11 @@ def show_results(found: dict[str, Any], as_json: bool) -> None:
         sentences = bridge_sentences(found) + sentences
     for title, lines in (("Meaning", sentences), ("Notes", _notes(found))):
         if lines:
-            console.print(f"{title}:")
+            console.print(f"\n{title}:")
             for line in lines:
-                console.print(f"- {line}", soft_wrap=True, markup=False)
-            console.print()
+                print_wrapped(console, f"- {line}", indent="  ")
     if found.get("run"):
-        console.print(f"Run folder: {found['run']}", markup=False, soft_wrap=True)
+        console.print(f"\nRun folder: {found['run']}", markup=False, soft_wrap=True)
 
 
 def show_suites(found: Sequence[dict[str, Any]], out: Path, as_json: bool) -> None:
@@ -137,7 +136,7 @@ def results_table(found: dict[str, Any]) -> Table:
     methods, metric = found["methods"], found["metric"]
     against = {comparison["b"]: comparison for comparison in found["comparisons"]}
     relay_ms = median_ms(methods.get("text_relay", {}))
-    several_seeds = any(row["metrics"][metric]["n_seeds"] > 1 for row in methods.values())
+    one_seed = all(row["metrics"][metric]["n_seeds"] == 1 for row in methods.values())
     Cell = Callable[[str, dict[str, Any]], str]
 
     def score(name: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -155,18 +154,21 @@ def results_table(found: dict[str, Any]) -> Table:
 
     columns: list[tuple[Column, Cell]] = [
         (Column("method", left=True, code=True), lambda name, row: name),
-        (Column("what it is", left=True, wraps=True), lambda name, row: row["about"]),
+        (Column("what it is", left=True, wraps=True, hide=1), lambda name, row: row["about"]),
         (Column(f"{metric_name(metric)} %"), lambda n, r: f"{100 * score(n, r)['value']:.1f}"),
         (Column("95 % interval"), lambda n, r: interval(score(n, r))),
         *((Column(f"{metric_name(name)} %"), other(name)) for name in _other_metrics(found)),
-        (Column("n"), lambda n, r: f"{score(n, r)['n']:,}"),
-        (Column("seeds"), lambda n, r: f"{score(n, r)['n_seeds']}" if several_seeds else ""),
+        (Column("n", hide=4), lambda n, r: f"{score(n, r)['n']:,}"),
+        (
+            Column("seeds", hide=2),
+            lambda n, r: "" if one_seed else str(score(n, r)["n_seeds"]),
+        ),
         (Column("unparsed"), lambda n, r: f"{r['unparsed']:,}" if r["unparsed"] else ""),
         (Column(f"{next(iter(methods))} minus it"), compared(difference_and_interval)),
         (Column("p (Holm)"), compared(lambda comparison: p_value(comparison["p_adjusted"]))),
         (Column("ms"), lambda n, r: "" if (ms := median_ms(r)) is None else f"{ms:.0f}"),
-        (Column("vs relay"), speedup),
-        (Column("bytes"), lambda n, r: "" if r["bytes"] is None else f"{r['bytes']:,.0f}"),
+        (Column("vs relay", hide=3), speedup),
+        (Column("bytes", hide=5), lambda n, r: "" if r["bytes"] is None else f"{r['bytes']:,.0f}"),
     ]
     table = Table([column for column, _ in columns], f"{found['task']}: {_description(found)}")
     for name, row in methods.items():

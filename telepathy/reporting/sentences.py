@@ -59,11 +59,11 @@ def _score_sentence(results: dict[str, Any]) -> str:
     message = f"{bridge['bytes']:,.0f} bytes of soft tokens{alone}"
     if metric in _COUNTED_METRICS:
         return (
-            f"From {message} the receiver answers {value} % {in_brackets} of {score['n']:,} "
+            f"From {message}, the receiver answers {value} % {in_brackets} of {score['n']:,} "
             "examples correctly."
         )
     return (
-        f"From {message} the receiver reaches {value} % {in_brackets} {metric_name(metric)} on "
+        f"From {message}, the receiver reaches {value} % {in_brackets} {metric_name(metric)} on "
         f"{score['n']:,} examples."
     )
 

@@ -32,9 +32,9 @@ def test_a_baseline_that_loses_to_what_it_should_beat_is_called_weak() -> None:
     checks = [("lora", 0.2, 0.01), ("prompt_tuning", -0.1, 0.01), ("fewshot", -0.2, 0.06)]
     found["checks"] = [{**_compared("zeroshot", d, p), "a": name} for name, d, p in checks]
     page = suites_markdown([found])
-    assert "- No strawman: lora is better than zeroshot, +20.0 (+10.0 to +30.0) points" in page
-    assert "- Weak baseline: prompt_tuning is worse than zeroshot, -10.0 " in page
-    assert "- Not shown: that fewshot is better or worse than zeroshot; -20.0 " in page
+    assert "- lora is better than zeroshot, as it should be: +20.0 (+10.0 to +30.0) points" in page
+    assert "- Weak baseline: prompt_tuning is worse than zeroshot: -10.0 " in page
+    assert "- The difference between fewshot and zeroshot is not significant: -20.0 " in page
     assert [is_weak(check) for check in found["checks"]] == [False, True, False]
 
 
@@ -45,6 +45,7 @@ def _results(
         name: {
             "about": f"does {name}",
             "bytes": None,
+            "unparsed": 0,
             "metrics": {
                 "acc": {
                     "value": value,
