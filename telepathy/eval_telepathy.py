@@ -1,6 +1,6 @@
-"""Evaluate a trained bridge with the flags users know: `python telepathy/eval_telepathy.py`.
+"""Evaluate a bridge: `python telepathy/eval_telepathy.py --checkpoint runs/sst2 --output_dir out`.
 
-The same functions as `latentwire eval`: the whole test split, controls and baselines beside it.
+Maps the flags of this script to `latentwire eval`, which has more options.
 """
 
 from __future__ import annotations
@@ -11,26 +11,35 @@ from pathlib import Path
 
 from telepathy.cli.errors import run_guarded
 from telepathy.cli.script_flags import add_model_flags, device_of
-from telepathy.reporting.results import show_results
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags of the script."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Build the argument parser."""
+    p = argparse.ArgumentParser(
+        description="Evaluate a bridge, controls and baselines on the test split."
+    )
     add_model_flags(p)
-    p.add_argument("--checkpoint", type=Path, required=True, help="run folder or bridge folder")
-    p.add_argument("--dataset", help="task; default: the one it was trained on")
-    p.add_argument("--output_dir", type=Path, required=True, help="where results are written")
-    p.add_argument("--num_samples", type=int, help="a seeded random sample; default: all of test")
-    p.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    p.add_argument(
+        "--checkpoint", type=Path, required=True, help="run folder or bridge folder to evaluate"
+    )
+    p.add_argument(
+        "--dataset", help="task name or YAML file (default: the task that the bridge learned)"
+    )
+    p.add_argument("--output_dir", type=Path, required=True, help="folder of the results")
+    p.add_argument(
+        "--num_samples", type=int, help="test examples, sampled with a fixed seed (default: all)"
+    )
+    p.add_argument("--json", action="store_true", help="print one JSON object")
     return p
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Evaluate as the flags say and print the table."""
-    from latentwire import Wire, evaluate, load_task
+    """Evaluate a bridge and print the results."""
+    from latentwire import Wire, load_task
+    from latentwire import evaluate as evaluate_wire
     from latentwire.core.errors import UsageError
     from latentwire.core.progress import default_progress
+    from telepathy.reporting.results import show_results
 
     progress = default_progress()
     task = load_task(args.dataset) if args.dataset else None
@@ -43,8 +52,10 @@ def evaluate(args: argparse.Namespace) -> None:
     )
     task = task or wire.task
     if task is None:
-        raise UsageError(f"The bridge in {args.checkpoint} names no task: give --dataset.")
-    results = evaluate(
+        raise UsageError(
+            f"The bridge in {args.checkpoint} was not trained on a task. Give --dataset."
+        )
+    results = evaluate_wire(
         wire, task, limit=args.num_samples, out_dir=args.output_dir, progress=progress
     )
     show_results(results.to_json(), args.json)

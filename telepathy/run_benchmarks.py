@@ -1,7 +1,6 @@
-"""Run a benchmark with the flags users know: `python telepathy/run_benchmarks.py --benchmark ..`.
+"""Run a benchmark: `python telepathy/run_benchmarks.py --benchmark latency --output_dir out`.
 
-The same functions as `latentwire bench`. Without `--checkpoint` the embedded pair is measured, or
-the models that are named, with an untrained bridge: speed does not depend on weights.
+Maps the flags of this script to `latentwire bench`, which has more options.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from latentwire.core.errors import UnknownNameError, UsageError
 from latentwire.core.progress import Progress
 from telepathy.cli.bench import finish, memory_apart, with_subject
 from telepathy.cli.errors import run_guarded
-from telepathy.cli.script_flags import device_of
+from telepathy.cli.script_flags import add_gpu_flag, device_of
 
 if TYPE_CHECKING:
     from latentwire.bench.subject import Subject
@@ -24,27 +23,48 @@ _NAMES = ("batched", "latency", "memory", "throughput")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags of the script."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--benchmark", required=True, help=", ".join(_NAMES))
-    p.add_argument("--checkpoint", type=Path, help="run folder or bridge folder")
-    p.add_argument("--pair", help="embedded (default), fake or paper, without --checkpoint")
-    p.add_argument("--random_weights", help="SENDER,RECEIVER: built-in shapes, no download")
-    p.add_argument("--gpu", type=int, help="number of the GPU; default: the best device")
-    p.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    p.add_argument("--soft_tokens", type=int, default=8, help="of an untrained bridge")
-    p.add_argument("--rounds", type=int, default=5, help="timed rounds")
-    p.add_argument("--output_dir", type=Path, required=True, help="where results are written")
-    p.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    """Build the argument parser."""
+    p = argparse.ArgumentParser(
+        description="Measure the speed or memory of a bridge. Without --checkpoint the bridge is "
+        "untrained: its speed does not depend on its weights."
+    )
+    p.add_argument("--benchmark", required=True, help=f"benchmark to run: {', '.join(_NAMES)}")
+    p.add_argument("--checkpoint", type=Path, help="run folder or bridge folder to measure")
+    p.add_argument(
+        "--pair",
+        help="preset of models without --checkpoint: embedded, fake or paper (default: embedded)",
+    )
+    p.add_argument(
+        "--random_weights",
+        metavar="SENDER,RECEIVER",
+        help="two built-in model shapes with random weights, as an alternative to --pair",
+    )
+    add_gpu_flag(p)
+    p.add_argument(
+        "--batch_sizes",
+        type=int,
+        nargs="+",
+        default=[1, 2, 4, 8, 16],
+        help="texts per call (default: 1 2 4 8 16)",
+    )
+    p.add_argument(
+        "--soft_tokens",
+        type=int,
+        default=8,
+        help="soft tokens per message of an untrained bridge (default: 8)",
+    )
+    p.add_argument("--rounds", type=int, default=5, help="timed rounds (default: 5)")
+    p.add_argument("--output_dir", type=Path, required=True, help="folder of the results")
+    p.add_argument("--json", action="store_true", help="print one JSON object")
     return p
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run as the flags say, print the table and leave JSON and picture."""
+    """Run the benchmark, print its results and write them as JSON and plot."""
     if args.benchmark not in _NAMES:
         raise UnknownNameError.of("benchmark", args.benchmark, _NAMES)
     if min(*args.batch_sizes, args.rounds, args.soft_tokens) < 1:
-        raise UsageError("--batch_sizes, --rounds and --soft_tokens are 1 or more.")
+        raise UsageError("--batch_sizes, --rounds and --soft_tokens must be 1 or more.")
     chosen = {
         "run": args.checkpoint,
         "pair": args.pair,
@@ -67,7 +87,7 @@ def _measure(args: argparse.Namespace, subject: Subject, progress: Progress) -> 
         return measure_throughput(
             subject, batch_sizes=args.batch_sizes, rounds=args.rounds, progress=progress
         )
-    # `latency` is one text at a time; `batched` is the same at every batch size.
+    # `latency` measures one text at a time, `batched` every batch size.
     sizes = args.batch_sizes if args.benchmark == "batched" else [1]
     return measure_latency(subject, batch_sizes=sizes, rounds=args.rounds, progress=progress)
 

@@ -6,12 +6,32 @@ import argparse
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The pair and the GPU."""
-    parser.add_argument("--source_model", help="sender: embedded name, folder, .gguf or hub id")
-    parser.add_argument("--target_model", help="receiver: the same")
-    parser.add_argument("--gpu", type=int, help="number of the GPU; default: the best device")
+    """Add the flags that choose the models and the device."""
+    add_gpu_flag(parser)
+    for flag, role in (("--source_model", "sender"), ("--target_model", "receiver")):
+        parser.add_argument(
+            flag,
+            help=f"{role} model: embedded name, local folder, .gguf file or hub id (default: the "
+            f"{role} of the embedded pair)",
+        )
+
+
+def add_gpu_flag(parser: argparse.ArgumentParser) -> None:
+    """Add `--gpu`."""
+    parser.add_argument("--gpu", type=int, help="index of the GPU (default: the best device)")
 
 
 def device_of(args: argparse.Namespace) -> str:
-    """The device name that `--gpu` asks for."""
+    """The device that `--gpu` selects."""
     return "auto" if args.gpu is None else f"cuda:{args.gpu}"
+
+
+def given_values(args: argparse.Namespace, keys: dict[str, str]) -> dict[str, object]:
+    """Values of the flags that were given, by the dotted key of the configuration.
+
+    Args:
+        args: Parsed flags.
+        keys: Name of a flag -> dotted key.
+    """
+    values = {key: getattr(args, flag) for flag, key in keys.items()}
+    return {key: value for key, value in values.items() if value is not None}
