@@ -1,15 +1,17 @@
-"""The analysis as people read it: lines of 80 columns, and a page in Markdown with links."""
+"""The analysis of experiments as text of 80 columns and as a Markdown page with links."""
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
-from telepathy.experiments.analysis.analysis import Analysis
-from telepathy.experiments.analysis.comparisons import Pair
+from telepathy.experiments.analysis import Analysis
+from telepathy.experiments.analysis.comparisons import PairedTest
 from telepathy.experiments.analysis.findings import Finding
-from telepathy.experiments.analysis.results import Cell
+from telepathy.experiments.analysis.results import PooledResult
 from telepathy.reporting.numbers import (
     count,
     difference_and_interval,
@@ -18,128 +20,136 @@ from telepathy.reporting.numbers import (
     p_value,
 )
 from telepathy.reporting.results import score_cell, score_matrix
+from telepathy.reporting.table import Column, Table
 from telepathy.reporting.text import WIDTH, table
 
-_SHOWN_KEYS = 4
+_MAX_KEYS = 4
 _COLUMNS = (("task", 12), ("method", 28), ("score", 6), ("95 %", 13), ("n", 6), ("seeds", 5))
 _TITLES = (
-    ("What failed, by mechanism", "Nothing failed."),
-    ("What looks wrong though it succeeded", "Nothing."),
-    ("What to run next", "Nothing."),
+    ("Failures by cause", "No failures."),
+    ("Suspicious results", "None."),
+    ("What to run next", "No suggestions."),
 )
 
 
 def as_text(found: Analysis) -> list[str]:
-    """The analysis for a terminal."""
-    lines = [*_wrapped(_head(found)), "", "What succeeded, and by how much"]
-    if not found.cells:
-        lines.append("  Nothing yet.")
+    """Lines of text for a terminal."""
+    lines = [*_wrapped(_summary(found)), "", "Results"]
+    if found.results:
+        lines += table(_COLUMNS, [_score_row(result) for result in found.results])
     else:
-        lines += table(_COLUMNS, [_cells_of_row(cell) for cell in found.cells])
-    for pair in found.pairs:
-        lines += _wrapped(_pair_line(pair), "  - ")
-        lines += _wrapped(_some_keys(pair.keys, 1), "    ")
-    for (title, nothing), part in zip(_TITLES, _parts(found)):
+        lines.append("  No results yet.")
+    for test in found.tests:
+        lines += _wrapped(_test_sentence(test), "  - ")
+        lines += _wrapped(_first_keys(test.keys, 1), "    ")
+    for (title, none), findings in zip(_TITLES, _sections(found)):
         lines += ["", title]
-        for number, finding in enumerate(part, 1):
+        for number, finding in enumerate(findings, 1):
             lines += _wrapped(f"{finding.kind}: {finding.statement}", f"  {number}. ")
             for detail in _details(finding):
                 lines += _wrapped(detail, "     ")
-            lines += _wrapped(_some_keys(finding.keys), "     ")
-        if not part:
-            lines.append(f"  {nothing}")
+            lines += _wrapped(_first_keys(finding.keys), "     ")
+        if not findings:
+            lines.append(f"  {none}")
     return lines
 
 
 def as_markdown(found: Analysis, link: Callable[[str], str]) -> str:
-    """The analysis as a page.
+    """A Markdown page.
 
     Args:
         found: The analysis.
-        link: Gives the address of a run's folder, from the page, for its key.
+        link: Returns the address of a run folder for the key of the run.
     """
-    lines = ["# Analysis of the experiments", "", _head(found), ""]
-    lines += ["## What succeeded, and by how much", "", *_side_by_side(found)]
-    lines += _markdown_scores(found, link)
-    for (title, nothing), part in zip(_TITLES, _parts(found)):
+    lines = ["# Analysis of the experiments", "", _summary(found), "", "## Results", ""]
+    lines += _side_by_side(found)
+    lines += _score_table(found, link)
+    for (title, none), findings in zip(_TITLES, _sections(found)):
         lines += ["", f"## {title}", ""]
-        for kind in dict.fromkeys(finding.kind for finding in part):
+        for kind in dict.fromkeys(finding.kind for finding in findings):
             lines.append(f"- **{kind}**")
-            for finding in (f for f in part if f.kind == kind):
+            for finding in (f for f in findings if f.kind == kind):
                 lines.append(f"  - {_escaped(finding.statement)} {_links(finding.keys, link)}")
                 lines += [f"    - {_escaped(detail)}" for detail in _details(finding)]
-        if not part:
-            lines.append(nothing)
+        if not findings:
+            lines.append(none)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _head(found: Analysis) -> str:
+def relative_links(folder_of: Callable[[str], Path], page: Path) -> Callable[[str], str]:
+    """Return a function that gives the address of a run folder relative to a page."""
+    start = page.resolve().parent
+
+    def link(key: str) -> str:
+        return quote(Path(os.path.relpath(folder_of(key).resolve(), start)).as_posix())
+
+    return link
+
+
+def _summary(found: Analysis) -> str:
     states = ", ".join(f"{n} {state}" for state, n in found.states.items() if n)
-    n = sum(found.states.values())
-    text = f"{count(n, 'experiment')}: {states or 'none'}."
+    text = f"{count(sum(found.states.values()), 'experiment')}: {states or 'none'}."
     if old := sum(run.superseded for run in found.runs):
-        text += f" {count(old, 'record')} of earlier configurations left out."
+        text += f" {count(old, 'record')} of earlier configurations excluded."
     if again := found.recovered:
-        text += f" {count(len(again), 'run')} failed before and then succeeded."
-    return text + " Intervals are 95 %; p-values of comparisons are Holm's over this page."
+        text += f" {count(len(again), 'run')} failed first and then completed."
+    return text + " Intervals are 95 %; p-values of comparisons are Holm-corrected."
 
 
-def _parts(found: Analysis) -> tuple[Sequence[Finding], ...]:
+def _sections(found: Analysis) -> tuple[Sequence[Finding], ...]:
     return found.failures, found.suspicions, found.next_runs
 
 
-def _cells_of_row(cell: Cell) -> tuple[str, ...]:
-    s = cell.score
+def _score_row(result: PooledResult) -> tuple[str, ...]:
+    s = result.score
     score = f"{100 * s['value']:.1f}"
-    return cell.task, cell.name, score, interval(s), str(s["n"]), str(s["n_seeds"])
+    return result.task, result.name, score, interval(s), str(s["n"]), str(s["n_seeds"])
 
 
 def _side_by_side(found: Analysis) -> list[str]:
-    """All tasks in one table, if there are several."""
-    if len({cell.task for cell in found.cells}) < 2:
+    """Table with one column per task, if there are several."""
+    if len({result.task for result in found.results}) < 2:
         return []
-    shown = {(p.b, p.task): -p.difference for p in found.pairs if p.significant}
+    gains = {(t.b, t.task): -t.difference for t in found.tests if t.significant}
     cells = {
-        (c.name, c.task): score_cell(c.score, shown.get((c.name, c.task))) for c in found.cells
+        (r.name, r.task): score_cell(r.score, gains.get((r.name, r.task))) for r in found.results
     }
     return [*score_matrix(cells, _reference(found)), ""]
 
 
 def _reference(found: Analysis) -> str:
-    """What each task's methods are compared with."""
-    names = dict.fromkeys(pair.a for pair in found.pairs)
-    return next(iter(names)) if len(names) == 1 else "the task's main bridge"
+    """Name of the result that the others are compared with."""
+    names = dict.fromkeys(test.a for test in found.tests)
+    return next(iter(names)) if len(names) == 1 else "the main bridge"
 
 
-def _markdown_scores(found: Analysis, link: Callable[[str], str]) -> Iterator[str]:
-    if not found.cells:
-        yield "Nothing yet."
-        return
-    against = {(pair.task, pair.b): pair for pair in found.pairs}
-    yield (
-        "| task | method | score % | 95 % interval | n | seeds "
-        f"| {_reference(found)} minus it, points | p (Holm) | runs |"
+def _score_table(found: Analysis, link: Callable[[str], str]) -> list[str]:
+    if not found.results:
+        return ["No results yet."]
+    tests = {(test.task, test.b): test for test in found.tests}
+    scores = Table(
+        [
+            Column("task", left=True),
+            Column("method", left=True, code=True),
+            *(Column(title) for title in ("score %", "95 % interval", "n", "seeds")),
+            *(Column(title) for title in (f"{_reference(found)} minus it", "p (Holm)")),
+            Column("runs", left=True),
+        ]
     )
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for cell in found.cells:
-        task, name, *rest = _cells_of_row(cell)
-        pair = against.get((cell.task, cell.name))
-        paired = (
-            [difference_and_interval(pair.to_json()), p_value(pair.p_adjusted)]
-            if pair
-            else ["", ""]
-        )
-        row = [task, f"`{name}`", *rest, *paired, _links(cell.keys, link)]
-        yield f"| {' | '.join(row)} |"
-    yield ""
+    for result in found.results:
+        compared = ["", ""]
+        if test := tests.get((result.task, result.name)):
+            compared = [difference_and_interval(test.to_json()), p_value(test.p_adjusted)]
+        scores.add(*_score_row(result), *compared, _links(result.keys, link))
+    return scores.markdown()
 
 
-def _pair_line(pair: Pair) -> str:
-    low, high = 100 * pair.ci_low, 100 * pair.ci_high
+def _test_sentence(test: PairedTest) -> str:
+    low, high = 100 * test.ci_low, 100 * test.ci_high
     return (
-        f"{pair.task}: {pair.a} minus {pair.b} {100 * pair.difference:+.1f} points ({low:+.1f} to "
-        f"{high:+.1f}), n {pair.n}, {p_equals(pair.p_adjusted)}"
-        f"{'' if pair.significant else ', not shown'}."
+        f"{test.task}: {test.a} minus {test.b} {100 * test.difference:+.1f} points ({low:+.1f} to "
+        f"{high:+.1f}), n {test.n}, {p_equals(test.p_adjusted)}"
+        f"{'' if test.significant else ', not significant'}."
     )
 
 
@@ -149,7 +159,7 @@ def _details(finding: Finding) -> Iterator[str]:
         yield f"Fix: {finding.fix.advice}"
 
 
-def _some_keys(keys: Sequence[str], n: int = _SHOWN_KEYS) -> str:
+def _first_keys(keys: Sequence[str], n: int = _MAX_KEYS) -> str:
     more = f" and {len(keys) - n} more (--json)" if len(keys) > n else ""
     return f"runs: {', '.join(keys[:n])}{more}"
 
@@ -165,16 +175,3 @@ def _escaped(text: str) -> str:
 def _wrapped(text: str, start: str = "") -> list[str]:
     inner = " " * len(start)
     return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=inner) or [start]
-
-
-def relative_links(folder_of: Callable[[str], Path], page: Path) -> Callable[[str], str]:
-    """Addresses of run folders as seen from a page, for `as_markdown`."""
-    import os
-    from urllib.parse import quote
-
-    start = page.resolve().parent
-
-    def link(key: str) -> str:
-        return quote(Path(os.path.relpath(folder_of(key).resolve(), start)).as_posix())
-
-    return link

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from dataclasses import replace
+from math import comb
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
 
 from telepathy.experiments.analysis import analyze
-from telepathy.experiments.analysis.causes import groups_of
+from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
 from telepathy.experiments.analysis.commands import CommandError, elsewhere, rewritten
-from telepathy.experiments.analysis.conditions import fisher_p_value, separating
+from telepathy.experiments.analysis.conditions import fisher_p_value, separating_condition
+from telepathy.experiments.analysis.config_keys import compared_options
+from telepathy.experiments.analysis.detectors.seeds_and_splits import two_proportions_p_value
+from telepathy.experiments.analysis.failure_groups import group_failures
 from telepathy.experiments.analysis.fix_application import add_pending, proposals
-from telepathy.experiments.analysis.run import Run
-from telepathy.experiments.analysis.settings import setting_of
 from telepathy.experiments.manager import analysis, apply_fixes
 from telepathy.experiments.registry.record import superseded_keys
 from tests.registry.planting import Garden
@@ -36,17 +40,34 @@ def test_fisher_is_exact() -> None:
     assert fisher_p_value(4, 0, 0, 7) == pytest.approx(1 / 330)
 
 
+def test_fisher_p_value_equals_the_hypergeometric_sum() -> None:
+    for a, b, c, d in itertools.product((0, 1, 4, 9), repeat=4):
+        ks = range(a, min(a + b, a + c) + 1)
+        total = sum(comb(a + b, k) * comb(c + d, a + c - k) for k in ks)
+        expected = total / comb(a + b + c + d, a + c)
+        assert abs(fisher_p_value(a, b, c, d) - expected) < 1e-9
+
+
+@pytest.mark.parametrize(("p", "q"), [(0.5, 0.7), (0.9, 0.9), (1.0, 0.0), (1.0, 1.0)])
+def test_two_proportions_p_value_equals_the_pooled_normal_form(p: float, q: float) -> None:
+    n, m = 120, 240
+    pooled = (p * n + q * m + 0.5) / (n + m + 1)
+    error = (pooled * (1 - pooled) * (1 / n + 1 / m)) ** 0.5
+    expected = 2 * (1 - NormalDist().cdf(abs(p - q) / error))
+    assert abs(two_proportions_p_value(p, n, q, m) - expected) < 1e-9
+
+
 def test_a_condition_is_minimal_and_only_said_if_it_separates() -> None:
     failed: list[dict[str, Any]] = [{"batch": 16, "length": n, "seed": n % 3} for n in (600, 1024)]
     well: list[dict[str, Any]] = [{"batch": 16, "length": 256, "seed": s} for s in (0, 1, 2)]
     well += [{"batch": 4, "length": 1024, "seed": s} for s in (0, 1, 2)]
-    found = separating(failed, well, ("batch", "length"))
+    found = separating_condition(failed, well, ("batch", "length"))
     assert found and str(found) == "batch 16 and length >= 600"
     assert found.sentence.startswith("in 2 of 2 runs") and found.n_other == 6
-    one = separating(failed, well[:3] * 2, ("length",))
+    one = separating_condition(failed, well[:3] * 2, ("length",))
     assert one and str(one) == "length >= 600"
-    assert separating(failed, [*failed, *well], ("batch", "length")) is None
-    assert separating(failed[:1], well) is None
+    assert separating_condition(failed, [*failed, *well], ("batch", "length")) is None
+    assert separating_condition(failed[:1], well) is None
 
 
 def test_like_failures_are_one_group(garden: Garden) -> None:
@@ -55,7 +76,7 @@ def test_like_failures_are_one_group(garden: Garden) -> None:
         garden.failed(run, [f"DataError: /data/{i}/x.jsonl line {i}7 at 0x7f{i} is damaged"])
     garden.failed(garden.begun("boolq", "bridge", 3), ["step 7: loss 0.3"], code=137)
     garden.preempted(garden.begun("boolq", "bridge", 4), times=2)  # it goes on: no failure
-    groups = groups_of([Run(r, garden.runs / r.key) for r in garden.records])
+    groups = group_failures([AnalyzedRun(r, garden.runs / r.key) for r in garden.records])
     assert [(g.kind, len(g.runs)) for g in groups] == [("data", 2), ("out-of-memory", 1)]
     assert groups[0].cause == "DataError: <path> line <n> at <address> is damaged"
     assert groups[1].cause == "exit code 137"
@@ -105,9 +126,9 @@ def test_where_results_come_from(garden: Garden) -> None:
     config["setting"]["train"]["lr"] = 1.0
     (folder / "config.json").write_text(json.dumps(config))
     assert _suspected(garden) == [
+        "different commits",
         "result older than its configuration",
         "uncommitted changes",
-        "different commits",
     ]
 
 
@@ -185,15 +206,15 @@ def test_of_bridges_with_equal_seeds_the_one_with_most_beside_it_is_the_referenc
     garden.completed(garden.begun("boolq", "bridge", lr=1e-5), {"bridge": 0.9, "zero": 0.5})
     garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.7, "lora": 0.8, "zero": 0.5})
     found = analyze(garden.registry())
-    assert [c.method for c in found.cells] == ["bridge", "bridge", "lora", "zero", "zero"]
-    assert {p.a for p in found.pairs} == {"bridge (lr=0.0005)"} and len(found.pairs) == 4
+    assert [r.method for r in found.results] == ["bridge", "bridge", "lora", "zero", "zero"]
+    assert {t.a for t in found.tests} == {"bridge (lr=0.0005)"} and len(found.tests) == 4
 
 
 def test_a_kind_of_bridge_is_a_setting_and_a_kind_of_experiment_is_none() -> None:
-    assert setting_of({"kind": "baselines", "seed": 3, "bridge": {"kind": "mlp"}}) == {
+    assert compared_options({"kind": "baselines", "seed": 3, "bridge": {"kind": "mlp"}}) == {
         "bridge.kind": "mlp"
     }
-    assert setting_of({"kind": "mlp"}) == {"kind": "mlp"}
+    assert compared_options({"kind": "mlp"}) == {"kind": "mlp"}
 
 
 def test_many_methods_at_chance_are_one_sentence_for_each_task(garden: Garden) -> None:
@@ -203,5 +224,5 @@ def test_many_methods_at_chance_are_one_sentence_for_each_task(garden: Garden) -
     garden.completed(garden.begun("winogrande", "bridge"), {"bridge": 0.9, "lora": 0.5})
     found = [f for f in analyze(garden.registry()).suspicions if f.kind == "accuracy at chance"]
     assert [f.about for f in found] == [("arc_easy",), ("winogrande", "lora")]
-    assert found[0].statement.startswith("2 methods on arc_easy are not shown to get more than")
+    assert found[0].statement.startswith("2 methods on arc_easy are not significantly better than")
     assert ": bridge 2" in found[0].statement and ", lora 2" in found[0].statement

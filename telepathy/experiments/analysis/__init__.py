@@ -1,4 +1,4 @@
-"""What the experiments say, computed from their records and run folders: no model, no torch."""
+"""Analysis of experiments from their records and run folders, without models or torch."""
 
 from telepathy.experiments.analysis.analysis import Analysis, analyze
 

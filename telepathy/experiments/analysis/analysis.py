@@ -1,50 +1,50 @@
-"""The analysis as a whole: what succeeded, what failed, what looks wrong, what to run next."""
+"""Analysis of all experiments: results, failures, suspicious runs, suggestions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from telepathy.experiments.analysis.causes import failures_of
-from telepathy.experiments.analysis.comparisons import Pair, pairs_of
-from telepathy.experiments.analysis.detectors import Evidence, suspicions
+from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
+from telepathy.experiments.analysis.comparisons import PairedTest, paired_tests
+from telepathy.experiments.analysis.detector import Evidence, suspicions
+from telepathy.experiments.analysis.failure_groups import failure_findings
 from telepathy.experiments.analysis.findings import Finding
-from telepathy.experiments.analysis.next_runs import next_runs
-from telepathy.experiments.analysis.results import Cell, cells_of
-from telepathy.experiments.analysis.run import Run
-from telepathy.experiments.registry.record import FAILED, STATES, superseded_keys
-from telepathy.experiments.registry.registry import Registry
+from telepathy.experiments.analysis.next_runs import suggest_next_runs
+from telepathy.experiments.analysis.results import PooledResult, pool_results
+from telepathy.experiments.registry import STATES, Registry
+from telepathy.experiments.registry.record import FAILED, superseded_keys
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the experiments say.
+    """Analysis of all experiments.
 
     Args:
         runs: All runs.
-        cells: What each method reached on each task, seeds pooled.
-        pairs: Paired tests, corrected together.
-        failures: What failed, by mechanism.
-        suspicions: What looks wrong though it succeeded.
-        next_runs: What to run next.
+        results: Results by task, method and configuration, seeds pooled.
+        tests: Paired tests, corrected together.
+        failures: Failures by cause.
+        suspicions: Completed runs that look wrong.
+        next_runs: Suggestions for what to run next.
     """
 
-    runs: list[Run]
-    cells: list[Cell]
-    pairs: list[Pair]
+    runs: list[AnalyzedRun]
+    results: list[PooledResult]
+    tests: list[PairedTest]
     failures: list[Finding]
     suspicions: list[Finding]
     next_runs: list[Finding]
 
     @property
     def states(self) -> dict[str, int]:
-        """How many current experiments are in which state."""
+        """Number of experiments by state, earlier configurations excluded."""
         states = [run.record.state for run in self.runs if not run.superseded]
         return {state: states.count(state) for state in STATES}
 
     @property
-    def recovered(self) -> list[Run]:
-        """Completed runs that failed before: no fault is left."""
+    def recovered(self) -> list[AnalyzedRun]:
+        """Completed runs that had failed before."""
         return [
             run
             for run in self.runs
@@ -59,8 +59,8 @@ class Analysis:
             "states": self.states,
             "recovered": [run.key for run in self.recovered],
             "succeeded": {
-                "scores": [_row(cell) for cell in self.cells],
-                "comparisons": [pair.to_json() for pair in self.pairs],
+                "scores": [_row(result) for result in self.results],
+                "comparisons": [test.to_json() for test in self.tests],
             },
             "failed": [finding.to_json() for finding in self.failures],
             "looks_wrong": [finding.to_json() for finding in self.suspicions],
@@ -69,37 +69,36 @@ class Analysis:
 
 
 def analyze(registry: Registry) -> Analysis:
-    """Read all records and the files in their run folders, and say what they mean.
+    """Analyze all records and run folders; writes nothing.
 
-    Nothing is written. Runs whose name has been used with another configuration since stand in
-    no table and in no test.
+    Runs whose name has a newer configuration are excluded from results and tests.
     """
     records = registry.records()
     old = superseded_keys(records)
-    runs = [Run(record, registry.folder(record), record.key in old) for record in records]
+    runs = [AnalyzedRun(record, registry.folder(record), record.key in old) for record in records]
     completed = [run for run in runs if run.completed and not run.superseded]
-    cells = cells_of(completed)
-    pairs = pairs_of(cells)
-    failures = failures_of(runs)
+    results = pool_results(completed)
+    tests = paired_tests(results)
+    failures = failure_findings(runs)
     return Analysis(
         runs=runs,
-        cells=cells,
-        pairs=pairs,
+        results=results,
+        tests=tests,
         failures=failures,
-        suspicions=suspicions(Evidence(runs, completed, cells)),
-        next_runs=next_runs(runs, cells, pairs, failures),
+        suspicions=suspicions(Evidence(runs, completed, results)),
+        next_runs=suggest_next_runs(runs, results, tests, failures),
     )
 
 
-def _row(cell: Cell) -> dict[str, Any]:
+def _row(result: PooledResult) -> dict[str, Any]:
     return {
-        "task": cell.task,
-        "method": cell.method,
-        "setting": cell.setting,
-        "label": cell.label,
-        "metric": cell.found.get("metric", "accuracy"),
-        "chance": cell.chance,
-        "score": cell.score,
-        "seeds": cell.seeds,
-        "runs": list(cell.keys),
+        "task": result.task,
+        "method": result.method,
+        "options": result.options,
+        "label": result.label,
+        "metric": result.source.content.get("metric", "accuracy"),
+        "chance": result.chance,
+        "score": result.score,
+        "seeds": result.seeds,
+        "runs": list(result.keys),
     }

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentwire.core.errors import UsageError
-from telepathy.experiments.analysis.settings import changed, flat, leaf
+from telepathy.experiments.analysis.config_keys import flatten as flat
+from telepathy.experiments.analysis.config_keys import short_name as leaf
+from telepathy.experiments.analysis.config_keys import with_changes as changed
 
 _OUT = ("out", "output_dir", "out_dir")
 Differences = Mapping[str, tuple[Any, Any]]

@@ -1,4 +1,4 @@
-"""Paired tests: on each task, the bridge's main configuration against everything else."""
+"""Paired tests of the main bridge configuration against the other methods of each task."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from telepathy.experiments.analysis.results import Cell
+from telepathy.experiments.analysis.results import PooledResult
 from telepathy.reporting.numbers import LEVEL
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two cells of one task on the same examples.
+class PairedTest:
+    """Comparison of two results of one task on the same examples.
 
     Args:
-        task: The task.
-        a: Name of the first cell.
-        b: Name of the second.
+        task: Name of the task.
+        a: Name of the first result.
+        b: Name of the second result.
         difference: Score of a minus score of b.
-        ci_low: Lower end of its 95 % interval, for this pair alone.
+        ci_low: Lower end of the 95 % interval, not corrected for other tests.
         ci_high: Upper end.
         n: Shared examples.
-        p_value: Two-sided, for this pair alone.
+        p_value: Two-sided p-value, not corrected for other tests.
         test: `mcnemar` (exact), or `permutation` for means over seeds and other metrics.
-        keys: Runs of both.
-        n_needed: Examples on which a true difference of this size would be found significant
-            with 80 % power among as many claims; None for no difference.
-        p_adjusted: Corrected by Holm for all pairs of the page.
+        keys: Keys of the runs of both.
+        n_needed: Examples needed to find a true difference of this size significant with 80 %
+            power among all tests; None if there is no difference.
+        p_adjusted: P-value after Holm's correction for all tests of the analysis.
     """
 
     task: str
@@ -45,48 +45,48 @@ class Pair:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is real at the level 0.05 of the whole page."""
+        """Whether the difference is significant after correction."""
         return self.p_adjusted <= LEVEL
 
     def to_json(self) -> dict[str, Any]:
-        """The pair as a JSON object."""
+        """The test as a JSON object."""
         return {**asdict(self), "keys": list(self.keys)}
 
 
-def pairs_of(cells: Sequence[Cell]) -> list[Pair]:
-    """All pairs of the page, corrected together.
+def paired_tests(results: Sequence[PooledResult]) -> list[PairedTest]:
+    """Test the reference of each task against all other results, with Holm's correction.
 
-    The reference of a task is the bridge with most seeds, of equals the one with most methods
-    beside it, else the method with most seeds; it was not chosen by its score.
+    The reference is the bridge with the most seeds; ties go to the bridge evaluated alongside the
+    most methods. Without a bridge it is the method with the most seeds. Scores play no part.
     """
     couples = [
         (reference, other)
-        for task in dict.fromkeys(cell.task for cell in cells)
-        if (reference := _reference([c for c in cells if c.task == task and c.answers]))
-        for other in cells
+        for task in dict.fromkeys(r.task for r in results)
+        if (reference := _reference([r for r in results if r.task == task and r.answers]))
+        for other in results
         if other.task == task and other is not reference and _shared(reference, other)
     ]
     if not couples:
         return []
     from latentwire.eval.statistics import holm_p_values
 
-    found = [_pair(a, b, len(couples)) for a, b in couples]
+    found = [_test(a, b, len(couples)) for a, b in couples]
     adjusted = holm_p_values([values["p_value"] for values in found])
-    return [Pair(**values, p_adjusted=p) for values, p in zip(found, adjusted)]
+    return [PairedTest(**values, p_adjusted=p) for values, p in zip(found, adjusted)]
 
 
-def _reference(cells: Sequence[Cell]) -> Cell | None:
-    bridges = [c for c in cells if c.method == "bridge"]
+def _reference(results: Sequence[PooledResult]) -> PooledResult | None:
+    bridges = [r for r in results if r.is_bridge]
     return max(
-        bridges or cells, key=lambda c: (len(c.seeds), len(c.found["methods"])), default=None
+        bridges or results, key=lambda r: (len(r.seeds), len(r.source.methods)), default=None
     )
 
 
-def _shared(a: Cell, b: Cell) -> list[str]:
+def _shared(a: PooledResult, b: PooledResult) -> list[str]:
     return sorted(a.values.keys() & b.values.keys())
 
 
-def _pair(a: Cell, b: Cell, n_claims: int) -> dict[str, Any]:
+def _test(a: PooledResult, b: PooledResult, n_tests: int) -> dict[str, Any]:
     import numpy as np
 
     from latentwire.eval.statistics import (
@@ -97,19 +97,19 @@ def _pair(a: Cell, b: Cell, n_claims: int) -> dict[str, Any]:
     )
     from latentwire.eval.statistics.wilson import difference_interval
 
-    ids, of_a, of_b = _shared(a, b), a.values, b.values
-    x, y = (np.array([values[i] for i in ids]) for values in (of_a, of_b))
+    ids = _shared(a, b)
+    x, y = (np.array([result.values[i] for i in ids]) for result in (a, b))
     gaps = (x - y).round(12)
     n, difference = len(gaps), float(gaps.mean())
+    gain, loss = float(gaps.clip(min=0).mean()), float((-gaps).clip(min=0).mean())
+    low, high = difference_interval(gain, loss, n)
     binary = bool(np.isin(np.concatenate([x, y]), (0.0, 1.0)).all())
-    low, high = difference_interval(float(np.maximum(gaps, 0).mean()), _loss(gaps), n)
-    differing, square = float((gaps != 0).mean()), float((gaps**2).mean())
-    size = (square / differing) ** 0.5 if differing else 1.0
     only_a, only_b = int((gaps > 0).sum()), int((gaps < 0).sum())
     needed = None
     if difference:
-        spread = Spread(square, size, exact=binary)
-        needed = examples_needed(difference, spread, alpha=LEVEL / n_claims)
+        differing, square = float((gaps != 0).mean()), float((gaps**2).mean())
+        spread = Spread(square, (square / differing) ** 0.5, exact=binary)
+        needed = examples_needed(difference, spread, alpha=LEVEL / n_tests)
     return {
         "task": a.task,
         "a": a.name,
@@ -123,7 +123,3 @@ def _pair(a: Cell, b: Cell, n_claims: int) -> dict[str, Any]:
         "keys": tuple(dict.fromkeys((*a.keys, *b.keys))),
         "n_needed": needed,
     }
-
-
-def _loss(gaps: Any) -> float:
-    return float((-gaps).clip(min=0).mean())

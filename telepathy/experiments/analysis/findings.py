@@ -1,4 +1,4 @@
-"""One statement of the analysis, with the runs it is about."""
+"""Findings of the analysis and proposed fixes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Fix:
-    """What would mend a failure.
+    """A remedy for failed runs.
 
     Args:
-        advice: What to do, in words.
-        changes: Key of a run -> dotted key of its configuration -> new value; empty where the
-            configuration is not at fault.
+        advice: What to do.
+        changes: Key of a run -> dotted key of its configuration -> new value. Empty if the
+            configuration is not the cause.
     """
 
     advice: str
@@ -27,16 +27,16 @@ class Fix:
 
 @dataclass(frozen=True)
 class Finding:
-    """One statement.
+    """One statement about some runs.
 
     Args:
-        kind: What it is, in a few words; the same for all statements of one detector.
+        kind: Kind of finding in a few words; the same for all findings of one detector.
         statement: One sentence.
-        keys: Runs it is about.
-        details: What it rests on, and what it would be well to know.
-        about: What it is about beside the runs: task, method and the like.
-        data: Its figures, for programs.
-        fix: What would mend it, if that is known.
+        keys: Keys of the runs concerned.
+        details: Evidence and further information.
+        about: What else the finding concerns, such as task and method.
+        data: Figures, for programs.
+        fix: Proposed fix, if one is known.
     """
 
     kind: str

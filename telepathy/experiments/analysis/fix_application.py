@@ -8,7 +8,7 @@ from typing import Any
 
 from telepathy.experiments.analysis.analysis import Analysis
 from telepathy.experiments.analysis.commands import CommandError, elsewhere, rewritten
-from telepathy.experiments.analysis.settings import changed, flat
+from telepathy.experiments.analysis.config_keys import flatten, with_changes
 from telepathy.experiments.registry.record import Record, fingerprint_of, key_of
 from telepathy.experiments.registry.registry import Registry
 
@@ -101,7 +101,7 @@ def describe(proposed: list[Proposal]) -> list[str]:
 def _proposal(
     record: Record, changes: Mapping[str, Any], why: str, known: Mapping[str, Record]
 ) -> Proposal:
-    old, config = flat(record.config), changed(record.config, changes)
+    old, config = flatten(record.config), with_changes(record.config, changes)
     differences = {key: (old.get(key), new) for key, new in changes.items()}
     key = key_of(record.name, fingerprint_of(config))
     if key in known:

@@ -1,45 +1,48 @@
-"""What to run next: what is marked, what a fix would mend, what a grid lacks, what is too small."""
+"""Suggest what to run next: pending runs, fixes, missing seeds and methods, larger samples."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from telepathy.experiments.analysis.comparisons import Pair
+from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
+from telepathy.experiments.analysis.comparisons import PairedTest
 from telepathy.experiments.analysis.findings import Finding
-from telepathy.experiments.analysis.results import Cell
-from telepathy.experiments.analysis.run import Run
-from telepathy.experiments.analysis.settings import pick
+from telepathy.experiments.analysis.results import PooledResult
 from telepathy.experiments.registry.record import NEEDS_RERUN, PENDING, PREEMPTED, STALE
 from telepathy.experiments.registry.scheduling import is_due
 from telepathy.reporting.numbers import count, p_equals, points
 
-MARKED, GO_ON, FIX, AGAIN = "marked", "goes on", "apply the fix", "mend and mark"
+WAITING, RESUME, FIX, REPAIR = "waiting", "resume", "apply the fix", "repair and re-run"
 SEEDS, METHODS, MORE = "missing seeds", "missing methods", "more examples"
-_FULL = 2 / 3  # of a grid: what most have, the others lack
-_AT_STAKE, _TEN_TIMES, _MOST = 0.01, 10, 5
+_USUAL = 2 / 3  # share of a grid from which on the rest counts as missing
+_MIN_TASKS = 3
+_MIN_DIFFERENCE, _MAX_GROWTH, _MAX_SUGGESTIONS = 0.01, 10, 5
 
 
-def next_runs(
-    runs: Sequence[Run], cells: Sequence[Cell], pairs: Sequence[Pair], failures: Sequence[Finding]
+def suggest_next_runs(
+    runs: Sequence[AnalyzedRun],
+    results: Sequence[PooledResult],
+    tests: Sequence[PairedTest],
+    failures: Sequence[Finding],
 ) -> list[Finding]:
-    """What to run next, the surest first."""
+    """Suggest what to run next, most certain first."""
     current = [run for run in runs if not run.superseded]
     return [
         *_waiting(current),
         *_fixes(failures),
-        *_missing_seeds(current, cells),
-        *_missing_methods(current, cells),
-        *_too_small(pairs),
+        *_missing_seeds(current, results),
+        *_missing_methods(current, results),
+        *_larger_samples(tests),
     ]
 
 
-def _waiting(runs: Sequence[Run]) -> Iterator[Finding]:
+def _waiting(runs: Sequence[AnalyzedRun]) -> Iterator[Finding]:
     for state, kind, words in (
-        (NEEDS_RERUN, MARKED, "marked for a re-run"),
-        (PENDING, MARKED, "pending"),
-        (PREEMPTED, GO_ON, "preempted, with some of the budget left"),
-        (STALE, GO_ON, "stale, with some of the budget left"),
+        (NEEDS_RERUN, WAITING, "marked for a re-run"),
+        (PENDING, WAITING, "pending"),
+        (PREEMPTED, RESUME, "preempted and can be resumed"),
+        (STALE, RESUME, "stale and can be resumed"),
     ):
         keys = tuple(r.key for r in runs if r.record.state == state and is_due(r.record))
         if keys:
@@ -52,84 +55,80 @@ def _fixes(failures: Sequence[Finding]) -> Iterator[Finding]:
             continue
         if changed := tuple(key for key in failure.keys if key in failure.fix.changes):
             n = count(len(changed), "changed configuration")
-            yield Finding(
-                FIX,
-                f"{failure.fix.advice} --analyze --apply-fixes writes {n}.",
-                changed,
-            )
+            yield Finding(FIX, f"{failure.fix.advice} --apply-fixes adds {n}.", changed)
         if left := tuple(key for key in failure.keys if key not in failure.fix.changes):
-            yield Finding(AGAIN, failure.fix.advice, left)
+            yield Finding(REPAIR, failure.fix.advice, left)
 
 
-def _missing_seeds(runs: Sequence[Run], cells: Sequence[Cell]) -> Iterator[Finding]:
-    """Cells that lack seeds which most cells of seeded methods have, and no run that will bring
-    them."""
-    several = [cell for cell in cells if len(cell.seeds) > 1]
-    having = Counter(seed for cell in several for seed in cell.seeds)
-    usual = {seed for seed, n in having.items() if n >= _FULL * len(several)}
-    seeded = {cell.method for cell in several}
-    for cell in cells:
-        lacking = sorted(usual - set(cell.seeds) - _coming(runs, cell))
-        if cell.method in seeded and lacking and set(cell.seeds) & usual:
+def _missing_seeds(
+    runs: Sequence[AnalyzedRun], results: Sequence[PooledResult]
+) -> Iterator[Finding]:
+    """Seeds that most results have and one lacks, unless a run for them exists."""
+    several = [result for result in results if len(result.seeds) > 1]
+    frequency = Counter(seed for result in several for seed in result.seeds)
+    usual = {seed for seed, n in frequency.items() if n >= _USUAL * len(several)}
+    seeded = {result.method for result in several}
+    for result in results:
+        missing = sorted(usual - set(result.seeds) - _planned_seeds(runs, result))
+        if result.method in seeded and missing and set(result.seeds) & usual:
             yield Finding(
                 SEEDS,
-                f"{cell.name} on {cell.task} lacks seed{'' if len(lacking) == 1 else 's'} "
-                f"{', '.join(map(str, lacking))}; it has {', '.join(map(str, cell.seeds))}.",
-                cell.keys,
-                data={"task": cell.task, "method": cell.method, "seeds": lacking},
+                f"{result.name} on {result.task} lacks seed{'' if len(missing) == 1 else 's'} "
+                f"{', '.join(map(str, missing))}; it has {', '.join(map(str, result.seeds))}.",
+                result.keys,
+                data={"task": result.task, "method": result.method, "seeds": missing},
             )
 
 
-def _coming(runs: Sequence[Run], cell: Cell) -> set[int]:
-    """Seeds for which there is a run of the same task and method that is not done."""
-    waiting = (run for run in runs if not run.completed and run.task == cell.task)
+def _planned_seeds(runs: Sequence[AnalyzedRun], result: PooledResult) -> set[int]:
+    """Seeds of uncompleted runs of the same task and method."""
+    planned = (run for run in runs if not run.completed and run.task == result.task)
     return {
-        run.seed for run in waiting if run.seed is not None and _method_of(run) in ("", cell.method)
+        run.seed for run in planned if run.seed is not None and run.method in ("", result.method)
     }
 
 
-def _missing_methods(runs: Sequence[Run], cells: Sequence[Cell]) -> Iterator[Finding]:
-    """Methods that most tasks have, and one lacks, without a run that will bring it."""
-    tasks = sorted({cell.task for cell in cells})
-    by_method = {
-        method: {c.task for c in cells if c.method == method}
-        for method in (c.method for c in cells)
-    }
+def _missing_methods(
+    runs: Sequence[AnalyzedRun], results: Sequence[PooledResult]
+) -> Iterator[Finding]:
+    """Methods that most tasks have and one lacks, unless a run for them exists."""
+    tasks = sorted({result.task for result in results})
+    if len(tasks) < _MIN_TASKS:
+        return
+    tasks_of: dict[str, set[str]] = {}
+    for result in results:
+        tasks_of.setdefault(result.method, set()).add(result.task)
+    usual = {method for method, having in tasks_of.items() if len(having) >= _USUAL * len(tasks)}
     for task in tasks:
-        own = [method for method, having in by_method.items() if task in having]
-        usual = {m for m, having in by_method.items() if len(having) >= _FULL * len(tasks)}
-        coming = {_method_of(run) for run in runs if not run.completed and run.task == task}
-        lacking = sorted(usual - set(own) - coming)
-        if lacking and len(tasks) >= 3 and "" not in coming:
-            keys = dict.fromkeys(key for c in cells if c.task == task for key in c.keys)
+        planned = {run.method for run in runs if not run.completed and run.task == task}
+        missing = sorted(m for m in usual - planned if task not in tasks_of[m])
+        if missing and "" not in planned:
+            keys = dict.fromkeys(key for r in results if r.task == task for key in r.keys)
             yield Finding(
                 METHODS,
-                f"{task} lacks {', '.join(lacking)}, which most other tasks have.",
+                f"{task} lacks {', '.join(missing)}, which most other tasks have.",
                 tuple(keys),
-                data={"task": task, "methods": lacking},
+                data={"task": task, "methods": missing},
             )
 
 
-def _method_of(run: Run) -> str:
-    return str(pick(run.record.config, "method", "baseline") or "")
-
-
-def _too_small(pairs: Sequence[Pair]) -> Iterator[Finding]:
-    """Differences that matter if they are real, and that a larger sample could show."""
-    open_ = [
-        pair
-        for pair in pairs
-        if not pair.significant
-        and abs(pair.difference) >= _AT_STAKE
-        and pair.n_needed
-        and pair.n < pair.n_needed <= _TEN_TIMES * pair.n
+def _larger_samples(tests: Sequence[PairedTest]) -> Iterator[Finding]:
+    """Relevant differences that a larger sample could show to be significant."""
+    undecided = [
+        test
+        for test in tests
+        if not test.significant
+        and abs(test.difference) >= _MIN_DIFFERENCE
+        and test.n_needed
+        and test.n < test.n_needed <= _MAX_GROWTH * test.n
     ]
-    for pair in sorted(open_, key=lambda pair: (pair.n_needed or 0) / pair.n)[:_MOST]:
+    undecided.sort(key=lambda test: (test.n_needed or 0) / test.n)
+    for test in undecided[:_MAX_SUGGESTIONS]:
         yield Finding(
             MORE,
-            f"{pair.task}: {pair.a} minus {pair.b} is {points(pair.difference)} with {pair.n} "
-            f"examples ({p_equals(pair.p_adjusted)}); if it is real, {pair.n_needed} would show "
-            "it.",
-            pair.keys,
-            data={"n": pair.n, "n_needed": pair.n_needed, "difference": pair.difference},
+            f"{test.task}: {test.a} minus {test.b} is {points(test.difference)} on {test.n} "
+            f"examples ({p_equals(test.p_adjusted)}). A true difference of this size needs "
+            f"{test.n_needed} examples.",
+            test.keys,
+            data={"n": test.n, "n_needed": test.n_needed, "difference": test.difference},
         )

@@ -1,4 +1,4 @@
-"""What each method reached on each task under each configuration, its seeds pooled."""
+"""Results of each method on each task under each configuration, seeds pooled."""
 
 from __future__ import annotations
 
@@ -8,45 +8,58 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from telepathy.experiments.analysis.run import Answers, Run, Table
-from telepathy.experiments.analysis.settings import leaf, setting_of
-
-CONTROLS = ("zero", "random", "shuffled", "mean", "other_task")
-"""Bridges with a tampered message: they should know no more than a guess."""
-BLIND = (*CONTROLS, "prefix_blind", "uniform")
-"""What does not see the text; answers alike, or by chance, are what it should give."""
-WIRED = ("bridge", *CONTROLS)
-"""What depends on the settings of the bridge that stands beside it."""
+from telepathy.experiments.analysis.analyzed_run import AnalyzedRun, ResultsFile, SeedAnswers
+from telepathy.experiments.analysis.config_keys import compared_options, short_name
 
 
 @dataclass(eq=False)
-class Cell:
+class PooledResult:
     """One method on one task under one configuration.
 
     Args:
         task: Name of the task.
         method: Name of the method.
-        setting: The configuration without task, seed and place.
-        found: The results that its first run wrote.
-        runs: Key of each run.
-        answers: By seed; empty where only scores are known.
-        scores: By seed: what was written as the score.
-        label: What sets its configuration apart from the method's others; '' if nothing.
+        options: Configuration without task, seed and place.
+        source: Results file of its first run.
+        runs: Run by seed.
+        answers: Answers by seed; empty if only scores are known.
+        scores: Recorded score by seed.
+        label: Options that distinguish it from other configurations of the method; '' if none.
     """
 
     task: str
     method: str
-    setting: dict[str, Any]
-    found: dict[str, Any]
-    runs: dict[int, Run] = field(default_factory=dict)
-    answers: dict[int, Answers] = field(default_factory=dict)
+    options: dict[str, Any]
+    source: ResultsFile
+    runs: dict[int, AnalyzedRun] = field(default_factory=dict)
+    answers: dict[int, SeedAnswers] = field(default_factory=dict)
     scores: dict[int, dict[str, Any]] = field(default_factory=dict)
     label: str = ""
 
     @property
     def name(self) -> str:
-        """Method and what sets its configuration apart."""
+        """Method and label."""
         return f"{self.method} ({self.label})" if self.label else self.method
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether the method is the bridge under evaluation."""
+        return bool(self.source.traits(self.method)["role"] == "method")
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the answers cannot depend on the text."""
+        return bool(self.source.traits(self.method)["blind"])
+
+    @property
+    def is_blind_control(self) -> bool:
+        """Whether it is a control that should know no more than a guess."""
+        return self.is_blind and self.source.traits(self.method)["role"] == "control"
+
+    @property
+    def setting(self) -> str:
+        """Task setting: blind, split or shared."""
+        return str((self.source.content.get("asked") or {}).get("setting", "blind"))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -55,31 +68,31 @@ class Cell:
 
     @property
     def seeds(self) -> list[int]:
-        """Its seeds."""
+        """Its seeds, ascending."""
         return sorted(self.scores)
 
     @property
     def chance(self) -> float:
-        """Accuracy of a uniform guess; 0 where there is none."""
-        return float(self.found.get("chance") or 0)
+        """Accuracy of a uniform guess; 0 if there is none."""
+        return float(self.source.content.get("chance") or 0)
 
     @property
     def majority(self) -> float:
-        """Share of the commonest right answer; 0 where targets are unknown or no choices."""
+        """Share of the most common target; 0 if targets are unknown or not choices."""
         answers = next(iter(self.answers.values()), None)
-        if answers is None or not answers.chooses:
+        if answers is None or not answers.is_choice:
             return 0.0
         targets = list(answers.targets.values())
         return max(targets.count(t) for t in set(targets)) / len(targets)
 
     @property
     def guess(self) -> float:
-        """What an answer without reading reaches: chance, or the commonest answer if better."""
+        """Accuracy without reading the text: chance or the most common target, if higher."""
         return max(self.chance, self.majority)
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """Mean over the seeds for each question that all of them answered."""
+        """Mean over seeds for each example that all seeds answered."""
         if not self.answers:
             return {}
         each = [a.values for a in self.answers.values()]
@@ -88,10 +101,10 @@ class Cell:
 
     @cached_property
     def score(self) -> dict[str, Any]:
-        """Value with its 95 % interval, `n` questions and `n_seeds`.
+        """Value with 95 % interval, `n` examples and `n_seeds`.
 
-        From the answers where they are there; else the mean of the seeds' scores with Wilson's
-        interval for the questions of one seed, which is wide enough.
+        Computed from the answers if there are any; otherwise the mean of the recorded scores with
+        the Wilson interval for the examples of one seed, which is conservative.
         """
         import numpy as np
 
@@ -109,64 +122,61 @@ class Cell:
         return {"value": share, "ci_low": low, "ci_high": high, "n": n, "n_seeds": len(self.scores)}
 
 
-def cells_of(runs: Iterable[Run]) -> list[Cell]:
-    """All cells, by task, method (in the order of its results) and configuration.
+def pool_results(runs: Iterable[AnalyzedRun]) -> list[PooledResult]:
+    """Pool the results of runs by task, method and configuration.
 
-    Of a method that needs no bridge, what it answered beside bridges of other settings is one
-    cell: the settings say nothing about it.
+    Results of a method that does not depend on the bridge are pooled across bridge configurations.
     """
-    found: dict[tuple[str, str, str], Cell] = {}
+    found: dict[tuple[str, str, str], PooledResult] = {}
     for run in runs:
-        setting = setting_of(run.record.config)
-        for table in run.tables:
-            for method in table.methods:
-                own = setting
-                if method not in WIRED and "bridge" in table.methods:
-                    own = {}
-                task = str(table.found.get("task") or run.task)
+        options = compared_options(run.record.config)
+        for file in run.results:
+            has_bridge = any(file.traits(m)["role"] == "method" for m in file.methods)
+            for method in file.methods:
+                own = {} if has_bridge and not file.traits(method)["needs_wire"] else options
+                task = str(file.content.get("task") or run.task)
                 at = (task, method, json.dumps(own, sort_keys=True, default=str))
-                cell = found.setdefault(at, Cell(task, method, own, table.found))
-                _take(cell, run, table)
-    cells = [cell for _, cell in sorted(found.items(), key=_place) if cell.scores]
-    _label(cells)
-    return cells
+                result = found.setdefault(at, PooledResult(task, method, own, file))
+                _add(result, run, file)
+    results = [result for _, result in sorted(found.items(), key=_position) if result.scores]
+    _label(results)
+    return results
 
 
-def _place(item: tuple[tuple[str, str, str], Cell]) -> tuple[str, int, str, str]:
-    (task, method, setting), cell = item
-    return task, list(cell.found["methods"]).index(method), method, setting
+def _position(item: tuple[tuple[str, str, str], PooledResult]) -> tuple[str, int, str, str]:
+    (task, method, options), result = item
+    return task, list(result.source.methods).index(method), method, options
 
 
-def _take(cell: Cell, run: Run, table: Table) -> None:
-    score = table.score(cell.method)
-    answers = table.answers(cell.method)
+def _add(result: PooledResult, run: AnalyzedRun, file: ResultsFile) -> None:
+    score = file.score(result.method)
+    answers = file.answers(result.method)
     own = run.seed if run.seed is not None else 0
     if not answers and score:
-        cell.scores.setdefault(own, score)
-        cell.runs.setdefault(own, run)
+        result.scores.setdefault(own, score)
+        result.runs.setdefault(own, run)
     for seed, each in answers.items():
         at = own if seed is None else seed
-        if at not in cell.answers:
-            mean = sum(each.values.values()) / len(each.values)
-            cell.answers[at] = each
-            cell.scores[at] = {"value": mean, "n": len(each.values)}
-            cell.runs[at] = run
+        if at not in result.answers:
+            result.answers[at] = each
+            result.scores[at] = {"value": each.mean, "n": len(each.values)}
+            result.runs[at] = run
 
 
-def _label(cells: list[Cell]) -> None:
-    """Name of each cell the settings in which those of its method differ, the same on all tasks."""
-    by_method: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_method.setdefault(cell.method, []).append(cell)
+def _label(results: list[PooledResult]) -> None:
+    """Label each result with the options that differ among those of its method, on all tasks."""
+    by_method: dict[str, list[PooledResult]] = {}
+    for result in results:
+        by_method.setdefault(result.method, []).append(result)
     for alike in by_method.values():
-        keys = sorted({key for cell in alike for key in cell.setting})
-        differing = [k for k in keys if len({_text(cell.setting, k) for cell in alike}) > 1]
-        for cell in alike:
-            own = [key for key in differing if key in cell.setting]
-            cell.label = ", ".join(f"{leaf(key)}={cell.setting[key]}" for key in own)
+        keys = sorted({key for result in alike for key in result.options})
+        differing = [k for k in keys if len({_text(result.options, k) for result in alike}) > 1]
+        for result in alike:
+            own = [key for key in differing if key in result.options]
+            result.label = ", ".join(f"{short_name(key)}={result.options[key]}" for key in own)
             if differing and not own:
-                cell.label = "defaults"
+                result.label = "defaults"
 
 
-def _text(setting: Mapping[str, Any], key: str) -> str:
-    return json.dumps(setting.get(key), default=str)
+def _text(options: Mapping[str, Any], key: str) -> str:
+    return json.dumps(options.get(key), default=str)

@@ -1,4 +1,4 @@
-"""Failures by mechanism: like ones together, with the line that names the cause."""
+"""Group failures by cause and describe what the runs of each group have in common."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from telepathy.experiments.analysis.conditions import Condition, separating
+from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
+from telepathy.experiments.analysis.conditions import Condition, separating_condition
 from telepathy.experiments.analysis.findings import Finding
-from telepathy.experiments.analysis.fixes import propose
-from telepathy.experiments.analysis.run import Run
+from telepathy.experiments.analysis.fixes import propose_fix
 from telepathy.experiments.registry.failure import (
     DATA,
     DISK,
@@ -25,8 +25,8 @@ from telepathy.experiments.registry.record import PREEMPTED as PREEMPTED_STATE
 from telepathy.experiments.registry.scheduling import is_due
 from telepathy.reporting.numbers import count
 
-# Class of an error -> patterns for the keys that can bring it about, the likeliest first.
-RELEVANT: dict[str, Sequence[str]] = {
+# Error class -> patterns of short option names that can cause it, most likely first.
+_RELEVANT: dict[str, Sequence[str]] = {
     OUT_OF_MEMORY: (
         r"batch",
         r"max_(tokens|length|len)|seq|context",
@@ -42,54 +42,55 @@ RELEVANT: dict[str, Sequence[str]] = {
     DATA: (r"^task$|dataset|data", r"split|limit", r"host|partition"),
     DISK: (r"host|partition", r"out|save|keep"),
 }
-_WHAT = {
+_DESCRIPTIONS = {
     OUT_OF_MEMORY: "out of memory",
-    NAN: "loss or gradient not finite",
-    PREEMPTED: "preempted until the budget was used up",
+    NAN: "non-finite loss or gradient",
+    PREEMPTED: "preempted too often",
     TIMEOUT: "time limit reached",
-    IMPORT: "a package is missing or does not load",
-    DATA: "data missing or damaged",
+    IMPORT: "missing or broken package",
+    DATA: "missing or damaged data",
     DISK: "disk full",
 }
-_ABSTRACT = (
+# Parts of error messages that vary between failures of one cause.
+_PLACEHOLDERS = (
     (r"\b0x[0-9a-fA-F]+", "<address>"),
     (r"(?:~|\.{1,2})?(?:/[\w.+~-]+)+/?|\b[\w.-]+(?:/[\w.+~-]+)+", "<path>"),
     (r"(?<![\w.])[-+]?\d[\d.,:]*(?:e[-+]?\d+)?(?: ?(?:[KMGT]i?B|ms|s|%))?(?!\w)", "<n>"),
 )
-_TYPED = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Expired|Invalid)\b")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Expired|Invalid)\b")
 
 
 @dataclass(frozen=True)
-class Group:
-    """Failures of one class whose cause reads alike.
+class FailureGroup:
+    """Failures of one error class with the same cause.
 
     Args:
-        kind: Class of the error.
-        cause: The cause, with numbers, paths and addresses abstracted.
-        line: The cause as the first of them said it.
-        runs: Those that failed so.
-        condition: What they share and the runs that succeeded do not; None if nothing.
+        kind: Error class.
+        cause: Cause with placeholders for numbers, paths and addresses.
+        line: Cause as the first run reported it.
+        runs: The failed runs.
+        condition: Condition that they share and completed runs do not; None if there is none.
     """
 
     kind: str
     cause: str
     line: str
-    runs: tuple[Run, ...]
+    runs: tuple[AnalyzedRun, ...]
     condition: Condition | None = None
 
 
-def failures_of(runs: Sequence[Run]) -> list[Finding]:
-    """One finding for each mechanism, those with most runs first."""
-    return [_finding(group) for group in groups_of(runs)]
+def failure_findings(runs: Sequence[AnalyzedRun]) -> list[Finding]:
+    """One finding per group of failures, largest group first."""
+    return [_finding(group) for group in group_failures(runs)]
 
 
-def groups_of(runs: Sequence[Run]) -> list[Group]:
-    """Like failures together: failed, or stopped until the budget of preemptions was used up.
+def group_failures(runs: Sequence[AnalyzedRun]) -> list[FailureGroup]:
+    """Group failed runs, and preempted runs without retries left, by cause.
 
-    What was superseded by another configuration since is left out.
+    Superseded runs are ignored.
     """
     current = [run for run in runs if not run.superseded]
-    alike: dict[tuple[str, str], list[Run]] = {}
+    alike: dict[tuple[str, str], list[AnalyzedRun]] = {}
     for run in current:
         if has_failed(run):
             alike.setdefault(signature(run), []).append(run)
@@ -97,51 +98,51 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
     groups = []
     for (kind, cause), members in alike.items():
         facts = [run.facts for run in members]
-        condition = separating(facts, succeeded, RELEVANT.get(kind, ()))
-        groups.append(Group(kind, cause, cause_of(members[0]), tuple(members), condition))
+        condition = separating_condition(facts, succeeded, _RELEVANT.get(kind, ()))
+        groups.append(FailureGroup(kind, cause, cause_of(members[0]), tuple(members), condition))
     return sorted(groups, key=lambda group: (-len(group.runs), group.kind, group.cause))
 
 
-def has_failed(run: Run) -> bool:
-    """Whether a run is given up or failed; one that only waits for its next start has not."""
+def has_failed(run: AnalyzedRun) -> bool:
+    """Whether a run failed or stopped without retries left."""
     stopped = run.record.state in (PREEMPTED_STATE, STALE)
     return run.record.state == FAILED or (stopped and not is_due(run.record))
 
 
-def signature(run: Run) -> tuple[str, str]:
-    """Class and abstracted cause: equal for failures of one mechanism."""
+def signature(run: AnalyzedRun) -> tuple[str, str]:
+    """Error class and cause with placeholders; equal for failures of the same cause."""
     record = run.record
     if record.state != FAILED:
-        return PREEMPTED, "budget of preemptions used up"
+        return PREEMPTED, "no preemptions left"
     line = cause_of(run)
-    if not _TYPED.match(line) and record.error_evidence.startswith("exit code"):
-        return record.error_class, record.error_evidence  # its last words were about its work
+    if not _EXCEPTION.match(line) and record.error_evidence.startswith("exit code"):
+        return record.error_class, record.error_evidence  # the last line is ordinary output
     for word in {run.task, record.host, record.name} - {""}:
         line = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "<name>", line)
-    for pattern, word in _ABSTRACT:
+    for pattern, word in _PLACEHOLDERS:
         line = re.sub(pattern, word, line)
     return record.error_class, line
 
 
-def cause_of(run: Run) -> str:
-    """The line that names the cause: the exception that was left, else the log's."""
+def cause_of(run: AnalyzedRun) -> str:
+    """Line that names the cause: the reported exception, else a line of the log."""
     record = run.record
-    if _TYPED.match(record.error) or not record.log_tail:
+    if _EXCEPTION.match(record.error) or not record.log_tail:
         return record.error.splitlines()[0] if record.error else record.error_evidence
     return cause_line(record.log_tail)
 
 
-def _finding(group: Group) -> Finding:
+def _finding(group: FailureGroup) -> Finding:
     n, condition = len(group.runs), group.condition
-    what = _WHAT.get(group.kind, "failed")
-    statement = f"{what}, {count(n, 'run')}: no condition sets them apart."
-    if n == 1:
-        statement = f"{what}, 1 run ({group.runs[0].record.name}): one run shows no pattern."
+    what = _DESCRIPTIONS.get(group.kind, "failed")
     details = [f"Cause: {group.line[:200]}"]
     if condition:
         statement = f"{what} {condition.sentence}."
         details.append(f"Certainty: {condition.certainty}.")
-    fix = propose(group.kind, group.runs, condition, group.line)
+    elif n == 1:
+        statement = f"{what}, 1 run ({group.runs[0].record.name})."
+    else:
+        statement = f"{what}, {count(n, 'run')}; no condition separates them from completed runs."
     return Finding(
         kind=group.kind,
         statement=statement[0].upper() + statement[1:],
@@ -158,5 +159,5 @@ def _finding(group: Group) -> Finding:
             "p_value": condition.p_value if condition else None,
             "p_corrected": condition.p_corrected if condition else None,
         },
-        fix=fix,
+        fix=propose_fix(group.kind, group.runs, condition, group.line),
     )

@@ -1,0 +1,1 @@
+"""Detectors of suspicious results; each module registers its own in `DETECTORS`."""
