@@ -1,4 +1,4 @@
-"""The formulas of the objectives. Each takes tensors and returns a scalar, whoever made them."""
+"""Loss functions. Each takes tensors and returns a scalar."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-NO_TARGET = -100  # stands in targets where a row has no answer token
+NO_TARGET = -100  # padding of targets, where a row has no answer token
 
 
 def answer_loss(logits: Float[Tensor, "b a v"], targets: Int[Tensor, "b a"]) -> Float[Tensor, ""]:
     """Negative log-likelihood of the right answer: mean over its tokens, then over examples.
 
-    Every example weighs the same however long its answer is, so that splitting a batch does not
-    change the gradient.
+    Each example has the same weight, whatever the length of its answer, so that splitting a batch
+    does not change the gradient.
 
     Args:
-        logits: The receiver's logits at the answer positions.
-        targets: Right token ids; -100 where a row has no answer token. Each row has one at least.
+        logits: Logits of the receiver at the answer positions.
+        targets: Token ids of the right answer, padded with -100; at least one token per row.
     Returns: Nats per token.
     """
     losses = F.cross_entropy(
@@ -34,8 +34,8 @@ def token_mean(values: Float[Tensor, "b a"], targets: Int[Tensor, "b a"]) -> Flo
     """Mean over the tokens of each answer, then over examples.
 
     Args:
-        values: One value per answer position, 0 where `targets` is -100.
-        targets: Right token ids; -100 where a row has no answer token.
+        values: Value at each answer position, 0 at padding.
+        targets: Token ids of the right answer, padded with -100.
     """
     return (values.sum(1) / (targets != NO_TARGET).sum(1)).mean()
 
@@ -49,11 +49,11 @@ def distillation_loss(
     """KL divergence from the teacher's next-token distribution to the student's.
 
     Args:
-        logits: The student's logits at the answer positions.
-        teacher: The teacher's at the same positions; no gradient flows into them.
-        targets: -100 where a row has no answer token.
-        temperature: Softens both distributions, > 0, no unit; the result is multiplied by its
-            square, so that gradients keep their size.
+        logits: Logits of the student at the answer positions.
+        teacher: Logits of the teacher at the same positions; they get no gradient.
+        targets: Token ids of the right answer, padded with -100.
+        temperature: Softmax temperature of both distributions, > 0. The result is multiplied by
+            its square, so that the size of gradients does not depend on it.
     Returns: Nats per token.
     Source: Hinton et al. 2015, arXiv:1503.02531, section 2.
     """
@@ -67,18 +67,18 @@ def distillation_loss(
 def choice_distillation_loss(
     scores: Float[Tensor, "b c"], teacher: Float[Tensor, "b c"], temperature: float = 1.0
 ) -> Float[Tensor, ""]:
-    """KL divergence from the teacher's distribution over an item's choices to the student's.
+    """KL divergence from the teacher's distribution over the choices to the student's.
 
-    Two models whose vocabularies differ have no next-token distribution in common; whole choices
-    are what both can be asked about.
+    For two models with different vocabularies, which share no next-token distribution.
 
     Args:
-        scores: The student's log-likelihood of each choice; only differences within a row count.
-        teacher: The teacher's, -inf where an item has fewer choices; no gradient flows into them.
-        temperature: Softens both distributions, > 0, no unit; the result is multiplied by its
-            square, so that gradients keep their size.
-    Returns: Nats per item.
-    Source: Hinton et al. 2015, arXiv:1503.02531, section 2, over choices in place of tokens.
+        scores: Log-likelihood of each choice by the student, up to a constant per row.
+        teacher: Log-likelihood of each choice by the teacher, padded with -inf; they get no
+            gradient.
+        temperature: Softmax temperature of both distributions, > 0. The result is multiplied by
+            its square, so that the size of gradients does not depend on it.
+    Returns: Nats per example.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2, applied to choices instead of tokens.
     """
     wanted = (teacher.detach().float() / temperature).log_softmax(-1)
     found = (scores.float() / temperature).log_softmax(-1)
@@ -88,7 +88,7 @@ def choice_distillation_loss(
 
 
 def diversity_loss(soft: Float[Tensor, "b k dr"]) -> Float[Tensor, ""]:
-    """How alike the soft tokens of one message are: mean squared cosine between pairs, 0..1.
+    """Mean squared cosine similarity between the soft tokens of a message, 0..1.
 
     Source: Lin et al. 2017, Structured Self-Attentive Embedding, arXiv:1703.03130, section 2.2.
     """
@@ -102,12 +102,13 @@ def diversity_loss(soft: Float[Tensor, "b k dr"]) -> Float[Tensor, ""]:
 
 
 def infonce_loss(scores: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
-    """How hard it is to find the partner of each item among the batch, in both directions.
+    """Cross-entropy of matching messages to texts within a batch, mean of both directions.
 
-    log(b) minus this loss is a lower bound of the mutual information, never above log(b).
+    log(b) minus this loss is a lower bound of the mutual information, at most log(b).
 
     Args:
-        scores: Row i, column j: how well message i fits text j; partners on the diagonal.
+        scores: Score of message i with text j in row i, column j; matching pairs are on the
+            diagonal.
     Returns: Nats.
     Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4 and appendix A.1.
     """
@@ -118,11 +119,11 @@ def infonce_loss(scores: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
 def donsker_varadhan(
     joint: Float[Tensor, " n"], marginal: Float[Tensor, " m"]
 ) -> Float[Tensor, ""]:
-    """Lower bound of the mutual information from a critic's values: E[T] - log E[exp T].
+    """Donsker-Varadhan lower bound of the mutual information: E[T] - log E[exp T].
 
     Args:
-        joint: The critic on pairs that belong together.
-        marginal: The critic on pairs that do not.
+        joint: Values of the critic on matching pairs.
+        marginal: Values of the critic on other pairs.
     Returns: Nats.
     Source: Belghazi et al. 2018, MINE, arXiv:1801.04062, equation 5.
     """
@@ -130,19 +131,19 @@ def donsker_varadhan(
 
 
 def log_mean_exp(values: Float[Tensor, " m"]) -> Float[Tensor, ""]:
-    """log of the mean of exp, without overflow."""
+    """Logarithm of the mean of exp(values), computed without overflow."""
     return values.logsumexp(0) - math.log(len(values))
 
 
 def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std: Tensor) -> Tensor:
-    """KL divergence between two normal distributions, for each feature by itself, in nats.
+    """KL divergence from a normal distribution to a normal prior, in nats per feature.
 
     Args:
-        mean: Of the first distribution.
+        mean: Mean of the distribution.
         log_std: Natural logarithm of its standard deviation.
-        prior_mean: Of the second one.
-        prior_log_std: The same for the second one.
-    Source: Kingma & Welling 2014, arXiv:1312.6114, appendix B, with a general second normal.
+        prior_mean: Mean of the prior.
+        prior_log_std: Natural logarithm of the prior's standard deviation.
+    Source: Kingma & Welling 2014, arXiv:1312.6114, appendix B, generalized to any normal prior.
     """
     squares = (2 * (log_std - prior_log_std)).exp() + (
         (mean - prior_mean) * (-prior_log_std).exp()
@@ -151,11 +152,11 @@ def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std
 
 
 def norm_loss(soft: Float[Tensor, "n dr"], real: Float[Tensor, "m dr"]) -> Float[Tensor, ""]:
-    """How far the sizes of soft tokens are from those of real embeddings; 0: equal, no unit.
+    """Distance of the norms of soft tokens from those of real embeddings; 0 if equal, no unit.
 
-    Two parts: the root mean square of each soft token against the mean one of real embeddings,
-    and that of each feature over all soft tokens against the same over real embeddings. A bridge
-    that already gives every soft token the right size is moved by the second part alone.
+    The sum of two parts: the root mean square of each soft token compared with the mean over real
+    embeddings, and the root mean square of each feature compared with that of real embeddings. For
+    bridges that normalize their soft tokens, only the second part has a gradient.
     """
     sizes, wanted = soft.pow(2).mean(1).sqrt(), real.pow(2).mean(1).sqrt().mean()
     features, profile = soft.pow(2).mean(0).sqrt(), real.pow(2).mean(0).sqrt()
@@ -164,11 +165,11 @@ def norm_loss(soft: Float[Tensor, "n dr"], real: Float[Tensor, "m dr"]) -> Float
 
 
 def moments_loss(soft: Float[Tensor, "n dr"], real: Float[Tensor, "m dr"]) -> Float[Tensor, ""]:
-    """How far mean and covariance of soft tokens are from those of real embeddings.
+    """Distance of mean and covariance of soft tokens from those of real embeddings.
 
-    Each part is a squared distance relative to the real one's size: 0 where they are equal, no
-    unit. Covariances are compared through the products of rows, which are smaller matrices than
-    covariances where there are fewer rows than features.
+    Each part is a squared distance relative to the real one: 0 if equal, no unit. Covariances are
+    compared through the Gram matrices of the rows, which are smaller if there are fewer rows than
+    features.
 
     Source: Sun & Saenko 2016, Deep CORAL, arXiv:1607.01719, equation 1 (covariance).
     """
@@ -193,7 +194,7 @@ class _ReverseGradient(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
-    """`x` itself; gradients through it change their sign and are multiplied by `strength`.
+    """Return `x`; its gradient is multiplied by -`strength`.
 
     Source: Ganin et al. 2016, arXiv:1505.07818, section 4.2.
     """

@@ -31,11 +31,11 @@ from latentwire.models import Prompt
 from latentwire.models.state_cache import StateCache
 from latentwire.objectives import Loss, Space
 from latentwire.train import TrainConfig
-from latentwire.train.learner import Forward
+from latentwire.train.learner import BridgeLearner
 from latentwire.train.processes import Processes
 from latentwire.train.signals import StopRequest
 from latentwire.train.trainer import Trainer
-from latentwire.train.training_data import first_words, read_tasks
+from latentwire.train.training_data import label_words, load_training_data
 from latentwire.wire.wire import Wire
 
 EPOCHS = 3
@@ -147,16 +147,17 @@ def _time(
     """Milliseconds of every part in every round, and what its receiver cannot do without."""
     wire, task = subject.wire, subject.task
     config = TrainConfig.of(batch_size=batch, steps=rounds + 1, train_limit=batch * (rounds + 1))
-    (data,), texts, some = read_tasks(wire, [task], config)
+    loaded = load_training_data(wire, [task], config)
+    (data,), first_texts = loaded.tasks, loaded.initialization_texts
     cache = StateCache(wire.sender, wire.spec.layers, folder / "states")
-    cache.ensure(texts)
-    wire.initialize(cache.states(some), first_words([task]))
+    cache.ensure(loaded.texts)
+    wire.initialize(cache.states(first_texts), label_words([task]))
     lm = wire.receiver.lm
     space = Space(lm.width, wire.spec.soft_tokens, lm.embedding_rms)
-    forward = Forward(wire, cache, Loss(config.terms, space).to(lm.device), config)
+    learner = BridgeLearner(wire, cache, Loss(config.terms, space).to(lm.device), config)
     run = RunFolder(folder / "run")
-    trainer = Trainer(forward, [data], config, run, Processes(), StopRequest(), Progress())
-    plain, builder = Plain(wire, task), data.reading.builder
+    trainer = Trainer(learner, [data], config, run, Processes(), StopRequest(), Progress())
+    plain, builder = Plain(wire, task), data.prompted.builder
     batches = []
     for turn in range(rounds + 1):
         _, index = trainer.plan.batch(turn)

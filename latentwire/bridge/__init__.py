@@ -1,5 +1,12 @@
 """Bridges: sender states -> soft tokens. A kind is one file in `latentwire.bridge`."""
 
-from latentwire.bridge.base import BRIDGES, Bridge, PairFacts, Prefix, Spans, build_bridge
+from latentwire.bridge.base import (
+    BRIDGES,
+    AlignedSpans,
+    Bridge,
+    InitialPrefix,
+    PairFacts,
+    build_bridge,
+)
 
-__all__ = ["BRIDGES", "Bridge", "PairFacts", "Prefix", "Spans", "build_bridge"]
+__all__ = ["BRIDGES", "AlignedSpans", "Bridge", "InitialPrefix", "PairFacts", "build_bridge"]

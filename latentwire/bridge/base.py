@@ -19,7 +19,7 @@ BRIDGES: Catalogue[type[Bridge]] = Catalogue(
 )
 
 
-class Spans(NamedTuple):
+class AlignedSpans(NamedTuple):
     """The same n pieces of text as either model has them.
 
     Args:
@@ -31,7 +31,7 @@ class Spans(NamedTuple):
     embeddings: Float[Tensor, "n dr"]
 
 
-class Prefix(NamedTuple):
+class InitialPrefix(NamedTuple):
     """Keys and values of the receiver in all its layers, packed into one vector per position.
 
     Args:
@@ -65,8 +65,8 @@ class PairFacts:
     embedding_rms: float
     anchors: Float[Tensor, "k dr"]
     embeddings: Float[Tensor, "n dr"] | None = None
-    spans: Spans | None = None
-    prefix: Prefix | None = None
+    spans: AlignedSpans | None = None
+    prefix: InitialPrefix | None = None
 
 
 class Bridge(nn.Module, ABC):
@@ -182,7 +182,7 @@ class Bridge(nn.Module, ABC):
         return {**self.__dict__, "_own": {}}
 
     @torch.no_grad()
-    def start_at(self, found: Float[Tensor, "f dr"], shift: Float[Tensor, " dr"]) -> None:
+    def set_linear_path(self, found: Float[Tensor, "f dr"], shift: Float[Tensor, " dr"]) -> None:
         """Start the linear path from the mean state at a known map; what is beside it adds nothing.
 
         Args:
@@ -201,7 +201,7 @@ class Bridge(nn.Module, ABC):
         self.anchors.add_(shift.to(self.anchors))
 
     @property
-    def has_mean_path(self) -> bool:
+    def has_linear_path(self) -> bool:
         """Whether offsets are those of `writing` plus a linear map of all layers' mean states."""
         return self._mean_path is not None
 

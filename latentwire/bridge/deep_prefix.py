@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentwire.bridge.base import BRIDGES, PairFacts
 from latentwire.bridge.blocks import ReadingBlock, linear_with_gain
-from latentwire.bridge.latent import LatentBridge
+from latentwire.bridge.latent_bridge import LatentBridge
 from latentwire.core.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from latentwire.bridge.base import BRIDGES
 from latentwire.bridge.blocks import Attention, TimeEmbedding, feed_forward
-from latentwire.bridge.latent import LatentBridge
+from latentwire.bridge.latent_bridge import LatentBridge
 from latentwire.bridge.pooling import masked_mean
 from latentwire.core.errors import ConfigError
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from latentwire.bridge.base import BRIDGES
 from latentwire.bridge.blocks import ReadingBlock, TimeEmbedding
-from latentwire.bridge.latent import LatentBridge
+from latentwire.bridge.latent_bridge import LatentBridge
 from latentwire.core.errors import ConfigError
 
 

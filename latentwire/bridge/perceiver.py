@@ -8,7 +8,7 @@ from torch import nn
 
 from latentwire.bridge.base import BRIDGES
 from latentwire.bridge.blocks import ReadingBlock
-from latentwire.bridge.latent import LatentBridge
+from latentwire.bridge.latent_bridge import LatentBridge
 
 
 @BRIDGES.add("perceiver")

@@ -22,12 +22,12 @@ from latentwire.objectives import Loss, Space
 from latentwire.prompting.builder import PromptBuilder, Request
 from latentwire.prompting.scoring import respond
 from latentwire.train import TrainConfig
-from latentwire.train.batch import Reading
+from latentwire.train.batch import PromptedTask
 from latentwire.train.checkpoints import TrainState
 from latentwire.train.processes import Processes
-from latentwire.train.signals import stop_requests
+from latentwire.train.signals import catch_signals
 from latentwire.train.trainer import Trainer
-from latentwire.train.training_data import Part, TaskData
+from latentwire.train.training_data import SplitData, TaskData
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class TextLearner:
         return self.reader.lm.device
 
     def __call__(
-        self, data: TaskData, part: Part, index: Sequence[int]
+        self, data: TaskData, split: SplitData, index: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of some examples."""
-        return self.loss(self._batch(data, part, index))  # type: ignore[no-any-return]
+        return self.loss(self._batch(data, split, index))  # type: ignore[no-any-return]
 
     def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
         """What the model answers to some val examples."""
-        requests = whole_requests(data.reading.builder, [data.val.examples[i] for i in index])
+        requests = whole_requests(data.prompted.builder, [data.val.examples[i] for i in index])
         with self.module.merged():
             return respond(self.reader, data.task, requests, ranking_only=True)
 
@@ -72,9 +72,9 @@ class TextLearner:
         batch = self._batch(data, data.val, index)
         return token_mean(batch.answer_nll, batch.targets)
 
-    def _batch(self, data: TaskData, part: Part, index: Sequence[int]) -> _TextBatch:
-        builder, task = data.reading.builder, data.task
-        examples = [part.examples[i] for i in index]
+    def _batch(self, data: TaskData, split: SplitData, index: Sequence[int]) -> _TextBatch:
+        builder, task = data.prompted.builder, data.task
+        examples = [split.examples[i] for i in index]
         prompts = [_whole(builder.build(example)[0].prompt) for example in examples]
         answers = [builder.right_answer(p, e) for p, e in zip(prompts, examples)]
         if task.max_new_tokens:
@@ -123,18 +123,18 @@ def train_reader(
     config_of_run = {"setting": setting, "environment": describe_environment()}
     run.start(config_of_run, resume=True, overwrite=False)
 
-    def part(split: SplitName, limit: int | None) -> Part:
+    def part(split: SplitName, limit: int | None) -> SplitData:
         examples = task.split(split) if limit is None else task.sample(split, limit, config.seed)
-        return Part(examples, [], sum(builder.cut(example)[1] for example in examples))
+        return SplitData(examples, [], sum(builder.cut(example)[1] for example in examples))
 
     data = TaskData(
-        Reading(task, reader, builder),
+        PromptedTask(task, reader, builder),
         part("train", config.train_limit),
         part("val", config.val_limit),
     )
     loss = Loss(config.terms, Space(lm.width, 1, lm.embedding_rms), config.seed)
     forked = [lm.device] if lm.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=forked), stop_requests() as stop:
+    with torch.random.fork_rng(devices=forked), catch_signals() as stop:
         torch.manual_seed(config.seed)
         learner = TextLearner(reader, module, loss)
         trainer = Trainer(learner, [data], config, run, Processes(), stop, progress)

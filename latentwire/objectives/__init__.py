@@ -1,7 +1,6 @@
-"""Objectives: what a bridge is trained for. A kind is one file in `latentwire.objectives`."""
+"""Training objectives. Each objective is one file in this package."""
 
 from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
-from latentwire.objectives.loss import Loss
-from latentwire.objectives.terms import LossTerm, parse_loss
+from latentwire.objectives.loss import Loss, LossTerm, parse_loss
 
 __all__ = ["OBJECTIVES", "Batch", "Loss", "LossTerm", "Objective", "Space", "parse_loss"]

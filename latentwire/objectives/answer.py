@@ -1,4 +1,4 @@
-"""The right answer, given the message."""
+"""Cross-entropy of the right answer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective
 
 
 @OBJECTIVES.add("answer")
-class Answer(Objective):
-    """Cross-entropy of the right answer at its positions behind the message."""
+class AnswerObjective(Objective):
+    """Cross-entropy of the right answer under the receiver, given the message."""
 
     kind = "answer"
     about = "cross-entropy of the right answer"
     source = "the receiver's own training objective"
-    asks_for_the_answer = True
+    trains_answer = True
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         return token_mean(batch.answer_nll, batch.targets)

@@ -1,4 +1,4 @@
-"""What every objective is: a view of one batch in, one loss out, perhaps with parts of its own."""
+"""Base class of objectives, and the view of a batch that they compute a loss from."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ OBJECTIVES: Catalogue[type[Objective]] = Catalogue(
 
 @dataclass(frozen=True)
 class Space:
-    """Where soft tokens live.
+    """Size and scale of the soft tokens.
 
     Args:
-        width: dr, size of a soft token: of a receiver embedding, or of a deep prefix's position.
-        soft_tokens: k, the length of a message.
+        width: dr, the width of a soft token: of a receiver embedding, or of one position of a
+            deep prefix.
+        soft_tokens: k, the number of soft tokens.
         rms: Root mean square of the receiver's real embeddings, > 0.
     """
 
@@ -33,15 +34,15 @@ class Space:
 
 
 class Batch(Protocol):
-    """What an objective may ask about one batch. Each answer is computed once, when asked for."""
+    """Quantities of one batch that an objective can use. Each is computed once, on first use."""
 
     @property
     def soft(self) -> Float[Tensor, "b k dr"]:
-        """The bridge's soft tokens, with their gradient."""
+        """Soft tokens from the bridge, with gradient."""
 
     @property
     def targets(self) -> Int[Tensor, "b a"]:
-        """Token ids of the right answers, -100 where a row's answer is shorter."""
+        """Token ids of the right answers, padded with -100."""
 
     @property
     def answer_nll(self) -> Float[Tensor, "b a"]:
@@ -49,53 +50,66 @@ class Batch(Protocol):
 
     @property
     def logits(self) -> Float[Tensor, "b a v"]:
-        """The receiver's logits at the answer positions given the message."""
+        """Logits of the receiver at the answer positions, given the message."""
 
     @property
     def teacher_logits(self) -> Float[Tensor, "b a v"]:
-        """The same of the receiver that reads the text itself, without gradient."""
+        """Logits of the receiver at the answer positions, given the text; without gradient."""
 
     @property
     def choice_scores(self) -> Float[Tensor, "b c"]:
-        """Summed log-likelihood of each whole choice given the message, in nats.
+        """Summed log-likelihood of each choice given the message, in nats.
 
-        Up to one number for all choices of a row; -inf where a row has fewer choices.
+        Defined up to a constant per row, and padded with -inf.
         """
 
     @property
     def sender_choice_scores(self) -> Float[Tensor, "b c"]:
-        """The same of the sender that reads the item itself, without gradient."""
+        """Summed log-likelihood of each choice by the sender given the text; without gradient."""
 
     @property
     def text_embeddings(self) -> Float[Tensor, "b dr"]:
-        """Mean of the receiver's embeddings over the tokens of each text, without gradient."""
+        """Mean receiver embedding of the tokens of each text; without gradient."""
 
     @property
     def real_embeddings(self) -> Float[Tensor, "n dr"]:
-        """The receiver's embeddings of single tokens of the texts, without gradient."""
+        """Receiver embeddings of tokens of the texts; without gradient."""
 
     def text_nll(self, max_tokens: int) -> Float[Tensor, " b"]:
         """Negative log-likelihood of each text's first tokens given the message, nats per token."""
 
 
 class Objective(nn.Module, ABC):
-    """Base of all objectives.
+    """Base class of objectives.
 
-    A kind may own trained parts (a critic, a discriminator): they are trained beside the bridge,
-    kept in checkpoints, and dropped when the bridge is saved.
+    An objective may have trained parameters (a critic, a discriminator). They are trained along
+    with the bridge and saved in checkpoints, but not with the bridge.
+
+    Keyword-only constructor arguments are options, which a loss expression can set.
+
+    Attributes:
+        kind: Name in the catalogue.
+        about: One line of help.
+        source: Paper or other source of the idea.
+        needs_pairs: Whether it compares examples, so a batch needs two or more.
+        needs_choices: Whether it needs tasks with choices.
+        needs_sender_scores: Whether it uses `Batch.sender_choice_scores`.
+        needs_embeddings: Whether it compares soft tokens with real embeddings.
+        trains_answer: Whether it trains the receiver's answer; the best step is then selected by
+            validation accuracy.
 
     Args:
-        space: Sizes of the soft tokens.
+        space: Size and scale of the soft tokens.
     """
 
     kind: ClassVar[str]
     about: ClassVar[str]
     source: ClassVar[str]
-    needs_pairs: ClassVar[bool] = False  # whether it compares examples: two or more in a batch
-    needs_choices: ClassVar[bool] = False  # whether it has no meaning for a written answer
-    asks_sender: ClassVar[bool] = False  # whether it compares with what the sender answers
-    asks_for_the_answer: ClassVar[bool] = False  # whether it trains what the receiver answers
-    in_embeddings: ClassVar[bool] = False  # whether it measures soft tokens by real embeddings
+    needs_pairs: ClassVar[bool] = False
+    needs_choices: ClassVar[bool] = False
+    needs_sender_scores: ClassVar[bool] = False
+    trains_answer: ClassVar[bool] = False
+    needs_embeddings: ClassVar[bool] = False
 
     def __init__(self, space: Space) -> None:
         super().__init__()
@@ -103,14 +117,14 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
-        """The loss of a batch; lower is better."""
+        """Loss of a batch; lower is better."""
 
     def channel(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
-        """What the receiver reads while training; the soft tokens themselves by default."""
+        """Soft tokens that the receiver reads in training; unchanged by default."""
         return soft
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Keyword options of this kind with their defaults."""
+        """Options of this objective with their defaults."""
         parameters = inspect.signature(cls.__init__).parameters
         return {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}

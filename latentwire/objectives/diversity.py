@@ -1,4 +1,4 @@
-"""Soft tokens of one message that say different things."""
+"""Diversity of the soft tokens of a message."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective
 
 
 @OBJECTIVES.add("diversity")
-class Diversity(Objective):
-    """Mean squared cosine between the soft tokens of a message."""
+class DiversityObjective(Objective):
+    """Mean squared cosine similarity between the soft tokens of a message."""
 
     kind = "diversity"
-    about = "keeps the soft tokens of a message apart"
+    about = "makes the soft tokens of a message differ"
     source = "Lin et al. 2017, arXiv:1703.03130"
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:

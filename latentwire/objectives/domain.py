@@ -1,4 +1,4 @@
-"""Soft tokens that a discriminator cannot tell from real embeddings."""
+"""Domain-adversarial training: soft tokens that look like real embeddings."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 
 @OBJECTIVES.add("domain")
-class Domain(Objective):
-    """A discriminator learns to tell soft tokens from real embeddings; the bridge unlearns it.
+class DomainObjective(Objective):
+    """Loss of a discriminator between soft tokens and real embeddings, reversed for the bridge.
 
     Args:
-        features: Width of the discriminator.
-        strength: Factor of the gradient that reaches the bridge, > 0.
+        features: Hidden width of the discriminator.
+        strength: Factor of the reversed gradient that reaches the bridge, > 0.
     """
 
     kind = "domain"
-    about = "adversary that tells soft tokens from real embeddings"
+    about = "adversarial discriminator of soft tokens and real embeddings"
     source = "Ganin et al. 2016, arXiv:1505.07818"
-    in_embeddings = True
+    needs_embeddings = True
 
     def __init__(self, space: Space, *, features: int = 128, strength: float = 1.0) -> None:
         super().__init__(space)
@@ -34,12 +34,13 @@ class Domain(Objective):
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         soft = reverse_gradient(batch.soft.flatten(0, 1).float(), self.strength)
-        made, real = self._judge(soft), self._judge(batch.real_embeddings.float())
-        # Both sides weigh the same, however many tokens they have.
+        soft_logits = self._discriminate(soft)
+        real_logits = self._discriminate(batch.real_embeddings.float())
+        # Both sides have the same weight, whatever their number of tokens.
         return (
-            F.binary_cross_entropy_with_logits(made, torch.zeros_like(made))
-            + F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
+            F.binary_cross_entropy_with_logits(soft_logits, torch.zeros_like(soft_logits))
+            + F.binary_cross_entropy_with_logits(real_logits, torch.ones_like(real_logits))
         ) / 2
 
-    def _judge(self, x: Float[Tensor, "n dr"]) -> Float[Tensor, " n"]:
+    def _discriminate(self, x: Float[Tensor, "n dr"]) -> Float[Tensor, " n"]:
         return self.discriminator(x / self.space.rms)[:, 0]  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""A message must be told apart by its text."""
+"""Contrastive learning of messages and texts."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 
 @OBJECTIVES.add("infonce")
-class InfoNCE(Objective):
-    """Contrast between message and text, against the other texts of the batch.
+class InfoNCEObjective(Objective):
+    """Contrastive loss that matches each message to its text among the texts of the batch.
 
-    Both sides are averaged over tokens, projected, and compared by their cosine. The others are
-    those of one forward pass on one process: more passes or processes are no harder task.
+    Messages and texts are averaged over tokens, projected, and compared by cosine similarity. The
+    negatives are the other examples of the same forward pass and process.
 
     Args:
-        temperature: Cosines are divided by it, > 0.
+        temperature: Divisor of the cosine similarities, > 0.
         features: Width of the projections.
     """
 
     kind = "infonce"
-    about = "finds each message's text among the batch"
+    about = "matches each message to its text in the batch"
     source = "van den Oord et al. 2018, arXiv:1807.03748"
-    in_embeddings = True
+    needs_embeddings = True
     needs_pairs = True
 
     def __init__(self, space: Space, *, temperature: float = 0.1, features: int = 128) -> None:
@@ -40,7 +40,7 @@ class InfoNCE(Objective):
     def scores(
         self, messages: Float[Tensor, "b dr"], texts: Float[Tensor, "b dr"]
     ) -> Float[Tensor, "b b"]:
-        """Cosine of every message with every text, over the temperature."""
+        """Cosine similarity of every message with every text, divided by the temperature."""
         a = F.normalize(self.of_message(messages.float() / self.space.rms), dim=-1)
         b = F.normalize(self.of_text(texts.float() / self.space.rms), dim=-1)
         return a @ b.T / self.temperature

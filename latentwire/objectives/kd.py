@@ -1,4 +1,4 @@
-"""Answer as the receiver answers when it reads the text itself."""
+"""Distillation from the receiver reading the text."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 
 @OBJECTIVES.add("kd")
-class Distillation(Objective):
-    """KL divergence to the receiver that reads the text, at the answer positions.
+class DistillationObjective(Objective):
+    """KL divergence from the receiver reading the text, at the answer positions.
 
-    The full vocabulary is compared: logits of all answer positions are held twice.
+    Compares distributions over the whole vocabulary, so two sets of logits are held in memory.
 
     Args:
-        temperature: Softens both distributions, > 0.
+        temperature: Softmax temperature of both distributions, > 0.
     """
 
     kind = "kd"
-    about = "KL divergence to the receiver that reads the text"
+    about = "KL divergence to the receiver reading the text"
     source = "Hinton et al. 2015, arXiv:1503.02531"
-    asks_for_the_answer = True
+    trains_answer = True
 
     def __init__(self, space: Space, *, temperature: float = 1.0) -> None:
         super().__init__(space)

@@ -1,4 +1,4 @@
-"""Answer as the sender answers when it reads the item itself."""
+"""Distillation from the sender reading the text."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 
 @OBJECTIVES.add("kd_sender")
-class SenderDistillation(Objective):
-    """KL divergence to the sender that reads the item, over the item's choices.
+class SenderDistillationObjective(Objective):
+    """KL divergence from the sender reading the text, over the choices of an example.
 
-    The two models share no vocabulary, so whole choices are compared: the softmax of their summed
-    log-likelihoods. A task whose answers are written has no choices and is refused.
+    The two models share no vocabulary, so their distributions over whole choices are compared: the
+    softmax of summed log-likelihoods. Tasks with free-form answers have no choices and are refused.
 
     Args:
-        temperature: Softens both distributions, > 0.
+        temperature: Softmax temperature of both distributions, > 0.
     """
 
     kind = "kd_sender"
-    about = "KL divergence to the sender's choice"
+    about = "KL divergence to the sender's distribution over choices"
     source = "Hinton et al. 2015, arXiv:1503.02531, over choices"
     needs_choices = True
-    asks_sender = True
-    asks_for_the_answer = True
+    needs_sender_scores = True
+    trains_answer = True
 
     def __init__(self, space: Space, *, temperature: float = 1.0) -> None:
         super().__init__(space)

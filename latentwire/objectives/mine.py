@@ -1,4 +1,4 @@
-"""Raise a neural estimate of what the message tells about the text."""
+"""Mutual information of message and text, by a neural estimate."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 
 @OBJECTIVES.add("mine")
-class Mine(Objective):
-    """Mutual information of message and text, raised by critic and bridge together.
+class MineObjective(Objective):
+    """Lower bound of the mutual information of message and text, maximized by critic and bridge.
 
-    Pairs that do not belong together are all others of the batch. The gradient of the logarithm
-    is corrected by a moving average, since that of one batch is biased.
+    All other pairs of the batch are the negatives. A moving average corrects the gradient of the
+    logarithm, which is biased on a single batch.
 
     Args:
         features: Width of the critic.
-        rate: Share of a batch in the moving average, 0..1.
+        rate: Weight of a new batch in the moving average, 0..1.
     """
 
     kind = "mine"
-    about = "neural estimate of the mutual information with the text"
+    about = "maximizes mutual information with the text"
     source = "Belghazi et al. 2018, arXiv:1801.04062"
-    in_embeddings = True
+    needs_embeddings = True
     needs_pairs = True
 
     def __init__(self, space: Space, *, features: int = 128, rate: float = 0.01) -> None:
         super().__init__(space)
         if not 0 < rate < 1:
-            raise ConfigError(f"mine: rate is {rate}; it must be above 0 and below 1.")
+            raise ConfigError(f"mine: rate is {rate}; it must be > 0 and < 1.")
         self.rate = rate
         self.of_message = nn.Linear(space.width, features)
         self.of_text = nn.Linear(space.width, features)
@@ -43,17 +43,17 @@ class Mine(Objective):
         self.register_buffer("average", torch.tensor(float("nan")))
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
-        if len(batch.soft) < 2:  # the last batch of a validation: no other pair to compare with
+        if len(batch.soft) < 2:  # the last validation batch may have no negatives
             return batch.soft.sum() * 0.0
         return self.negative_bound(batch.soft.mean(1), batch.text_embeddings)
 
     def negative_bound(
         self, messages: Float[Tensor, "b dr"], texts: Float[Tensor, "b dr"]
     ) -> Float[Tensor, ""]:
-        """Minus the bound in nats; its gradient is the corrected one while training."""
+        """Negative bound in nats, with the corrected gradient in training mode."""
         a = self.of_message(messages.float() / self.space.rms)
         b = self.of_text(texts.float() / self.space.rms)
-        values = self.critic(a[:, None] + b[None])[..., 0]  # (b, b): every message, every text
+        values = self.critic(a[:, None] + b[None])[..., 0]  # (b, b), message by text
         same = torch.eye(len(a), dtype=torch.bool, device=a.device)
         joint, marginal = values[same], values[~same]
         bound = donsker_varadhan(joint, marginal)

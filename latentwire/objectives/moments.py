@@ -1,4 +1,4 @@
-"""Soft tokens with the mean and the covariance of real embeddings."""
+"""Moment matching between soft tokens and real embeddings."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective
 
 
 @OBJECTIVES.add("moments")
-class Moments(Objective):
-    """First and second moments over all soft tokens of a batch, matched to real embeddings."""
+class MomentsObjective(Objective):
+    """Distance of the soft tokens' mean and covariance from those of real embeddings."""
 
     kind = "moments"
-    about = "mean and covariance of real embeddings"
+    about = "matches mean and covariance of real embeddings"
     source = "Sun & Saenko 2016, Deep CORAL, arXiv:1607.01719"
-    in_embeddings = True
+    needs_embeddings = True
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         return moments_loss(batch.soft.flatten(0, 1).float(), batch.real_embeddings.float())

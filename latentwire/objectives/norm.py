@@ -1,4 +1,4 @@
-"""Soft tokens of the size of real embeddings."""
+"""Matching norms of soft tokens and real embeddings."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective
 
 
 @OBJECTIVES.add("norm")
-class Norm(Objective):
-    """Root mean squares, of tokens and of features, as real embeddings have them."""
+class NormObjective(Objective):
+    """Distance of the root mean squares, per token and per feature, from real embeddings."""
 
     kind = "norm"
-    about = "root mean squares of real embeddings"
+    about = "matches the norms of real embeddings"
     source = "Lester et al. 2021, arXiv:2104.08691 (prompts start on the embedding scale)"
-    in_embeddings = True
+    needs_embeddings = True
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         return norm_loss(batch.soft.flatten(0, 1).float(), batch.real_embeddings.float())

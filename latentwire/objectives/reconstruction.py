@@ -1,4 +1,4 @@
-"""The text itself, written by the receiver from the message."""
+"""Reconstruction of the text from the message."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 
 @OBJECTIVES.add("reconstruction")
-class Reconstruction(Objective):
+class ReconstructionObjective(Objective):
     """Negative log-likelihood of the text's first tokens under the receiver.
 
     Args:
-        tokens: How many tokens of each text are written back.
+        tokens: Number of tokens to reconstruct from each text.
     """
 
     kind = "reconstruction"
-    about = "the receiver writes the text back, nats per token"
+    about = "trains the receiver to reproduce the text"
     source = "Ge et al. 2024, In-context Autoencoder, arXiv:2307.06945"
 
     def __init__(self, space: Space, *, tokens: int = 48) -> None:

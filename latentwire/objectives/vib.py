@@ -1,4 +1,4 @@
-"""Noise on the soft tokens, and a price for what stands out of it."""
+"""Variational information bottleneck on the soft tokens."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 
 @OBJECTIVES.add("vib")
-class InformationBottleneck(Objective):
-    """Upper bound of what the message tells about the text.
+class InformationBottleneckObjective(Objective):
+    """Upper bound of the mutual information of message and text.
 
-    In training the receiver reads the soft tokens plus noise of a learned size. The prior is a
-    normal with a learned mean for every soft token: a fixed one at 0 would move no bridge that
-    brings its soft tokens to one size. After training the soft tokens are read without noise.
+    In training, the receiver reads the soft tokens plus Gaussian noise of a learned scale. The
+    prior is a normal distribution with a learned mean for each soft token, because a fixed mean of
+    0 has no effect on bridges that normalize their soft tokens. After training no noise is added.
 
     Args:
-        noise: Standard deviation at the start, in units of the embedding scale, > 0.
+        noise: Initial standard deviation of the noise, in units of the embedding scale, > 0.
     """
 
     kind = "vib"
     about = "variational information bottleneck, nats per feature"
     source = "Alemi et al. 2017, arXiv:1612.00410"
-    in_embeddings = True
+    needs_embeddings = True
 
     def __init__(self, space: Space, *, noise: float = 0.1) -> None:
         super().__init__(space)

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latentwire.train.bridge_training import TrainResult, train_bridge
     from latentwire.train.config import TrainConfig
-    from latentwire.train.loop import TrainResult, train_bridge
     from latentwire.train.presets import PRESETS, Preset, get_preset
     from latentwire.train.processes import Processes
     from latentwire.train.seeds import SeedsResult, train_seeds
@@ -18,9 +18,9 @@ _MODULES = {
     "Processes": "processes",
     "SeedsResult": "seeds",
     "TrainConfig": "config",
-    "TrainResult": "loop",
+    "TrainResult": "bridge_training",
     "get_preset": "presets",
-    "train_bridge": "loop",
+    "train_bridge": "bridge_training",
     "train_seeds": "seeds",
 }
 

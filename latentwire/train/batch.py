@@ -1,4 +1,4 @@
-"""One batch of one task as objectives see it; each quantity is computed when it is asked for."""
+"""One batch of one task, as objectives see it. Quantities are computed on first use."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from latentwire.losses import NO_TARGET
 from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt, Receiver
 from latentwire.models.recomputation import recomputed_blocks
 from latentwire.prompting.builder import PromptBuilder, Request
-from latentwire.train.sender_answers import SenderAnswers
+from latentwire.train.sender_scores import SenderScores
 
-_MAX_REAL_EMBEDDINGS = 1024  # enough for two moments and an adversary; all would fill the memory
+_MAX_REAL_EMBEDDINGS = 1024  # enough for moments and a discriminator; all need much memory
 _REPEAT = f"{MESSAGE_MARK}\nRepeat the text above word for word:"
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the receiver is asked while a bridge is trained on one task.
+class PromptedTask:
+    """A task and how the receiver is prompted with it during training.
 
     Args:
         task: The task.
         receiver: The frozen receiver.
-        builder: Renders what stands around the soft tokens.
-        recompute: Whether activations of the receiver are made again in the backward pass.
-        sender_answers: What the sender answers when it reads the items itself.
+        builder: Builds the prompt around the soft tokens.
+        recompute: Whether the receiver's activations are recomputed in the backward pass.
+        sender_scores: Scores of the choices by the sender, which reads the text.
     """
 
     task: Task
     receiver: Receiver
     builder: PromptBuilder
     recompute: bool = False
-    sender_answers: SenderAnswers | None = None
+    sender_scores: SenderScores | None = None
 
-    def with_prompt(self, template: str) -> Reading:
-        """The same with other words around the soft tokens."""
+    def with_prompt(self, template: str) -> PromptedTask:
+        """Return a copy with another prompt template."""
         old = self.builder
         return replace(
             self, builder=PromptBuilder(old.task, old.lm, template, old.max_tokens, old.setting)
@@ -49,21 +49,21 @@ class Reading:
 
 
 class TaskBatch:
-    """What objectives may ask about a batch.
+    """Implementation of `objectives.Batch` for examples of one task.
 
     Args:
-        reading: How the receiver is asked.
-        examples: Of one task.
-        soft: The bridge's soft tokens for them, (b, k, dr).
-        sent: What the receiver reads in their place, (b, k, dr): the same, unless an objective
-            puts noise on it.
+        prompted: The task and its prompt.
+        examples: Examples of the task.
+        soft: Soft tokens of the examples from the bridge, (b, k, dr).
+        sent: Soft tokens that the receiver reads, (b, k, dr): equal to `soft` unless an objective
+            adds noise.
     """
 
     def __init__(
-        self, reading: Reading, examples: Sequence[Example], soft: Tensor, sent: Tensor
+        self, prompted: PromptedTask, examples: Sequence[Example], soft: Tensor, sent: Tensor
     ) -> None:
-        self._reading, self._examples = reading, examples
-        self._receiver, self._builder = reading.receiver, reading.builder
+        self._prompted, self._examples = prompted, examples
+        self._receiver, self._builder = prompted.receiver, prompted.builder
         self.soft, self._sent = soft, sent
 
     @property
@@ -81,8 +81,8 @@ class TaskBatch:
 
     @cached_property
     def teacher_logits(self) -> Float[Tensor, "b a v"]:
-        # In every setting the teacher reads all of the item.
-        task, limit = self._reading.task, self._builder.max_tokens
+        # The teacher reads the whole text, whatever the task setting.
+        task, limit = self._prompted.task, self._builder.max_tokens
         reader = PromptBuilder(task, self._lm, task.prompts[0], limit, self._builder.setting)
         prompts = [reader.build(example)[0].prompt for example in self._examples]
         with torch.no_grad():
@@ -91,16 +91,17 @@ class TaskBatch:
     @cached_property
     def choice_scores(self) -> Float[Tensor, "b c"]:
         choices = [request.answers for request in self._requests]
-        # The pass of the right answers ends where single tokens are scored. Processes that hold the
-        # receiver together must make as many passes as the others, whatever their choices are.
+        # Choices of one token are scored by the forward pass that the right answers need anyway.
+        # Processes that shard the receiver must all run the same number of forward passes,
+        # whatever the choices of their examples are.
         if not self._lm.is_sharded and all(len(ids) == 1 for row in choices for ids in row):
             return self._receiver.first_scores(self._answered[0][:, -1], choices)
-        with recomputed_blocks(self._lm, self._reading.recompute):
+        with recomputed_blocks(self._lm, self._prompted.recompute):
             return self._receiver.compare_choices(self._prompts, choices, self._sent)
 
     @cached_property
     def sender_choice_scores(self) -> Float[Tensor, "b c"]:
-        answers = self._reading.sender_answers
+        answers = self._prompted.sender_scores
         assert answers is not None
         rows = answers.scores(self._examples)
         return pad_sequence(rows, batch_first=True, padding_value=-torch.inf).to(self.soft.device)
@@ -117,9 +118,9 @@ class TaskBatch:
         return self._lm.embed(ids[::every]).detach().float()
 
     def text_nll(self, max_tokens: int) -> Float[Tensor, " b"]:
-        prompt = self._whole(self._lm.prompt(_REPEAT))
+        prompt = self._uncached(self._lm.prompt(_REPEAT))
         answers = [row[:max_tokens] for row in self._texts]
-        with recomputed_blocks(self._lm, self._reading.recompute):
+        with recomputed_blocks(self._lm, self._prompted.recompute):
             hidden, targets = self._receiver.answer_hidden(
                 [prompt] * len(answers), answers, self._sent
             )
@@ -132,7 +133,7 @@ class TaskBatch:
 
     @cached_property
     def _texts(self) -> list[list[int]]:
-        """Ids of each text as the receiver would read it, cut to the task's limit."""
+        """Receiver token ids of each text, truncated to the maximum length of the task."""
         texts = [self._builder.cut(example)[0].context for example in self._examples]
         return [self._lm.token_ids(text) for text in texts]
 
@@ -142,26 +143,26 @@ class TaskBatch:
 
     @cached_property
     def _prompts(self) -> list[Prompt]:
-        return [self._whole(request.prompt) for request in self._requests]
+        return [self._uncached(request.prompt) for request in self._requests]
 
     @cached_property
     def _answers(self) -> list[Sequence[int]]:
         return [
-            _answer_ids(self._reading, prompt, example)
+            _answer_ids(self._prompted, prompt, example)
             for prompt, example in zip(self._prompts, self._examples)
         ]
 
     @cached_property
     def _answered(self) -> tuple[Tensor, Tensor]:
-        with recomputed_blocks(self._lm, self._reading.recompute):
+        with recomputed_blocks(self._lm, self._prompted.recompute):
             return self._receiver.answer_hidden(self._prompts, self._answers, self._sent)
 
-    def _whole(self, prompt: Prompt) -> Prompt:
-        """Without a part that is taken from a cache, which a recomputed block would fill twice."""
-        return replace(prompt, n_static=0) if self._reading.recompute else prompt
+    def _uncached(self, prompt: Prompt) -> Prompt:
+        """Disable the cached prompt start: recomputed blocks would append to its cache twice."""
+        return replace(prompt, n_static=0) if self._prompted.recompute else prompt
 
 
-def _answer_ids(reading: Reading, prompt: Prompt, example: Example) -> Sequence[int]:
-    """Ids of the right answer, no longer than the receiver may write."""
-    ids = reading.builder.right_answer(prompt, example)
-    return ids[: reading.task.max_new_tokens] if reading.task.max_new_tokens else ids
+def _answer_ids(prompted: PromptedTask, prompt: Prompt, example: Example) -> Sequence[int]:
+    """Token ids of the right answer, truncated to `max_new_tokens`."""
+    ids = prompted.builder.right_answer(prompt, example)
+    return ids[: prompted.task.max_new_tokens] if prompted.task.max_new_tokens else ids

@@ -1,4 +1,4 @@
-"""Checkpoints: all a training needs to go on as if it had never stopped. No pickle."""
+"""Checkpoints: everything a training run needs to resume exactly. No pickle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latentwire.core.run_folder import RunFolder
 from latentwire.train.ema import WeightAverage
 from latentwire.train.processes import Processes
 
-_WEIGHTS, _OPTIMISER, _PARTS, _AVERAGE, _BEST, _STATE = (
+_WEIGHTS, _OPTIMIZER, _OBJECTIVES, _AVERAGE, _BEST, _STATE = (
     "model.safetensors",
     "optimiser.safetensors",
     "objectives.safetensors",
@@ -29,13 +29,13 @@ _WEIGHTS, _OPTIMISER, _PARTS, _AVERAGE, _BEST, _STATE = (
 
 @dataclass
 class TrainState:
-    """Where a training stands.
+    """Progress of a training run.
 
     Args:
-        step: Optimiser steps done.
+        step: Number of completed optimizer steps.
         validated: Step of the last validation, 0 before the first.
-        stale: Validations since the best one.
-        best: The best validation so far and its step, None before the first.
+        stale: Number of validations since the best one.
+        best: Metrics of the best validation and its `step`, None before the first validation.
         best_weights: Weights at that step.
     """
 
@@ -47,30 +47,30 @@ class TrainState:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The objects whose contents a checkpoint holds.
+class TrainedObjects:
+    """Objects whose state a checkpoint contains.
 
     Args:
-        module: What is trained: a bridge, or a baseline's weights.
-        parts: Trained parts and buffers of the objectives.
-        optimiser: Of both.
-        average: Moving average of the module's weights, if there is one.
-        device: Where the module is: the random state of that device counts too.
+        module: The trained module: a bridge, or the weights of a trained baseline.
+        loss: The objectives, with their trained parameters and buffers.
+        optimizer: Optimizer of both.
+        average: Moving average of the module's weights, if it is turned on.
+        device: Device of the module, whose random state is saved too.
     """
 
     module: nn.Module
-    parts: nn.Module
-    optimiser: torch.optim.Optimizer
+    loss: nn.Module
+    optimizer: torch.optim.Optimizer
     average: WeightAverage | None
     device: torch.device
 
 
 def save_checkpoint(
-    run: RunFolder, state: TrainState, trained: Trained, keep: int, processes: Processes
+    run: RunFolder, state: TrainState, trained: TrainedObjects, keep: int, processes: Processes
 ) -> None:
-    """Write a checkpoint atomically, then drop all but the last `keep`.
+    """Write a checkpoint atomically, then delete all but the last `keep`.
 
-    All processes must call it: each gives its random state. The first one writes.
+    All processes must call it, since each contributes its random state. The first one writes.
     """
     random = {
         f"rng.{name}.{rank}": value
@@ -80,11 +80,11 @@ def save_checkpoint(
     if processes.is_first:
         with replacing_dir(run.checkpoint(state.step)) as folder:
             save_file(_detached(trained.module.state_dict()), folder / _WEIGHTS)
-            save_file({**_flatten(trained.optimiser), **random}, folder / _OPTIMISER)
-            if parts := trained.parts.state_dict():
-                save_file(_detached(parts), folder / _PARTS)
+            save_file({**_flatten(trained.optimizer), **random}, folder / _OPTIMIZER)
+            if objectives := trained.loss.state_dict():
+                save_file(_detached(objectives), folder / _OBJECTIVES)
             if trained.average is not None:
-                save_file(_detached(trained.average.weights), folder / _AVERAGE)
+                save_file(_detached(trained.average.state_dict()), folder / _AVERAGE)
             if state.best_weights is not None:
                 save_file(state.best_weights, folder / _BEST)
             facts = {"step": state.step, "validated": state.validated, "stale": state.stale}
@@ -94,21 +94,23 @@ def save_checkpoint(
     processes.wait()
 
 
-def load_checkpoint(run: RunFolder, trained: Trained, processes: Processes) -> TrainState | None:
-    """Take the newest whole checkpoint into the objects and the random generators.
+def load_checkpoint(
+    run: RunFolder, trained: TrainedObjects, processes: Processes
+) -> TrainState | None:
+    """Load the newest valid checkpoint into the objects and the random number generators.
 
-    A damaged one is passed over. Returns None if there is none.
+    Damaged checkpoints are skipped. Returns None if there is no valid one.
     """
     for step in reversed(run.steps()):
         folder = run.checkpoint(step)
         try:
             facts = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-            weights, moments = load_file(folder / _WEIGHTS), load_file(folder / _OPTIMISER)
+            weights, moments = load_file(folder / _WEIGHTS), load_file(folder / _OPTIMIZER)
             random = {
                 name: moments[f"rng.{name}.{processes.rank}"]
                 for name in _random_states(trained.device)
             }
-            parts = load_file(folder / _PARTS) if trained.parts.state_dict() else {}
+            objectives = load_file(folder / _OBJECTIVES) if trained.loss.state_dict() else {}
             average = load_file(folder / _AVERAGE) if trained.average is not None else {}
             best = load_file(folder / _BEST) if facts["best"] else None
             state = TrainState(
@@ -118,22 +120,22 @@ def load_checkpoint(run: RunFolder, trained: Trained, processes: Processes) -> T
             continue
         state.best_weights = best
         trained.module.load_state_dict(weights)
-        trained.parts.load_state_dict(parts)
+        trained.loss.load_state_dict(objectives)
         if trained.average is not None:
-            trained.average.load(average)
+            trained.average.load_state_dict(average, state.step)
         _set_random_states(random, trained.device)
-        _unflatten(trained.optimiser, moments)
+        _unflatten(trained.optimizer, moments)
         return state
     return None
 
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the model's weights on the CPU."""
+    """Copy the weights of a model to the CPU."""
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:
-    """States of the generators that a training draws from, by kind of device."""
+    """States of the random number generators that training uses, by device type."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -154,19 +156,19 @@ def _detached(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().contiguous() for name, value in weights.items()}
 
 
-def _flatten(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{index}.{name}": torch.as_tensor(value).contiguous()
-        for index, entry in optimiser.state_dict()["state"].items()
+        for index, entry in optimizer.state_dict()["state"].items()
         for name, value in entry.items()
     }
 
 
-def _unflatten(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
         if index.isdigit():
             state.setdefault(int(index), {})[name] = value
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,4 +1,4 @@
-"""What is trained on when, and how fast: functions of the settings and the step alone."""
+"""Data order and learning rate: functions of the configuration and the step alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 
-def schedule(step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the highest learning rate at a step: linear warm-up, then a cosine to zero.
+def lr_factor(step: int, steps: int, warmup_steps: int) -> float:
+    """Factor of the peak learning rate at a step: linear warm-up, then cosine decay to zero.
+
+    The first step already trains, at 1 / warmup_steps: the schedules of transformers start at 0.
 
     Source: Loshchilov & Hutter 2017, SGDR, arXiv:1608.03983.
     """
@@ -22,9 +24,16 @@ def schedule(step: int, steps: int, warmup_steps: int) -> float:
 
 
 def batch_indices(n: int, batch_size: int, batch: int, seed: int) -> list[int]:
-    """Examples of the batch with this number: a function of its arguments alone.
+    """Indices of the examples in one batch.
 
-    Every epoch is a fresh permutation; a batch may end one epoch and begin the next.
+    Each epoch is a new permutation; a batch may contain the end of one epoch and the start of the
+    next.
+
+    Args:
+        n: Number of examples.
+        batch_size: Examples per batch.
+        batch: Index of the batch, counted from 0 over all epochs.
+        seed: Random seed of the permutations.
     """
     index: list[int] = []
     for position in range(batch * batch_size, (batch + 1) * batch_size):
@@ -33,15 +42,14 @@ def batch_indices(n: int, batch_size: int, batch: int, seed: int) -> list[int]:
 
 
 class BatchPlan:
-    """Which examples of which task every batch holds. A batch is of one task: one prompt.
+    """Task and examples of every batch. All examples of a batch are of one task.
 
     Args:
-        sizes: Training examples of each task.
-        batch_size: Examples of a batch, over all processes.
-        n_batches: How many batches the training draws.
-        seed: Of tasks and examples.
-        mixing: `proportional`: a task is drawn as often as its share of the examples; `equal`:
-            all tasks are drawn alike.
+        sizes: Number of training examples of each task.
+        batch_size: Examples per batch, over all processes.
+        n_batches: Number of batches of the whole training run.
+        seed: Random seed of tasks and examples.
+        mixing: `proportional` samples tasks by their number of examples, `equal` uniformly.
     """
 
     def __init__(
@@ -51,22 +59,22 @@ class BatchPlan:
         shares = np.array(sizes if mixing == "proportional" else [1] * len(sizes), dtype=float)
         draws = np.random.RandomState(seed).random_sample(n_batches)
         self._tasks = np.searchsorted(np.cumsum(shares / shares.sum())[:-1], draws, side="right")
-        self._turns = np.zeros(n_batches, dtype=int)  # earlier batches of the same task
+        self._turns = np.zeros(n_batches, dtype=int)  # number of earlier batches of the same task
         for task in range(len(sizes)):
             mine = self._tasks == task
             self._turns[mine] = np.arange(mine.sum())
 
     def drawn(self) -> list[list[int]]:
-        """The examples of each task that any batch holds, in their order."""
+        """Sorted indices of the examples of each task that occur in any batch."""
         found: list[set[int]] = [set() for _ in self._sizes]
-        for number in range(len(self._tasks)):
-            task, index = self.batch(number)
+        for batch in range(len(self._tasks)):
+            task, index = self.batch(batch)
             found[task].update(index)
         return [sorted(each) for each in found]
 
-    def batch(self, number: int) -> tuple[int, list[int]]:
-        """The task of a batch, and the examples in it."""
-        task, turn = int(self._tasks[number]), int(self._turns[number])
+    def batch(self, batch: int) -> tuple[int, list[int]]:
+        """Index of a batch's task, and indices of its examples."""
+        task, turn = int(self._tasks[batch]), int(self._turns[batch])
         return task, batch_indices(self._sizes[task], self._batch_size, turn, self._seed)
 
 

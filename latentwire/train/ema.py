@@ -1,51 +1,65 @@
-"""A moving average of the bridge's weights: less noise than those of the last step."""
+"""Exponential moving average of trained weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """Exponential moving average of a module's weights. Buffers are taken as they are.
+    """Exponential moving average of a module's parameters, on torch's `AveragedModel`.
+
+    Only the parameters are copied, not the module: adapters refer to the layers of a whole model.
 
     Args:
-        module: Its weights are the first value of the average.
-        decay: How much of the average stays at each step, 0..1. The first steps keep less, so
-            that the untrained weights fade.
-    Source: Kingma & Ba 2015, arXiv:1412.6980, section 7.2 (averaged weights); the start is that of
-        TensorFlow's ExponentialMovingAverage with `num_updates`.
+        module: The trained module; its current parameters are the initial average.
+        decay: Share of the average that is kept at each step, 0..1. After step n it is at most
+            n / (n + 9), so that the initial weights fade quickly.
+    Source: Kingma & Ba 2015, arXiv:1412.6980, section 7.2 (averaged weights); the warm-up is that
+        of TensorFlow's ExponentialMovingAverage with `num_updates`.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self._decay = decay
-        self.weights = {name: v.detach().clone() for name, v in module.state_dict().items()}
+        def update(averages: Any, values: Any, n_averaged: Tensor | int) -> None:
+            n = int(n_averaged)  # steps: the initial weights count as step 0
+            step_decay = min(decay, n / (n + 9))
+            get_ema_multi_avg_fn(step_decay)(averages, values, n)  # type: ignore[no-untyped-call]
 
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Take in the weights after `step` steps, counted from 1."""
-        decay = min(self._decay, step / (step + 9))
-        trained = {name for name, _ in module.named_parameters()}
-        for name, value in module.state_dict().items():
-            if name in trained:
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
+        self._names = [name for name, _ in module.named_parameters()]
+        self._own = nn.ParameterList(module.parameters())
+        self._average = AveragedModel(self._own, multi_avg_fn=update)
+        self.update()
 
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Go on from a stored average."""
-        for name, value in weights.items():
-            self.weights[name].copy_(value)
+    def update(self) -> None:
+        """Include the current weights. Call it after each optimizer step."""
+        self._average.update_parameters(self._own)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Averaged parameters under their names in the module."""
+        averages = (p.detach() for p in self._average.parameters())
+        return dict(zip(self._names, averages, strict=True))
+
+    def load_state_dict(self, state: dict[str, Tensor], n_steps: int) -> None:
+        """Continue from an average that was saved after `n_steps` optimizer steps."""
+        self._copy((state[name] for name in self._names), self._average)
+        self._average.n_averaged.fill_(n_steps + 1)
 
     @contextmanager
-    def applied(self, module: nn.Module) -> Iterator[None]:
-        """Inside, the module has the averaged weights; behind it, exactly its own again."""
-        own = {name: v.detach().clone() for name, v in module.state_dict().items()}
-        module.load_state_dict(self.weights)
+    def applied(self) -> Iterator[None]:
+        """Give the module the averaged parameters inside the block, and its own after it."""
+        own = [p.detach().clone() for p in self._own]
+        self._copy(self._average.parameters(), self._own)
         try:
             yield
         finally:
-            module.load_state_dict(own)
+            self._copy(own, self._own)
+
+    @torch.no_grad()
+    def _copy(self, values: Iterable[Tensor], target: nn.Module) -> None:
+        for parameter, value in zip(target.parameters(), values, strict=True):
+            parameter.copy_(value)

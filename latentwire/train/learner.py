@@ -1,4 +1,4 @@
-"""What is trained: from examples to a loss in training, to answers in validation."""
+"""Learners: run a trained module on examples, for a loss in training and answers in validation."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from latentwire.objectives import Loss
 from latentwire.prompting.scoring import respond
 from latentwire.train.batch import TaskBatch
 from latentwire.train.config import TrainConfig
-from latentwire.train.training_data import Part, TaskData
+from latentwire.train.training_data import SplitData, TaskData
 from latentwire.wire.wire import Wire
 
 
 class Learner(Protocol):
-    """What the training loop and the validation ask of whatever is trained."""
+    """Interface of whatever the training loop trains and validates."""
 
     loss: Loss
 
     @property
     def module(self) -> nn.Module:
-        """Its weights are trained; everything else is frozen."""
+        """The trained module; everything else is frozen."""
 
     @property
     def device(self) -> torch.device:
-        """Where the module is."""
+        """Device of the module."""
 
     def __call__(
-        self, data: TaskData, part: Part, index: Sequence[int]
+        self, data: TaskData, split: SplitData, index: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted loss of some examples, and every term before it is weighted."""
+        """Total loss of the examples at these indices, and each unweighted term by name."""
 
     def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
-        """Answers to some val examples, as in use: their choices are scored."""
+        """Responses to the val examples at these indices, with scores of their choices."""
 
     def answer_nll(self, data: TaskData, index: Sequence[int]) -> Float[Tensor, ""]:
-        """Mean negative log-likelihood of the right answers to some val examples, nats a token."""
+        """Mean negative log-likelihood of right answers to val examples, nats per token."""
 
 
-class Forward:
-    """Runs the bridge on stored sender states and the objectives on what comes out.
+class BridgeLearner:
+    """Learner that runs the bridge on cached sender states and the objectives on its output.
 
     Args:
-        wire: Its bridge is trained.
-        cache: Has the states of all examples.
+        wire: The wire whose bridge is trained.
+        cache: Sender states of all examples.
         loss: The objectives.
-        config: Says whether the bridge is compiled, and its precision.
+        config: Training options; `compile` and `precision` are used here.
     """
 
     def __init__(self, wire: Wire, cache: StateCache, loss: Loss, config: TrainConfig) -> None:
         self.wire, self.cache, self.loss = wire, cache, loss
-        # Lengths differ from batch to batch: one compiled program must serve them all.
+        # Text lengths vary between batches, and one compiled program must serve all of them.
         self._bridge = torch.compile(wire.bridge, dynamic=True) if config.compile else wire.bridge
         lm = wire.receiver.lm
         half = lm.device.type == "cuda" and lm.dtype is torch.bfloat16
@@ -71,29 +71,30 @@ class Forward:
 
     @property
     def device(self) -> torch.device:
-        """Where the bridge is."""
+        """Device of the bridge."""
         return self.wire.receiver.lm.device
 
     def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
-        """What the receiver answers to some val examples behind the data's own prompt."""
-        val, builder = data.val, data.reading.builder
+        """Responses of the receiver to the val examples at these indices."""
+        val, builder = data.val, data.prompted.builder
         soft = self.wire.soft_tokens(self.cache.states_of([val.keys[i] for i in index]))
         requests = [builder.build_handoff(val.examples[i]) for i in index]
         return respond(self.wire.receiver, data.task, requests, soft, ranking_only=True)
 
     def answer_nll(self, data: TaskData, index: Sequence[int]) -> Float[Tensor, ""]:
-        """Mean negative log-likelihood of the right answers to some val examples, nats a token."""
+        """Mean negative log-likelihood of right answers to val examples, nats per token."""
         batch = self.batch(data, data.val, index)
         return token_mean(batch.answer_nll, batch.targets)
 
     def __call__(
-        self, data: TaskData, part: Part, index: Sequence[int]
+        self, data: TaskData, split: SplitData, index: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted loss of some examples, and every term before it is weighted.
+        """Total loss of the examples at these indices, and each unweighted term by name.
 
-        The bridge's own losses count while it trains; they come weighted, named `own.*`.
+        In training mode the bridge's own losses are added; they are already weighted and named
+        `own.*`.
         """
-        batch = self.batch(data, part, index)
+        batch = self.batch(data, split, index)
         total, values = self.loss(batch)
         if self.wire.bridge.training:
             for name, value in self.wire.bridge.own_losses().items():
@@ -101,15 +102,15 @@ class Forward:
                 values[f"own.{name}"] = value.detach()
         return total, values
 
-    def batch(self, data: TaskData, part: Part, index: Sequence[int]) -> TaskBatch:
-        """Some examples as objectives see them."""
+    def batch(self, data: TaskData, split: SplitData, index: Sequence[int]) -> TaskBatch:
+        """Batch of the examples at these indices, for the objectives."""
         device = self.device
-        states = self.cache.states_of([part.keys[i] for i in index])
+        states = self.cache.states_of([split.keys[i] for i in index])
         with self._precision():
             soft = self._bridge(states.states.to(device), states.mask.to(device))
         soft = soft.float()
-        examples = [part.examples[i] for i in index]
-        return TaskBatch(data.reading, examples, soft, self.loss.channel(soft))
+        examples = [split.examples[i] for i in index]
+        return TaskBatch(data.prompted, examples, soft, self.loss.channel(soft))
 
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast("cuda", torch.bfloat16) if self._half else nullcontext()

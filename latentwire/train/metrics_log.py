@@ -1,4 +1,4 @@
-"""metrics.jsonl, one line per step and per validation."""
+"""metrics.jsonl: one line per training step and per validation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from latentwire.train.trackers import Trackers
 
 
 class MetricsLog:
-    """Appends to metrics.jsonl in batches; what lies behind the resumed step is dropped.
+    """Buffered writer of metrics.jsonl. Lines after the resumed step are removed.
 
     Args:
-        run: The run's folder.
-        step: Steps done so far.
-        active: False writes nothing: another process of the same run does.
-        trackers: Told of each line, too.
+        run: The run folder.
+        step: Number of completed steps.
+        active: Whether to write at all; only the first of several processes does.
+        trackers: Receive each line, too.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class MetricsLog:
                 try:
                     row = json.loads(line)
                 except ValueError:
-                    continue  # the line a kill cut in two
+                    continue  # a line cut short by a kill
                 if row["step"] <= step:
                     kept.append(row)
             write_jsonl(self._path, kept)
@@ -43,7 +43,7 @@ class MetricsLog:
         self.flush()
 
     def write(self, row: dict[str, Any]) -> None:
-        """Add a line; it is on disk after ten lines or `flush`."""
+        """Add a line; it is written after ten lines or on `flush`."""
         self._rows.append(row)
         if self._active:
             self._trackers.log(row["step"], {k: v for k, v in row.items() if k != "step"})
@@ -51,7 +51,7 @@ class MetricsLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is still in memory."""
+        """Write all buffered lines."""
         if self._active:
             with self._path.open("a", encoding="utf-8") as out:
                 out.writelines(json.dumps(row) + "\n" for row in self._rows)

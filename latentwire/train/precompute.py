@@ -1,4 +1,4 @@
-"""Before the first step: all that the sender has to give is computed and stored."""
+"""Precompute sender states and scores before the first training step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from latentwire.core.run_folder import RunFolder
 from latentwire.models.state_cache import StateCache
 from latentwire.train.config import TrainConfig
 from latentwire.train.processes import Processes
-from latentwire.train.signals import StopRequest, stopped
+from latentwire.train.signals import StopRequest, stop_error
 from latentwire.train.training_data import TaskData, plan_batches
 
 T = TypeVar("T")
 
 
-def fill_states(
+def precompute_states(
     cache: StateCache,
     texts: Sequence[str],
     processes: Processes,
@@ -25,19 +25,19 @@ def fill_states(
     stop: StopRequest,
     run: RunFolder,
 ) -> None:
-    """Compute the sender states that are not stored yet, each process its share.
+    """Compute and store missing sender states; the processes share the texts.
 
-    Raises: InterruptedRunError: If one was asked to stop; what was computed is stored.
+    Raises: InterruptedRunError: If a process was stopped by a signal. Computed states are kept.
     """
 
     def compute(some: Sequence[str]) -> None:
         cache.refresh()
         cache.ensure(some, progress=progress, stop=stop)
 
-    _share("sender states", compute, texts, processes, stop, run)
+    _share_work("sender states", compute, texts, processes, stop, run)
 
 
-def fill_answers(
+def precompute_sender_scores(
     data: Sequence[TaskData],
     config: TrainConfig,
     processes: Processes,
@@ -45,18 +45,18 @@ def fill_answers(
     stop: StopRequest,
     run: RunFolder,
 ) -> None:
-    """Let the sender answer the training examples that will be drawn, each process its share.
+    """Compute and store missing sender scores of all training examples that will be drawn.
 
-    Raises: InterruptedRunError: If one was asked to stop; what was computed is stored.
+    Raises: InterruptedRunError: If a process was stopped by a signal. Computed scores are kept.
     """
     for each, drawn in zip(data, plan_batches(data, config, processes.world).drawn()):
-        answers = each.reading.sender_answers
-        assert answers is not None
-        compute = partial(answers.ensure, each.train.examples, progress=progress, stop=stop)
-        _share("sender answers", compute, drawn, processes, stop, run)
+        scores = each.prompted.sender_scores
+        assert scores is not None
+        compute = partial(scores.ensure, each.train.examples, progress=progress, stop=stop)
+        _share_work("sender scores", compute, drawn, processes, stop, run)
 
 
-def _share(
+def _share_work(
     what: str,
     compute: Callable[[Sequence[T]], object],
     items: Sequence[T],
@@ -64,15 +64,15 @@ def _share(
     stop: StopRequest,
     run: RunFolder,
 ) -> None:
-    """Have `compute` take what is stored of some items, and compute and store the rest."""
+    """Let each process call `compute` on its share of the items, then on all items."""
     compute(items[processes.rank :: processes.world])
     kind = int(processes.largest(stop.kind))
     if processes.world > 1 and not kind:
-        compute(items)  # only where caches are not shared is anything left to compute
+        compute(items)  # computes the others' items only if the caches are not shared
         kind = int(processes.largest(stop.kind))
     if kind:
-        raise stopped(
+        raise stop_error(
             kind,
-            f"Stopped while {what} were computed; they are kept. Go on with the same command and "
-            f"--resume (run folder {run.path}).",
+            f"Stopped while computing {what}; those computed so far are kept. To continue, run the "
+            f"same command again with --resume (run folder {run.path}).",
         )

@@ -1,4 +1,4 @@
-"""Bridge and loss under one name, as papers call them."""
+"""Presets: a bridge and a loss under the name that papers use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from latentwire.core.errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe.
+    """A named combination of bridge and loss.
 
     Args:
-        bridge: Kind of bridge.
-        loss: What it is trained for.
-        about: What the name stands for.
+        bridge: Name of the bridge.
+        loss: Loss it is trained with.
+        about: One line of help.
     """
 
     bridge: str
@@ -22,29 +22,35 @@ class Preset:
     about: str
 
 
-# Weights are starting points that make the terms of like size, not results of a search.
+# The weights bring the terms to a similar size; they were not tuned.
 PRESETS: dict[str, Preset] = {
     "cross_modal_distillation": Preset(
-        "perceiver", "answer+kd", "answers as the receiver that reads the text"
+        "perceiver", "answer+kd", "imitates the receiver reading the text"
     ),
-    "mine": Preset("perceiver", "answer+0.1*mine", "raises mutual information with the text"),
-    "contrastive": Preset("perceiver", "answer+0.1*infonce", "tells texts of a batch apart"),
+    "mine": Preset("perceiver", "answer+0.1*mine", "maximizes mutual information with the text"),
+    "contrastive": Preset(
+        "perceiver", "answer+0.1*infonce", "matches each message to its text in the batch"
+    ),
     "domain_adversarial": Preset(
-        "perceiver", "answer+0.1*domain", "soft tokens pass for real embeddings"
+        "perceiver", "answer+0.1*domain", "makes soft tokens look like real embeddings"
     ),
     "information_bottleneck": Preset(
-        "perceiver", "answer+0.01*vib", "noise on the message, a price for what it tells"
+        "perceiver", "answer+0.01*vib", "limits the information in the message"
     ),
     "moment_matching": Preset(
-        "perceiver", "answer+0.1*norm+0.1*moments", "statistics of real embeddings"
+        "perceiver", "answer+0.1*norm+0.1*moments", "matches the statistics of real embeddings"
     ),
-    "diverse": Preset("perceiver", "answer+0.1*diversity", "soft tokens that differ"),
-    "autoencoder": Preset("perceiver", "reconstruction", "the receiver writes the text back"),
+    "diverse": Preset(
+        "perceiver", "answer+0.1*diversity", "makes the soft tokens of a message differ"
+    ),
+    "autoencoder": Preset(
+        "perceiver", "reconstruction", "trains the receiver to reproduce the text"
+    ),
 }
 
 
 def get_preset(name: str) -> Preset:
-    """The preset of that name. Raises: UnknownNameError with the nearest name."""
+    """Return the preset with this name. Raises: UnknownNameError: Suggests the nearest name."""
     try:
         return PRESETS[name.strip().lower()]
     except KeyError:

@@ -1,12 +1,13 @@
-"""Several processes that train one bridge, started by `accelerate launch` or `torchrun`.
+"""Data-parallel training in several processes, started by `accelerate launch` or `torchrun`.
 
-On CPUs use `torchrun`: accelerate's own launcher starts one process there. Both launchers end with
-a code of their own; where the code 75 of a stopped run matters, let the scheduler start the
-processes itself (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT are what is needed).
+On CPUs use `torchrun`: accelerate's launcher starts only one process there. Both launchers replace
+the exit code. If exit code 75 of a stopped run matters, let the scheduler start the processes and
+set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
 
-Each process holds both frozen models and the whole bridge, takes its slice of every batch, and
-the bridge's gradients are averaged before each optimiser step. Only the first one writes. With
-`shard_receiver` each holds a part of the receiver's blocks: they then run all its passes together.
+Each process holds both frozen models and the whole bridge and takes its slice of each batch. The
+bridge's gradients are averaged before each optimizer step. Only the first process writes files.
+With `shard_receiver` each process holds a shard of the receiver, and all processes must run the
+same forward passes.
 """
 
 from __future__ import annotations
@@ -21,24 +22,27 @@ from torch import Tensor, nn
 
 
 class Processes:
-    """This process among those of one training; alone unless `join` finds others.
+    """The processes of one training run, as seen by one of them. One process by default.
 
     Args:
-        rank: Number of this process, 0 is the first.
-        world: How many there are.
-        device: Where tensors must lie that travel between them.
+        rank: Index of this process, from 0.
+        world: Number of processes.
+        device: Device of tensors that are exchanged.
+
+    Attributes:
+        in_lockstep: Whether all processes run the same forward passes, as a sharded receiver needs.
     """
 
     def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None) -> None:
         self.rank, self.world = rank, world
         self.device = device or torch.device("cpu")
-        self.in_step = False  # whether all make the same passes, as a sharded model needs it
+        self.in_lockstep = False
 
     @classmethod
     def join(cls) -> Processes:
-        """Meet the other processes that the launcher started, through accelerate.
+        """Join the other processes of the launcher, if there are any, through accelerate.
 
-        Call it before models are loaded: it chooses this process's GPU.
+        Call this before models are loaded: it selects the GPU of this process.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
@@ -50,9 +54,9 @@ class Processes:
     @classmethod
     @contextmanager
     def joined(cls) -> Iterator[Processes]:
-        """Meet the others for as long as the block lasts, and part from them however it ends.
+        """Join the other processes inside the block and leave the process group after it.
 
-        A command runs all its work inside: a process that ends without parting is aborted.
+        Run all work of a command inside: a process that exits without leaving is aborted.
         """
         processes = cls.join()
         try:
@@ -67,36 +71,36 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have called this."""
         if self.world > 1:
             self.largest(0.0)
 
     def largest(self, value: float) -> float:
-        """The largest of all processes' values."""
+        """Maximum of the value over all processes."""
         return self._reduced([value], dist.ReduceOp.MAX)[0] if self.world > 1 else value
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """The sum over processes of each value."""
+        """Sum of each value over all processes."""
         return self._reduced(values, dist.ReduceOp.SUM) if self.world > 1 else list(values)
 
     def mean(self, values: Sequence[float]) -> list[float]:
-        """The mean over processes of each value."""
+        """Mean of each value over all processes."""
         return [value / self.world for value in self.total(values)]
 
-    def part(self, n: int) -> range:
-        """Which of n items this process takes: its share, or all where processes are in step."""
-        return range(n) if self.in_step else range(self.rank, n, self.world)
+    def indices(self, n: int) -> range:
+        """Indices of the items out of n that this process handles; all if in lockstep."""
+        return range(n) if self.in_lockstep else range(self.rank, n, self.world)
 
-    def sum_of_parts(self, values: Sequence[float]) -> list[float]:
-        """Sums over all items from each process's sums over its `part`."""
-        return self.mean(values) if self.in_step else self.total(values)
+    def sum_over_indices(self, values: Sequence[float]) -> list[float]:
+        """Sums over all items, from the sums over the `indices` of each process."""
+        return self.mean(values) if self.in_lockstep else self.total(values)
 
     @torch.no_grad()
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every parameter the mean of all processes' gradients, in one exchange.
+        """Replace gradients by their mean over all processes, in one exchange.
 
-        A parameter that got no gradient anywhere keeps none, so that the optimiser passes it over
-        as it does in one process.
+        A parameter without a gradient in any process keeps none, so that the optimizer skips it as
+        it does with one process.
         """
         if self.world == 1:
             return
@@ -108,28 +112,28 @@ class Processes:
         packed = packed.to(flat[0].device)
         anywhere = packed[-len(trained) :] > 0
         start = 0
-        for parameter, has_gradient in zip(trained, anywhere.tolist()):
-            part = packed[start : start + parameter.numel()].view_as(parameter) / self.world
+        for parameter, has_gradient in zip(trained, anywhere.tolist(), strict=True):
+            mean = packed[start : start + parameter.numel()].view_as(parameter) / self.world
             start += parameter.numel()
-            parameter.grad = part if has_gradient else None
+            parameter.grad = mean if has_gradient else None
 
     @torch.no_grad()
-    def share(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes the first one's values of these tensors."""
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Copy these tensors of the first process to all processes."""
         if self.world == 1:
             return
         for tensor in tensors:
-            travelling = tensor.detach().to(self.device).contiguous()
-            dist.broadcast(travelling, 0)
-            tensor.copy_(travelling)
+            sent = tensor.detach().to(self.device).contiguous()
+            dist.broadcast(sent, 0)
+            tensor.copy_(sent)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Everyone's tensor (equal shapes), in the order of processes, on the CPU."""
+        """Tensors of all processes (of equal shapes) on the CPU, in order of rank."""
         if self.world == 1:
             return [tensor.cpu()]
-        travelling = tensor.to(self.device)
-        found = [torch.empty_like(travelling) for _ in range(self.world)]
-        dist.all_gather(found, travelling)
+        sent = tensor.to(self.device)
+        found = [torch.empty_like(sent) for _ in range(self.world)]
+        dist.all_gather(found, sent)
         return [each.cpu() for each in found]
 
     def _reduced(self, values: Sequence[float], how: dist.ReduceOp.RedOpType) -> list[float]:

@@ -1,4 +1,4 @@
-"""One training per seed: how much of a result is luck."""
+"""Training runs with several seeds, and the spread of their results."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from latentwire.core.errors import UsageError
 from latentwire.core.files import write_json
 from latentwire.core.progress import Progress
 from latentwire.data import Task
+from latentwire.train.bridge_training import TrainResult, train_bridge
 from latentwire.train.config import TrainConfig
-from latentwire.train.loop import TrainResult, train_bridge
 from latentwire.train.processes import Processes
 from latentwire.train.trackers import Trackers
 from latentwire.wire.wire import Wire
@@ -22,13 +22,13 @@ from latentwire.wire.wire import Wire
 
 @dataclass(frozen=True)
 class SeedsResult:
-    """What several trainings came to.
+    """Results of training runs with several seeds.
 
     Args:
-        out_dir: Folder that has one run folder per seed, `seed-<n>`, and `summary.json`.
-        runs: Each seed's result.
-        mean: Mean over seeds of each value of their best validations.
-        sd: Sample standard deviation of the same (n - 1).
+        out_dir: Folder with one run folder per seed, `seed-<n>`, and `summary.json`.
+        runs: Result of each seed.
+        mean: Mean over seeds of each metric of the best validation.
+        sd: Sample standard deviation over seeds (n - 1) of each metric.
     """
 
     out_dir: Path
@@ -48,31 +48,31 @@ def train_seeds(
     overwrite: bool = False,
     progress: Progress | None = None,
     trackers: Trackers | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> SeedsResult:
     """Train one bridge per seed. Models are loaded once, and sender states computed once.
 
     Args:
-        wire: Gives the pair and the kind of bridge; its own bridge is not trained.
-        task: As in `train_bridge`.
-        out_dir: Each seed's run lies below it.
-        seeds: Two or more, all different.
-        config: Settings; its seed is replaced by each of `seeds`.
-        resume: Go on where it was stopped; finished seeds are not run again.
-        overwrite: Replace the runs.
-        progress: As in `train_bridge`.
-        trackers: As in `train_bridge`; each seed is a run there.
-        settings: Fields of TrainConfig.
-    Raises: UsageError: If there are fewer than two seeds or one is there twice, and as
-        `train_bridge` does.
+        wire: Models and type of bridge; the bridge of this wire is not trained.
+        task: Task or tasks, as in `train_bridge`.
+        out_dir: Parent folder of the run folders.
+        seeds: Two or more different seeds.
+        config: Training options; the seed is replaced by each of `seeds`.
+        resume: Continue where training was stopped; finished seeds are not repeated.
+        overwrite: Replace existing runs.
+        progress: Called with progress updates.
+        trackers: Receive the metrics; each seed is a run of its own.
+        options: Fields of TrainConfig, instead of `config`.
+    Raises: UsageError: If `seeds` has fewer than two or repeated seeds. Also raises what
+        `train_bridge` raises.
     """
     if len(seeds) < 2 or len({*seeds}) < len(seeds):
-        raise UsageError(f"Give two or more different seeds, not {list(seeds)}.")
-    config = config or TrainConfig.of(**settings)
+        raise UsageError(f"Give two or more different seeds (given: {list(seeds)}).")
+    config = config or TrainConfig.of(**options)
     out = Path(out_dir)
     runs = {
         seed: train_bridge(
-            _fresh(wire, seed),
+            _with_new_bridge(wire, seed),
             task,
             out / f"seed-{seed}",
             config=TrainConfig.of(**{**config.model_dump(), "seed": seed}),
@@ -97,8 +97,8 @@ def train_seeds(
     return found
 
 
-def _fresh(wire: Wire, seed: int) -> Wire:
-    """A wire of the same spec between the same loaded models, with a new bridge."""
+def _with_new_bridge(wire: Wire, seed: int) -> Wire:
+    """Wire with the same models and spec and a newly initialized bridge."""
     old = wire.bridge
     bridge = build_bridge(
         wire.spec.bridge,

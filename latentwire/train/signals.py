@@ -1,4 +1,4 @@
-"""Signals become a question that the loop asks between two steps."""
+"""Signals as stop requests that the training loop checks between two steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ NO_STOP, USER_STOP, REQUEUE_STOP = 0, 1, 2
 
 
 class StopRequest:
-    """Whether, and by whom, this process was asked to stop. Calling it gives the answer."""
+    """Whether this process should stop. Call it to check.
+
+    Attributes:
+        kind: `NO_STOP`, `USER_STOP` (SIGINT), or `REQUEUE_STOP` (a scheduler's signal).
+    """
 
     def __init__(self) -> None:
         self.kind = NO_STOP
@@ -23,15 +27,15 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Catch SIGINT, SIGTERM and SIGUSR1 inside the block; the first one counts.
+def catch_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT, SIGTERM and SIGUSR1 into a stop request inside the block.
 
-    A scheduler that sends several signals in a row does no harm; a second SIGINT kills. Signals
-    reach the main thread only: elsewhere nothing is ever asked.
+    The first signal decides the kind, so several signals from a scheduler do no harm. A second
+    SIGINT raises KeyboardInterrupt. Outside the main thread no signal is caught.
     """
     request = StopRequest()
     kinds = {signal.SIGINT: USER_STOP, signal.SIGTERM: REQUEUE_STOP}
-    if hasattr(signal, "SIGUSR1"):  # Windows has none
+    if hasattr(signal, "SIGUSR1"):  # missing on Windows
         kinds[signal.SIGUSR1] = REQUEUE_STOP
 
     def handle(number: int, _frame: object) -> None:
@@ -50,6 +54,6 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, old)
 
 
-def stopped(kind: int, message: str) -> InterruptedRunError:
-    """The error that ends a run which was asked to stop: its exit code says who asked."""
+def stop_error(kind: int, message: str) -> InterruptedRunError:
+    """Error that ends a stopped run; its exit code depends on the kind of stop request."""
     return RequeueError(message) if kind == REQUEUE_STOP else InterruptedRunError(message)

@@ -1,4 +1,4 @@
-"""The training loop: of a bridge between frozen models, or of a baseline with the same budget."""
+"""The training loop, for bridges and for trained baselines."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from latentwire.core.errors import DataError, NonFiniteError
 from latentwire.core.progress import Progress
 from latentwire.core.run_folder import RunFolder
 from latentwire.train.checkpoints import (
-    Trained,
+    TrainedObjects,
     TrainState,
     copy_weights,
     load_checkpoint,
     save_checkpoint,
 )
 from latentwire.train.config import TrainConfig
-from latentwire.train.data_order import schedule
+from latentwire.train.data_order import lr_factor
 from latentwire.train.ema import WeightAverage
 from latentwire.train.learner import Learner
 from latentwire.train.metrics_log import MetricsLog
 from latentwire.train.processes import Processes
-from latentwire.train.signals import StopRequest, stopped
+from latentwire.train.signals import StopRequest, stop_error
 from latentwire.train.trackers import Trackers
 from latentwire.train.training_data import TaskData, plan_batches
 from latentwire.train.validation import is_better, validate
 
 
 class Trainer:
-    """One training; its methods share the models, the settings and the folder.
+    """One training run.
 
     Args:
-        forward: What is trained.
-        data: The tasks.
-        config: Settings.
-        run: Where checkpoints and metrics go.
-        processes: Those that train together.
-        stop: Whether this process was asked to stop.
-        progress: Told of each step.
-        trackers: Told of what each step measures.
+        learner: The learner whose module is trained.
+        data: Data of each task.
+        config: Training options.
+        run: Run folder for checkpoints and metrics.
+        processes: The processes that train together.
+        stop: Stop request of this process.
+        progress: Called after each step.
+        trackers: Receive the metrics of each step.
     """
 
     def __init__(
         self,
-        forward: Learner,
+        learner: Learner,
         data: Sequence[TaskData],
         config: TrainConfig,
         run: RunFolder,
@@ -57,34 +57,30 @@ class Trainer:
         progress: Progress,
         trackers: Trackers | None = None,
     ) -> None:
-        self.forward, self.data, self.config, self.run = forward, data, config, run
+        self.learner, self.data, self.config, self.run = learner, data, config, run
         self.processes, self.stop, self.progress = processes, stop, progress
         self.trackers = trackers or Trackers()
-        self.module, self.loss = forward.module, forward.loss
+        self.module, self.loss = learner.module, learner.loss
         groups = [
             *_decay_groups(self.module, config.weight_decay),
             *_decay_groups(self.loss, config.weight_decay),
         ]
-        self.optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
         self.average = WeightAverage(self.module, config.ema) if config.ema else None
-        self.trained = Trained(
-            self.module,
-            self.loss,
-            self.optimiser,
-            self.average,
-            forward.device,
+        self.trained = TrainedObjects(
+            self.module, self.loss, self.optimizer, self.average, learner.device
         )
         self.plan = plan_batches(data, config, processes.world)
 
     def fit(self, resume: bool) -> TrainState:
-        """Train to the end and leave the best weights in the module.
+        """Train to the end and load the best weights into the module.
 
-        Raises: InterruptedRunError: If it was asked to stop; the checkpoint is written.
+        Raises: InterruptedRunError: If training was stopped by a signal, after a checkpoint.
         """
         config = self.config
         found = load_checkpoint(self.run, self.trained, self.processes) if resume else None
         state = found or TrainState()
-        self._agree(state)
+        self._check_same_step(state)
         log = MetricsLog(
             self.run, state.step, active=self.processes.is_first, trackers=self.trackers
         )
@@ -95,19 +91,20 @@ class Trainer:
                 if self._must_validate(state) and not kind:
                     note = self._validate(state, log)
                     kind = self._stop_kind()
-                over = self._is_over(state)
+                finished = self._is_finished(state)
                 wanted = kind or state.step % config.save_every == 0
-                if over or (wanted and state.step > saved):
+                if finished or (wanted and state.step > saved):
                     log.flush()
                     save_checkpoint(self.run, state, self.trained, config.keep, self.processes)
                     saved = state.step
-                if over:
+                if finished:
                     break
                 if kind:
-                    raise stopped(
+                    raise stop_error(
                         kind,
-                        f"Stopped after step {state.step} of {config.steps}; everything is saved "
-                        f"in {self.run.path}. Go on with the same command (train: and --resume).",
+                        f"Stopped after step {state.step} of {config.steps}; a checkpoint is saved "
+                        f"in {self.run.path}. To resume, run the same command again, with "
+                        "--resume for `train`.",
                     )
                 log.write({"step": state.step + 1, **self._step(state.step)})
                 state.step += 1
@@ -118,47 +115,47 @@ class Trainer:
         return state
 
     def _step(self, step: int) -> dict[str, Any]:
-        """One optimiser step; what it did."""
+        """Run one optimizer step; return its metrics."""
         config, processes = self.config, self.processes
         self.module.train()
         self.loss.train()
-        lr = config.lr * schedule(step, config.steps, config.warmup_steps)
-        for group in self.optimiser.param_groups:
+        lr = config.lr * lr_factor(step, config.steps, config.warmup_steps)
+        for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
-        for part in range(config.grad_accum):
-            task, index = self.plan.batch(step * config.grad_accum + part)
+        for turn in range(config.grad_accum):
+            task, index = self.plan.batch(step * config.grad_accum + turn)
             first = processes.rank * config.batch_size
             mine = index[first : first + config.batch_size]
-            loss, terms = self.forward(self.data[task], self.data[task].train, mine)
+            loss, terms = self.learner(self.data[task], self.data[task].train, mine)
             torch.autograd.backward(loss / config.grad_accum)
             for name, value in {"loss": loss.detach(), **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.float() / config.grad_accum
         processes.average_gradients([*self.module.parameters(), *self.loss.parameters()])
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), config.clip_norm)
-        if parts := list(self.loss.parameters()):
-            # Apart from the module: a critic's large gradient must not shrink its step.
-            nn.utils.clip_grad_norm_(parts, config.clip_norm)
+        if own := list(self.loss.parameters()):
+            # Clipped separately: a critic's large gradient must not shrink the module's step.
+            nn.utils.clip_grad_norm_(own, config.clip_norm)
         found = torch.stack([norm.detach(), *sums.values()]).tolist()
         norm_value, total, *values = [found[0], *processes.mean(found[1:])]
         if not (math.isfinite(total) and math.isfinite(norm_value)):
             raise NonFiniteError(
-                f"Step {step + 1}: loss {total}, gradient norm {norm_value}. The weights were left "
-                f"as they were. Lower --lr (now {config.lr}) or --clip-norm, and start again or "
+                f"Step {step + 1}: loss is {total}, gradient norm is {norm_value}. Weights "
+                f"were not updated. Lower --lr (now {config.lr}) or --clip-norm and restart, or "
                 "--resume from the last checkpoint."
             )
-        self.optimiser.step()
-        processes.share([*self.module.buffers(), *self.loss.buffers()])
+        self.optimizer.step()
+        processes.broadcast([*self.module.buffers(), *self.loss.buffers()])
         if self.average is not None:
-            self.average.update(self.module, step + 1)
+            self.average.update()
         terms_now = dict(zip([name for name in sums if name != "loss"], values))
         return {"loss": total, "lr": lr, "grad_norm": norm_value, "terms": terms_now}
 
     def _validate(self, state: TrainState, log: MetricsLog) -> str:
-        """Validate and keep the weights if they are the best; a line about it, '' if stopped."""
-        with self.average.applied(self.module) if self.average else nullcontext():
-            found = validate(self.forward, self.data, self.processes, self.stop)
+        """Validate and keep the best weights; return a summary line, empty if stopped."""
+        with self.average.applied() if self.average else nullcontext():
+            found = validate(self.learner, self.data, self.processes, self.stop)
             if found is None:
                 return ""
             log.write({"step": state.step, "val": found})
@@ -172,29 +169,29 @@ class Trainer:
         due = state.step % self.config.eval_every == 0 or state.step == self.config.steps
         return due and state.step > state.validated
 
-    def _is_over(self, state: TrainState) -> bool:
+    def _is_finished(self, state: TrainState) -> bool:
         if self._must_validate(state):
             return False
         patience = self.config.patience
         return state.step >= self.config.steps or bool(patience and state.stale >= patience)
 
     def _stop_kind(self) -> int:
-        """Who asked any of the processes to stop; all get the same answer."""
+        """Kind of the stop request of any process; the same value in all processes."""
         return int(self.processes.largest(self.stop.kind))
 
-    def _agree(self, state: TrainState) -> None:
-        """Let all processes go on from one step, whatever each saw on its disk."""
-        ahead, behind = self.processes.largest(state.step), -self.processes.largest(-state.step)
-        if ahead != behind:
+    def _check_same_step(self, state: TrainState) -> None:
+        """Raise DataError if the processes loaded checkpoints of different steps."""
+        last, first = self.processes.largest(state.step), -self.processes.largest(-state.step)
+        if last != first:
             raise DataError(
                 f"The processes see different checkpoints in {self.run.checkpoints} (steps "
-                f"{behind:.0f} to {ahead:.0f}). They must share the run folder: give one on a "
-                "file system that all of them mount."
+                f"{first:.0f} to {last:.0f}). Use a run folder on a file system that all processes "
+                "share."
             )
 
 
 def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices, not the anchors, queries, biases and norms."""
+    """Parameter groups: weight decay for linear weights, none for all other parameters."""
     decayed = [m.weight for m in module.modules() if isinstance(m, nn.Linear)]
     chosen = {id(p) for p in decayed}
     rest = [p for p in module.parameters() if id(p) not in chosen]

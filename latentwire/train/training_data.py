@@ -1,4 +1,4 @@
-"""The examples of the tasks that one bridge is trained on, and how they meet the models."""
+"""Examples of the tasks that a bridge is trained on."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from latentwire.data.spec import SplitName
 from latentwire.models import Receiver
 from latentwire.models.state_cache import state_key
 from latentwire.prompting.builder import PromptBuilder
-from latentwire.train.batch import Reading
+from latentwire.train.batch import PromptedTask
 from latentwire.train.config import TrainConfig
 from latentwire.train.data_order import BatchPlan
-from latentwire.train.sender_answers import SenderAnswers
+from latentwire.train.sender_scores import SenderScores
 from latentwire.wire.wire import Wire
 
-_CALIBRATION_TEXTS = 256
+_INITIALIZATION_TEXTS = 256
 
 
 @dataclass(frozen=True)
-class Part:
-    """Examples of one split and the keys of their sender states. Texts are not kept in memory.
+class SplitData:
+    """Examples of one split, and the cache keys of their sender states. Holds no texts.
 
     Args:
-        examples: Read from disk one by one where all of a split is used.
-        keys: What the state cache calls the text that the sender reads, for each example.
-        n_cut: How many texts were longer than the sender reads.
+        examples: The examples; read from disk one by one if the whole split is used.
+        keys: Key in the state cache of the text of each example.
+        n_cut: Number of texts that were truncated to the sender's maximum length.
     """
 
     examples: Sequence[Example]
@@ -37,56 +37,70 @@ class Part:
 
 @dataclass(frozen=True)
 class TaskData:
-    """What is learned from one task.
+    """Training and validation examples of one task.
 
     Args:
-        reading: How the receiver is asked.
-        train: Examples that are learned.
-        val: Examples that choose the step.
+        prompted: The task and its prompt.
+        train: Training examples.
+        val: Validation examples.
     """
 
-    reading: Reading
-    train: Part
-    val: Part
+    prompted: PromptedTask
+    train: SplitData
+    val: SplitData
 
     def with_prompt(self, template: str) -> TaskData:
-        """The same with other words around the soft tokens."""
-        return replace(self, reading=self.reading.with_prompt(template))
+        """Return a copy with another prompt template."""
+        return replace(self, prompted=self.prompted.with_prompt(template))
 
     @property
     def task(self) -> Task:
         """The task."""
-        return self.reading.task
+        return self.prompted.task
 
 
-def read_tasks(
-    wire: Wire, tasks: Sequence[Task], config: TrainConfig
-) -> tuple[list[TaskData], list[str], list[str]]:
-    """The data of all tasks.
+@dataclass(frozen=True)
+class TrainingData:
+    """Data of all tasks, before training.
 
-    Returns: The tasks' data, all texts whose states are needed (train before val, task by task),
-        and the texts to calibrate the bridge on.
-    Raises: UsageError: If there is no task, or one is there twice.
+    Args:
+        tasks: Data of each task.
+        texts: All texts whose sender states are needed: train before val, task by task.
+        initialization_texts: Training texts to initialize the bridge with.
+    """
+
+    tasks: list[TaskData]
+    texts: list[str]
+    initialization_texts: list[str]
+
+
+def load_training_data(wire: Wire, tasks: Sequence[Task], config: TrainConfig) -> TrainingData:
+    """Load the data of all tasks.
+
+    Raises: UsageError: If there is no task, or a task occurs twice.
     """
     names = [task.name for task in tasks]
     if not names or len({*names}) < len(names):
-        raise UsageError(f"Train on one or more different tasks, not on {names}.")
-    data, texts, some = [], [], []
+        raise UsageError(f"Give one or more different tasks to train on (given: {names}).")
+    data = TrainingData([], [], [])
     for task in tasks:
-        train, train_texts = _part(wire, task, "train", config.train_limit, config.seed)
-        val, val_texts = _part(wire, task, "val", config.val_limit, config.seed)
-        builder = wire.prompt_builder(task)
-        reading = Reading(
-            task, wire.receiver, builder, config.recompute, _sender_answers(wire, task)
+        train, train_texts = _load_split(wire, task, "train", config.train_limit, config.seed)
+        val, val_texts = _load_split(wire, task, "val", config.val_limit, config.seed)
+        prompted = PromptedTask(
+            task,
+            wire.receiver,
+            wire.prompt_builder(task),
+            config.recompute,
+            _sender_scores(wire, task),
         )
-        data.append(TaskData(reading, train, val))
-        texts += [*train_texts, *val_texts]
-        some += train_texts[: _CALIBRATION_TEXTS // len(tasks)]
-    return data, texts, some
+        data.tasks.append(TaskData(prompted, train, val))
+        data.texts.extend([*train_texts, *val_texts])
+        data.initialization_texts.extend(train_texts[: _INITIALIZATION_TEXTS // len(tasks)])
+    return data
 
 
 def plan_batches(data: Sequence[TaskData], config: TrainConfig, n_processes: int) -> BatchPlan:
-    """Which examples every batch of a training holds."""
+    """Plan the batches of a training run."""
     return BatchPlan(
         [len(each.train.examples) for each in data],
         config.batch_size * n_processes,
@@ -96,23 +110,25 @@ def plan_batches(data: Sequence[TaskData], config: TrainConfig, n_processes: int
     )
 
 
-def first_words(tasks: Sequence[Task]) -> tuple[str, ...]:
-    """Label words of all tasks, each once: soft tokens start from their embeddings."""
+def label_words(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Distinct labels of all tasks; soft tokens are initialized with their embeddings."""
     return tuple(dict.fromkeys(label for task in tasks for label in task.labels))
 
 
-def _sender_answers(wire: Wire, task: Task) -> SenderAnswers:
-    """The sender as one that answers: in every setting it reads all of the item."""
+def _sender_scores(wire: Wire, task: Task) -> SenderScores:
+    """Scores by the sender, which reads the whole text, whatever the task setting."""
     lm, spec = wire.sender.lm, wire.spec
     builder = PromptBuilder(task, lm, task.prompts[0], spec.max_tokens, spec.setting)
-    return SenderAnswers(Receiver(lm), builder)
+    return SenderScores(Receiver(lm), builder)
 
 
-def _part(
+def _load_split(
     wire: Wire, task: Task, split: SplitName, limit: int | None, seed: int
-) -> tuple[Part, list[str]]:
+) -> tuple[SplitData, list[str]]:
     examples = task.split(split) if limit is None else task.sample(split, limit, seed)
     if not examples:
-        raise UsageError(f"Task '{task.name}' has no {split} examples: nothing to train on.")
+        raise UsageError(
+            f"Task '{task.name}' has no {split} examples. Add a {split} split to train on it."
+        )
     texts, cut = wire.sender_texts(task, examples)
-    return Part(examples, [state_key(text) for text in texts], sum(cut)), texts
+    return SplitData(examples, [state_key(text) for text in texts], sum(cut)), texts

@@ -1,4 +1,4 @@
-"""What val says about a bridge, and which of two validations is better."""
+"""Validation on val examples, and the comparison of two validations."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ _VAL_BATCH = 32
 
 @torch.no_grad()
 def validate(
-    forward: Learner, data: Sequence[TaskData], processes: Processes, stop: Callable[[], bool]
+    learner: Learner, data: Sequence[TaskData], processes: Processes, stop: Callable[[], bool]
 ) -> dict[str, float] | None:
-    """Mean loss in nats (among the choices, where there are choices) and accuracy.
+    """Compute validation metrics: `loss` in nats and, for tasks with choices, `accuracy` in 0..1.
 
-    Several tasks are given one by one (`<task>.loss`) and as their mean, which decides. Where no
-    objective trains the answer, `objective` is the loss that is trained, and decides.
+    The loss is the negative log-likelihood of the right choice among the choices, or of the right
+    answer per token. With several tasks, the metrics of each (`<task>.loss`) are returned along
+    with their mean, which `is_better` compares. If no objective trains the answer, `objective` is
+    the training loss, and `is_better` compares that.
 
     Args:
-        forward: Its module may be in any mode; it is in evaluation mode afterwards.
-        data: The tasks.
-        processes: Share the examples.
-        stop: Asked between batches; True ends the validation, which then has no result. Several
-            processes cannot stop in the middle, since each would wait for the others.
+        learner: The learner; its module is in evaluation mode afterwards.
+        data: Data of each task.
+        processes: The processes that share the examples.
+        stop: Checked between batches; if True, validation stops and returns None. Ignored with
+            several processes, since the others would wait forever.
     """
-    forward.module.eval()
-    forward.loss.eval()
+    learner.module.eval()
+    learner.loss.eval()
     found = []
     for each in data:
-        sums = _sums(forward, each, processes, stop if processes.world == 1 else lambda: False)
+        sums = _sums(learner, each, processes, stop if processes.world == 1 else lambda: False)
         if sums is None:
             return None
         n = len(each.val.examples)
-        means = dict(zip(sums, (s / n for s in processes.sum_of_parts(list(sums.values())))))
+        means = dict(zip(sums, (s / n for s in processes.sum_over_indices(list(sums.values())))))
         found.append(means)
     if len(found) == 1:
         return found[0]
@@ -50,7 +52,7 @@ def validate(
 
 
 def is_better(found: dict[str, float], best: dict[str, float]) -> bool:
-    """Whether a validation beats the best one: by accuracy, then loss; or by the objective."""
+    """Whether a validation is better: by accuracy, then loss, or by the objective alone."""
 
     def key(values: dict[str, float]) -> tuple[float, float]:
         if "objective" in values:
@@ -61,28 +63,28 @@ def is_better(found: dict[str, float], best: dict[str, float]) -> bool:
 
 
 def _sums(
-    forward: Learner, data: TaskData, processes: Processes, stop: Callable[[], bool]
+    learner: Learner, data: TaskData, processes: Processes, stop: Callable[[], bool]
 ) -> dict[str, float] | None:
-    """Sums over this process's share of the val examples; None if it was stopped."""
-    part = data.val
-    has_choices = bool(part.examples[0].choices)
+    """Sums of the metrics over the val examples of this process; None if stopped."""
+    val = data.val
+    has_choices = bool(val.examples[0].choices)
     sums = {"accuracy": 0.0} if has_choices else {}
     sums["loss"] = 0.0
-    mine = processes.part(len(part.examples))
+    mine = processes.indices(len(val.examples))
     for start in range(0, len(mine), _VAL_BATCH):
         if stop():
             return None
         index = mine[start : start + _VAL_BATCH]
-        if not forward.loss.asks_for_the_answer:
-            value = float(forward(data, part, index)[0]) * len(index)
+        if not learner.loss.trains_answer:
+            value = float(learner(data, val, index)[0]) * len(index)
             sums["objective"] = sums.get("objective", 0.0) + value
         if not has_choices:
-            sums["loss"] += float(forward.answer_nll(data, index)) * len(index)
+            sums["loss"] += float(learner.answer_nll(data, index)) * len(index)
             continue
-        for i, response in zip(index, forward.respond(data, index)):
-            example = part.examples[i]
+        for i, response in zip(index, learner.respond(data, index)):
+            example = val.examples[i]
             sums["loss"] -= float(torch.tensor(response.scores).log_softmax(-1)[example.target])
             sums["accuracy"] += choose(data.task, example, response)[0] == example.target
-    if not forward.loss.asks_for_the_answer:
-        sums.setdefault("objective", 0.0)  # a process without examples adds nothing
+    if not learner.loss.trains_answer:
+        sums.setdefault("objective", 0.0)  # this process may have no examples
     return sums

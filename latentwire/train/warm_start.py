@@ -1,4 +1,4 @@
-"""Where a bridge begins: the weights of another run's bridge, or a closed-form linear map."""
+"""Initial weights of a bridge: another run's bridge, or a linear map found in closed form."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from latentwire.core.progress import Progress
 from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example, Task
 from latentwire.models.state_cache import StateCache
-from latentwire.train.learner import Forward
+from latentwire.train.learner import BridgeLearner
 from latentwire.train.processes import Processes
-from latentwire.train.training_data import Part, TaskData
+from latentwire.train.training_data import SplitData, TaskData
 from latentwire.train.validation import validate
 from latentwire.wire.wire import Wire
 
 RIDGE, FRESH, AUTO = "ridge", "fresh", "auto"
-"""Values of the setting `init` that are not a folder."""
+"""Values of the option `init` that are not a folder."""
 _PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 _SCALES = (1.0, 2.0, 4.0, 8.0)
 _TRIAL_EXAMPLES = 64
@@ -39,43 +39,43 @@ _BATCH = 64
 _WEIGHTS, _FACTS = "model.safetensors", "start.json"
 
 
-def trained_bridge(folder: str | Path, wanted: Bridge) -> Bridge:
-    """The bridge of a run, if its weights fit into another one.
+def load_initial_bridge(folder: str | Path, bridge: Bridge) -> Bridge:
+    """Load the bridge of a run to initialize another bridge with its weights.
 
     Args:
-        folder: A run's folder, or its `bridge/`.
-        wanted: The bridge that is to take them.
+        folder: A run folder, or its `bridge/`.
+        bridge: The bridge to be initialized.
     Raises:
         BridgeError: If the folder is missing, foreign or damaged.
-        ConfigError: If a weight has another shape or name; the message lists all of them.
+        ConfigError: If a weight has another name or shape; the message lists all of them.
     """
     folder = Path(folder)
     found, _ = load_bridge(folder / "bridge" if (folder / "bridge").is_dir() else folder)
     theirs = {name: tuple(v.shape) for name, v in found.state_dict().items()}
-    ours = {name: tuple(v.shape) for name, v in wanted.state_dict().items()}
+    ours = {name: tuple(v.shape) for name, v in bridge.state_dict().items()}
     differing = [
-        f"{name}: {theirs.get(name, 'not')} there, {ours.get(name, 'not')} here"
+        f"{name}: {theirs.get(name, 'missing')} there, {ours.get(name, 'missing')} here"
         for name in sorted({*theirs, *ours})
         if theirs.get(name) != ours.get(name)
     ]
-    if differing or found.kind != wanted.kind:
+    if differing or found.kind != bridge.kind:
         raise ConfigError(
-            f"The {found.kind} bridge in {folder} cannot start this {wanted.kind} bridge "
-            f"({'; '.join(differing) or 'another kind'}). Give the same kind, options, soft "
-            "tokens, layers and pair, or leave out init."
+            f"The {found.kind} bridge in {folder} cannot initialize this {bridge.kind} bridge "
+            f"({'; '.join(differing) or 'another kind'}). Use the same bridge, options, soft "
+            "tokens, layers and pair, or remove the option init."
         )
     return found
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where a bridge was put before its first step.
+class RidgeStart:
+    """Choices of a ridge initialization, made on val.
 
     Args:
-        penalty: Of the closed-form map, as `ridge_map` takes it.
-        scale: What the map was multiplied by.
-        prompts: What the receiver reads around the message, for each task by name.
-        loss: On some val examples with all this, nats, mean over the tasks.
+        penalty: Ridge penalty of the linear map, see `ridge_map`.
+        scale: Factor of the map.
+        prompts: Prompt template of the receiver for each task, by name.
+        loss: Loss on some val examples with these choices, nats, mean over tasks.
     """
 
     penalty: float
@@ -86,23 +86,27 @@ class Start:
 
 def warm_start(
     run: RunFolder,
-    forward: Forward,
+    learner: BridgeLearner,
     data: Sequence[TaskData],
     processes: Processes,
     progress: Progress,
     *,
     resume: bool,
-) -> Start:
-    """`start_at_ridge`, or what a stopped run found by it.
+) -> RidgeStart:
+    """Run `fit_ridge_start`, or load its result from an earlier start of the run.
 
     Args:
-        run: Keeps the start.
-        resume: Whether a kept start counts.
+        run: Run folder that stores the result.
+        learner: The learner, see `fit_ridge_start`.
+        data: Data of each task.
+        processes: The processes that share the val examples.
+        progress: Called after each trial.
+        resume: Whether to use a stored result.
     """
-    bridge = forward.wire.bridge
-    kept = _kept(run.warm_start) if resume else None
-    if processes.largest(float(kept is None)):
-        start = start_at_ridge(forward, data, processes, progress)
+    bridge = learner.wire.bridge
+    stored = _load_start(run.warm_start) if resume else None
+    if processes.largest(float(stored is None)):
+        start = fit_ridge_start(learner, data, processes, progress)
         if processes.is_first:
             with replacing_dir(run.warm_start) as folder:
                 save_file(
@@ -111,73 +115,73 @@ def warm_start(
                 )
                 write_json(folder / _FACTS, asdict(start))
         return start
-    assert kept is not None
-    start, weights = kept
+    assert stored is not None
+    start, weights = stored
     bridge.load_state_dict(weights)
-    forward.wire.prompts = dict(start.prompts)
+    learner.wire.prompts = dict(start.prompts)
     return start
 
 
-def _kept(folder: Path) -> tuple[Start, dict[str, Tensor]] | None:
-    """The start in a folder; None if there is none or it is damaged."""
+def _load_start(folder: Path) -> tuple[RidgeStart, dict[str, Tensor]] | None:
+    """Load a stored result and the bridge's weights; None if missing or damaged."""
     try:
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        return Start(**facts), load_file(folder / _WEIGHTS)
+        return RidgeStart(**facts), load_file(folder / _WEIGHTS)
     except (OSError, ValueError, TypeError, SafetensorError):
         return None
 
 
 @torch.no_grad()
-def start_at_ridge(
-    forward: Forward, data: Sequence[TaskData], processes: Processes, progress: Progress
-) -> Start:
-    """Start the bridge's linear path from the mean state at the map to the right answers.
+def fit_ridge_start(
+    learner: BridgeLearner, data: Sequence[TaskData], processes: Processes, progress: Progress
+) -> RidgeStart:
+    """Initialize the bridge's linear path with a ridge regression onto the right answers.
 
-    The map from standardised mean states to the receiver's embedding of the right answer is solved
-    for in closed form on the training examples; its penalty is the one with the smallest squared
-    error on val. A map found so shrinks towards the mean answer, and a receiver follows the words
-    around a message before the message: the map's scale and each task's prompt are those of the
-    smallest loss on some val examples.
+    The regression maps standardized mean states to the receiver's embedding of the right answer, on
+    the training examples; the penalty with the smallest squared error on val is used. Such a map
+    shrinks towards the mean answer, and an untrained receiver follows the words of the prompt more
+    than the message. Therefore the scale of the map and the prompt of each task are chosen too, by
+    the smallest loss on some val examples.
 
     Args:
-        forward: Its wire is calibrated, its cache has the states of all examples.
-        data: The tasks.
-        processes: Share the val examples.
-        progress: Told of each trial.
-    Returns: What was chosen; the bridge and the wire's prompts are at it.
-    Raises: ConfigError: If the bridge's kind has no linear path.
+        learner: The learner; its wire is initialized, its cache has the states of all examples.
+        data: Data of each task.
+        processes: The processes that share the val examples.
+        progress: Called after each trial.
+    Returns: The choices; they are applied to the bridge and the wire's prompts.
+    Raises: ConfigError: If the bridge has no linear path.
     """
-    wire = forward.wire
+    wire = learner.wire
     bridge = wire.bridge
-    x, y = _pairs(wire, data, forward.cache, "train")
-    penalty, found, shift = _ridge(x, y, *_pairs(wire, data, forward.cache, "val"))
+    x, y = _pairs(wire, data, learner.cache, "train")
+    penalty, found, shift = _ridge(x, y, *_pairs(wire, data, learner.cache, "val"))
     before = {name: value.clone() for name, value in bridge.state_dict().items()}
 
-    def put(scale: float) -> None:
+    def apply(scale: float) -> None:
         bridge.load_state_dict(before)
-        # The anchors already stand where answers are on average: the map adds what differs.
-        bridge.start_at((scale * found).float(), (scale * (shift - y.mean(0))).float())
+        # The anchors are initialized at the mean answer, so the map adds the difference.
+        bridge.set_linear_path((scale * found).float(), (scale * (shift - y.mean(0))).float())
 
-    best: Start | None = None
+    best: RidgeStart | None = None
     with progress.task("warm start", len(_SCALES)) as bar:
         for scale in _SCALES:
-            put(scale)
+            apply(scale)
             losses, prompts = [], {}
             for each in data:
-                loss, prompts[each.task.name] = _best_prompt(forward, each, processes)
+                loss, prompts[each.task.name] = _best_prompt(learner, each, processes)
                 losses.append(loss)
-            trial = Start(penalty, scale, prompts, sum(losses) / len(losses))
+            trial = RidgeStart(penalty, scale, prompts, sum(losses) / len(losses))
             if best is None or trial.loss < best.loss:
                 best = trial
             bar.advance(1)
     assert best is not None
-    put(best.scale)
+    apply(best.scale)
     wire.prompts = dict(best.prompts)
     return best
 
 
 def _ridge(x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor) -> tuple[float, Tensor, Tensor]:
-    """The penalty with the smallest squared error on val, its map and shift."""
+    """Penalty with the smallest squared error on val, its map and shift."""
     trials = []
     for penalty in _PENALTIES:
         found, shift = ridge_map(x, y, penalty)
@@ -186,14 +190,14 @@ def _ridge(x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor) -> tuple[float, T
     return min(trials, key=lambda trial: trial[0])[1:]
 
 
-def _best_prompt(forward: Forward, data: TaskData, processes: Processes) -> tuple[float, str]:
-    """The smallest loss on some val examples, and the prompt it has."""
+def _best_prompt(learner: BridgeLearner, data: TaskData, processes: Processes) -> tuple[float, str]:
+    """Smallest loss on some val examples over all prompts, and the prompt that has it."""
     val = data.val
     some = replace(val, examples=val.examples[:_TRIAL_EXAMPLES], keys=val.keys[:_TRIAL_EXAMPLES])
     losses = {}
-    for prompt in forward.wire.prompts_for(data.task):
+    for prompt in learner.wire.prompts_for(data.task):
         asked = replace(data.with_prompt(prompt), val=some)
-        found = validate(forward, [asked], processes, lambda: False)
+        found = validate(learner, [asked], processes, lambda: False)
         assert found is not None
         losses[prompt] = found["loss"]
     best = min(losses, key=losses.__getitem__)
@@ -203,19 +207,19 @@ def _best_prompt(forward: Forward, data: TaskData, processes: Processes) -> tupl
 def _pairs(
     wire: Wire, data: Sequence[TaskData], cache: StateCache, split: str
 ) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n dr"]]:
-    """Mean states, standardised, and embeddings of the right answers, in units of their scale."""
+    """Standardized mean states, and scaled receiver embeddings of the right answers."""
     bridge = wire.bridge
     x, y = [], []
     for each in data:
-        part: Part = getattr(each, split)
-        for start in range(0, len(part.keys), _BATCH):
-            states = cache.states_of(part.keys[start : start + _BATCH])
+        examples: SplitData = getattr(each, split)
+        for start in range(0, len(examples.keys), _BATCH):
+            states = cache.states_of(examples.keys[start : start + _BATCH])
             raw = masked_mean(
                 states.states.to(bridge.state_mean), states.mask.to(bridge.anchors.device)
             )
             scaled = (raw - bridge.state_mean) / bridge.state_std
             x.append(rearrange(scaled, "b l d -> b (l d)").cpu())
-        y += [_answer_embedding(wire, each.task, example) for example in part.examples]
+        y += [_answer_embedding(wire, each.task, example) for example in examples.examples]
     return torch.cat(x), torch.stack(y)
 
 

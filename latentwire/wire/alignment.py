@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from latentwire.bridge import Spans
+from latentwire.bridge import AlignedSpans
 from latentwire.models import LanguageModel, SenderStates
 
 _WORD = re.compile(r"\S+")
@@ -24,7 +24,7 @@ def shared_spans(
     sender: LanguageModel,
     receiver: LanguageModel,
     max_spans: int = _MAX_SPANS,
-) -> Spans:
+) -> AlignedSpans:
     """Words of the texts as the sender's states and as the receiver's embeddings.
 
     A word is a stretch between white space. Both tokenizers say which characters a token stands
@@ -60,8 +60,8 @@ def shared_spans(
             break
     if not read:
         n_layers, width = states.states.shape[1], states.states.shape[3]
-        return Spans(torch.zeros(0, n_layers, width), torch.zeros(0, receiver.width))
-    return Spans(torch.stack(read[:max_spans]), torch.stack(meant[:max_spans]))
+        return AlignedSpans(torch.zeros(0, n_layers, width), torch.zeros(0, receiver.width))
+    return AlignedSpans(torch.stack(read[:max_spans]), torch.stack(meant[:max_spans]))
 
 
 @torch.no_grad()

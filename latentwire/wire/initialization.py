@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from latentwire.bridge import Bridge, PairFacts, Prefix
+from latentwire.bridge import Bridge, InitialPrefix, PairFacts
 from latentwire.models import LanguageModel, SenderStates
 from latentwire.models.deep_prefix import prefix_scale, read_prefix
 from latentwire.wire.alignment import shared_spans, useful_embeddings
@@ -92,5 +92,5 @@ def optional_facts(
         facts["spans"] = shared_spans(texts, states, sender, receiver)
     if "prefix" in wants and anchors is not None:
         start = read_prefix(receiver, anchors)
-        facts["prefix"] = Prefix(start, prefix_scale(receiver, start))
+        facts["prefix"] = InitialPrefix(start, prefix_scale(receiver, start))
     return facts

@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from latentwire import Task, Wire, train_bridge
-from latentwire.bridge import BRIDGES, PairFacts, Spans, build_bridge
+from latentwire.bridge import BRIDGES, AlignedSpans, PairFacts, build_bridge
 from latentwire.bridge.diffusion import _ddim_step, _levels
 from latentwire.bridge.identity import spread_positions
 from latentwire.bridge.moe import Experts, load_balance
@@ -315,7 +315,7 @@ def test_ridge_recovers_a_linear_map_from_spans() -> None:
     mean, std = torch.randn(L, DS), torch.rand(L, DS) + 0.5
     states = mean + std * torch.randn(400, L, DS)
     true_map, true_shift = torch.randn(L * DS, DR), torch.randn(DR)
-    spans = Spans(states, states.flatten(1) @ true_map + true_shift)
+    spans = AlignedSpans(states, states.flatten(1) @ true_map + true_shift)
     bridge = _bridge("ridge", penalty=1e-8).eval()
     bridge.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=spans))
     new, mask = _batch(t=K)
@@ -326,7 +326,7 @@ def test_ridge_recovers_a_linear_map_from_spans() -> None:
     stiff.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=spans))
     assert stiff.map.norm() < 1e-4 * bridge.map.norm()
     with pytest.raises(ConfigError, match="share no span"):
-        none = Spans(states[:0], spans.embeddings[:0])
+        none = AlignedSpans(states[:0], spans.embeddings[:0])
         bridge.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=none))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentwire.bridge import BRIDGES, Bridge, PairFacts, Prefix, Spans, build_bridge
+from latentwire.bridge import BRIDGES, AlignedSpans, Bridge, InitialPrefix, PairFacts, build_bridge
 from latentwire.bridge.saving import bridge_fingerprint, load_bridge, save_bridge
 from latentwire.core.errors import BridgeError, ConfigError, ShapeError
 
@@ -49,14 +49,14 @@ def _facts() -> PairFacts:
         embedding_rms=2.5,
         anchors=2.5 * torch.randn(K, DR),
         embeddings=2.5 * torch.randn(5000, DR),
-        spans=Spans(states, states.flatten(1) @ torch.randn(L * DS, DR)),
+        spans=AlignedSpans(states, states.flatten(1) @ torch.randn(L * DS, DR)),
         prefix=_prefix(),
     )
 
 
-def _prefix() -> Prefix:
+def _prefix() -> InitialPrefix:
     scale = torch.tensor([0.1, 7.0]).repeat_interleave(DR // 2)
-    return Prefix(scale * torch.randn(K, DR), scale)
+    return InitialPrefix(scale * torch.randn(K, DR), scale)
 
 
 def _start(kind: str) -> torch.Tensor:

@@ -21,10 +21,10 @@ from latentwire.models.fake import FAKES, fake_model
 from latentwire.models.forward import ForwardPasses
 from latentwire.prompting.builder import PromptBuilder
 from latentwire.prompting.scoring import respond
-from latentwire.train import sender_answers
+from latentwire.train import sender_scores
 from latentwire.train.batch import TaskBatch
-from latentwire.train.sender_answers import SenderAnswers
-from latentwire.train.training_data import read_tasks
+from latentwire.train.sender_scores import SenderScores
+from latentwire.train.training_data import load_training_data
 
 CHOICES = [[[40, 41, 42], [43], [44, 45]], [[46, 47], [48, 49, 50, 51]], [[52], [53, 54], [55]]]
 
@@ -79,10 +79,10 @@ def one_token_task(make_task: Callable[..., Task], tmp_path: Path) -> Task:
 
 
 def _batch(wire: Wire, task: Task, n: int = 3) -> TaskBatch:
-    reading = read_tasks(wire, [task], TrainConfig.of())[0][0].reading
+    prompted = load_training_data(wire, [task], TrainConfig.of()).tasks[0].prompted
     torch.manual_seed(1)
     soft = torch.randn(n, 4, wire.receiver.lm.width, requires_grad=True)
-    return TaskBatch(reading, task.split("train")[:n], soft, soft)
+    return TaskBatch(prompted, task.split("train")[:n], soft, soft)
 
 
 @pytest.mark.parametrize("single", [True, False])
@@ -123,13 +123,13 @@ def test_the_sender_answers_each_example_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task, asked, real = make_task(8), Counter[str](), SenderAnswers._append
+    task, asked, real = make_task(8), Counter[str](), SenderScores._append
 
-    def append(self: SenderAnswers, scores: dict[str, list[float]]) -> None:
+    def append(self: SenderScores, scores: dict[str, list[float]]) -> None:
         asked.update(list(scores))
         real(self, scores)
 
-    monkeypatch.setattr(SenderAnswers, "_append", append)
+    monkeypatch.setattr(SenderScores, "_append", append)
     settings: dict[str, Any] = {"batch_size": 4, "loss": "answer+0.5*kd_sender(temperature=2)"}
     run = {"progress": Progress(), "steps": 6, **settings}  # three epochs
     train_bridge(fake_wire(), task, tmp_path / "run", **run)
@@ -155,7 +155,7 @@ def test_only_examples_that_are_drawn_are_asked_and_stored_scores_are_exact(
         out.write('{"torn": [1.0')  # a kill cut the line: it is passed over
     scorer, builder = Receiver(wire.sender.lm), PromptBuilder(task, wire.sender.lm, task.prompts[0])
     examples = task.split("train")
-    first, again = (SenderAnswers(scorer, builder) for _ in range(2))
+    first, again = (SenderScores(scorer, builder) for _ in range(2))
     assert first.ensure(examples, range(16)) == 12 and again.ensure(examples, range(16)) == 0
     for a, b in zip(first.scores(examples), again.scores(examples)):
         assert torch.equal(a, b)
@@ -170,18 +170,18 @@ def test_a_stop_while_the_sender_answers_keeps_what_it_gave(
     task, whole, cut = make_task(8), fake_wire(), fake_wire()
     settings: dict[str, Any] = {"progress": Progress(), "steps": 4, "loss": "answer+kd_sender"}
     settings |= {"batch_size": 4, "init": "fresh"}
-    monkeypatch.setattr(sender_answers, "_AT_ONCE", 2)
-    real, done = SenderAnswers._append, []
+    monkeypatch.setattr(sender_scores, "_AT_ONCE", 2)
+    real, done = SenderScores._append, []
 
-    def stopping(self: SenderAnswers, scores: dict[str, list[float]]) -> None:
+    def stopping(self: SenderScores, scores: dict[str, list[float]]) -> None:
         real(self, scores)
         done.append(len(scores))
         if len(done) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patched:
-        patched.setattr(SenderAnswers, "_append", stopping)
-        with pytest.raises(RequeueError, match="sender answers were computed"):
+        patched.setattr(SenderScores, "_append", stopping)
+        with pytest.raises(RequeueError, match="Stopped while computing sender scores"):
             train_bridge(cut, task, tmp_path / "cut", **settings)
     assert done == [2, 2]
     train_bridge(cut, task, tmp_path / "cut", resume=True, **settings)
@@ -193,6 +193,6 @@ def test_a_written_answer_has_no_choices_to_compare(
     fake_wire: Callable[..., Wire], tmp_path: Path
 ) -> None:
     task = load_task("squad")
-    with pytest.raises(ConfigError, match=r"kd_sender compares .* squad .* one of answer, "):
+    with pytest.raises(ConfigError, match=r"kd_sender compares .* squad .* one of: answer, "):
         train_bridge(fake_wire(), task, tmp_path / "run", loss="answer+kd_sender")
     assert not (tmp_path / "run").exists()

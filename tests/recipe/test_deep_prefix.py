@@ -279,7 +279,7 @@ def test_objectives_in_units_of_embeddings_are_refused(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     wire, config = fake_wire(bridge="deep_prefix"), TrainConfig.of(loss="answer+norm+0.1*vib")
-    words = r"norm, vib measures .* deep prefix.*suit it: answer, .*kd_sender, reconstruction"
+    words = r"norm, vib compares .* deep prefix.*one of: answer, .*kd_sender, reconstruction"
     with pytest.raises(ConfigError, match=words):
         train_bridge(wire, make_task(8), tmp_path / "run", config=config, progress=Progress())
     assert not (tmp_path / "run").exists()

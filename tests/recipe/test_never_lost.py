@@ -20,7 +20,7 @@ from latentwire.core.errors import REQUEUE, InterruptedRunError, RequeueError
 from latentwire.core.progress import Progress
 from latentwire.core.run_folder import RunFolder
 from latentwire.models.state_cache import StateCache
-from latentwire.train.signals import stop_requests
+from latentwire.train.signals import catch_signals
 
 # Dropout, averaged weights, noise on the message, a critic with a moving average: all have state.
 SETTINGS: dict[str, Any] = {
@@ -113,7 +113,7 @@ def test_a_stop_while_states_are_computed_keeps_them(
 
 def test_who_asked_decides_and_repeated_signals_do_no_harm() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with stop_requests() as stop:
+    with catch_signals() as stop:
         assert not stop()
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
             os.kill(os.getpid(), number)
@@ -151,13 +151,13 @@ def test_the_warm_start_is_found_once(
     settings: dict[str, Any] = {"steps": 6, "batch_size": 4, "save_every": 2, "init": "ridge"}
     task, whole, out = make_task(), fake_wire(), tmp_path / "run"
     train_bridge(whole, task, tmp_path / "whole", progress=Progress(), **settings)
-    real, calls = warm_start.start_at_ridge, []
+    real, calls = warm_start.fit_ridge_start, []
 
     def counted(*arguments: Any) -> Any:
         calls.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(warm_start, "start_at_ridge", counted)
+    monkeypatch.setattr(warm_start, "fit_ridge_start", counted)
     with pytest.raises(RequeueError):
         train_bridge(fake_wire(), task, out, progress=stop_at(3), **settings)
     wire = fake_wire()

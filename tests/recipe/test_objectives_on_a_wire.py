@@ -16,21 +16,21 @@ from latentwire.models import Prompt
 from latentwire.models.state_cache import StateCache
 from latentwire.objectives import OBJECTIVES, Loss, Space
 from latentwire.train import PRESETS
-from latentwire.train.learner import Forward
-from latentwire.train.training_data import first_words, read_tasks
+from latentwire.train.learner import BridgeLearner
+from latentwire.train.training_data import label_words, load_training_data
 
 Gradients = dict[str, torch.Tensor]
 
 
-def _forward(wire: Wire, task: Task, loss: str, **settings: Any) -> tuple[Forward, Any]:
+def _forward(wire: Wire, task: Task, loss: str, **settings: Any) -> tuple[BridgeLearner, Any]:
     config = TrainConfig.of(loss=loss, **settings)
-    data, texts, some = read_tasks(wire, [task], config)
+    data = load_training_data(wire, [task], config)
     cache = StateCache(wire.sender, wire.spec.layers)
-    cache.ensure(texts)
-    wire.initialize(cache.states(some), first_words([task]))
+    cache.ensure(data.texts)
+    wire.initialize(cache.states(data.initialization_texts), label_words([task]))
     lm = wire.receiver.lm
     made = Loss(config.terms, Space(lm.width, wire.spec.soft_tokens, lm.embedding_rms))
-    return Forward(wire, cache, made, config), data[0]
+    return BridgeLearner(wire, cache, made, config), data.tasks[0]
 
 
 def _gradients(wire: Wire, task: Task, loss: str, **settings: Any) -> Gradients:

@@ -103,7 +103,7 @@ def test_a_sink_that_fails_is_told_of_once_and_dropped(
     )
     assert len(found.runs) == 2
     assert [line for line in lines.lines if "Recorder" in line] == [
-        "The tracker Recorder failed and gets nothing more; the run goes on. "
+        "Tracker Recorder failed and is turned off; training continues. "
         "ConnectionError: no route to host"
     ]
     assert [what for what, *_ in broken.told].count(moment) == 1 and broken.told[-1][0] == moment
@@ -136,7 +136,7 @@ def test_names_and_packages_are_checked_before_anything_runs(
 ) -> None:
     assert TRACKERS.names() == ["mlflow", "tensorboard", "trackio", "wandb"]
     monkeypatch.setattr(group_module, "find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError, match=r"pip install mlflow wandb \(pip install 'lat"):
+    with pytest.raises(MissingPackageError, match=r"pip install mlflow wandb \(or pip install 'lat"):
         Trackers.of(["mlflow", "wandb"])
     with pytest.raises(UnknownNameError, match="Did you mean 'tensorboard'"):
         Trackers.of(["tensorbord"])

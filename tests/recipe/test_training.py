@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_step(
         "token_mean",
         lambda *a: real(*a) * (float("nan") if next(calls) == 5 else 1.0),
     )
-    with pytest.raises(NonFiniteError, match=r"Step 6: loss nan.*Lower --lr"):
+    with pytest.raises(NonFiniteError, match=r"Step 6: loss is nan.*Lower --lr"):
         train_bridge(wire, make_task(), tmp_path / "run", progress=Progress(), **SETTINGS)
     assert all(torch.isfinite(p).all() for p in wire.bridge.parameters())
 

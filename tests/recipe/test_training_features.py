@@ -20,9 +20,9 @@ from latentwire.losses import answer_loss
 from latentwire.models.state_cache import StateCache
 from latentwire.prompting.builder import PromptBuilder
 from latentwire.train import train_seeds, warm_start
-from latentwire.train.data_order import batch_indices, schedule
+from latentwire.train.data_order import batch_indices, lr_factor
 from latentwire.train.ema import WeightAverage
-from latentwire.train.learner import Forward
+from latentwire.train.learner import BridgeLearner
 from latentwire.train.training_data import TaskData
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 4, "eval_every": 3, "warmup_steps": 2}
@@ -48,7 +48,7 @@ def _plain_loop(wire: Wire, task: Task, steps: int, batch_size: int) -> None:
     bridge.train()
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 1e-3 * schedule(step, steps, 2)
+            group["lr"] = 1e-3 * lr_factor(step, steps, 2)
         optimiser.zero_grad()
         index = batch_indices(len(train), batch_size, step, 0)
         states = cache.states([texts[i] for i in index])
@@ -85,10 +85,10 @@ def test_averaged_weights_are_those_that_are_validated_and_kept(
     torch.nn.init.zeros_(module.weight)
     average = WeightAverage(module, 0.5)
     torch.nn.init.ones_(module.weight)
-    for step, expected in ((1, 0.9), (2, 0.9 * 2 / 11 + 9 / 11)):  # the start keeps 1/10, 2/11
-        average.update(module, step)
-        assert average.weights["weight"].item() == pytest.approx(expected)
-    with average.applied(module):
+    for expected in (0.9, 0.9 * 2 / 11 + 9 / 11):  # the first steps keep 1/10, 2/11
+        average.update()
+        assert average.state_dict()["weight"].item() == pytest.approx(expected)
+    with average.applied():
         assert module.weight.item() == pytest.approx(expected)
     assert module.weight.item() == 1.0
 
@@ -138,7 +138,7 @@ def test_a_warm_start_begins_where_another_run_ended(
     setting = json.loads((tmp_path / "second" / "config.json").read_text())["setting"]
     assert setting["init"] == first.fingerprint
     for other in ({"width": 64}, {"bridge": "linear"}, {"soft_tokens": 3}):
-        with pytest.raises(ConfigError, match="cannot start this"):
+        with pytest.raises(ConfigError, match="cannot initialize this"):
             train_bridge(fake_wire(**other), task, tmp_path / "x", init=source, **SHORT)
     assert not (tmp_path / "x").exists()
 
@@ -271,8 +271,8 @@ def test_the_warm_start_takes_the_prompt_and_scale_of_the_smallest_loss(
     task, wire, asked = make_task(16), fake_wire(), []
     best = task.prompts[1]
 
-    def validate(forward: Forward, data: list[TaskData], *rest: Any) -> dict[str, float]:
-        prompt = data[0].reading.builder.template
+    def validate(forward: BridgeLearner, data: list[TaskData], *rest: Any) -> dict[str, float]:
+        prompt = data[0].prompted.builder.template
         size = forward.wire.bridge.mean_path.weight.norm().item()
         asked.append((prompt, size))
         return {"loss": (prompt != best) + abs(size / asked[0][1] - 4)}
@@ -293,9 +293,9 @@ def test_the_warm_start_asks_with_every_prompt(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task, asked, hand = make_task(8), [], PromptBuilder.hand
+    task, asked, hand = make_task(8), [], PromptBuilder.build_handoff
     monkeypatch.setattr(
-        PromptBuilder, "hand", lambda self, e: (asked.append(self.template), hand(self, e))[1]
+        PromptBuilder, "build_handoff", lambda self, e: (asked.append(self.template), hand(self, e))[1]
     )
     train_bridge(fake_wire(), task, tmp_path / "run", progress=Progress(), steps=1)
     assert {*asked} == {*task.prompts}

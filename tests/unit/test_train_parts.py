@@ -9,15 +9,15 @@ import pytest
 
 from latentwire.core.errors import ConfigError
 from latentwire.train.config import TrainConfig
-from latentwire.train.data_order import BatchPlan, batch_indices, schedule
+from latentwire.train.data_order import BatchPlan, batch_indices, lr_factor
 
 
 def test_schedule_warms_up_and_ends_near_zero() -> None:
-    values = [schedule(step, 100, 10) for step in range(100)]
+    values = [lr_factor(step, 100, 10) for step in range(100)]
     assert values[0] == pytest.approx(0.1) and values[9] == pytest.approx(1.0)
     assert values[10:] == sorted(values[10:], reverse=True)
     assert 0 <= values[-1] < 0.01
-    assert schedule(0, 1, 0) == 1.0
+    assert lr_factor(0, 1, 0) == 1.0
 
 
 def test_every_epoch_sees_every_example_once() -> None:

@@ -1,4 +1,4 @@
-"""Experiment trackers: where training metrics also go. One tracker per file."""
+"""Experiment trackers for training metrics. Each tracker is one file in this package."""
 
 from latentwire.train.trackers.base import TRACKERS, Tracker
 from latentwire.train.trackers.group import Trackers

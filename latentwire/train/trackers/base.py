@@ -1,4 +1,4 @@
-"""What every tracker is: told of one run after another, each from `start` to `finish`."""
+"""Base class of experiment trackers."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ TRACKERS: Catalogue[type[Tracker]] = Catalogue(
     "tracker", "latentwire.train.trackers", "latentwire.trackers", "latentwire.sinks.kinds"
 )
 PROJECT = "latentwire"
-"""What runs are filed under where a service has projects and its own variables name none."""
+"""Project of the runs, unless the service's own environment variables name one."""
 
 
 class Tracker(ABC):
-    """A service or folder that shows numbers of trainings. It may raise what it likes.
+    """Base class of trackers. Receives one run after another, each from `start` to `finish`.
+
+    Methods may raise any exception: `Trackers` catches and reports it.
 
     Attributes:
-        package: What has to be installed.
+        package: Required package.
     """
 
     package: ClassVar[str]
 
     @abstractmethod
     def start(self, name: str, folder: Path, config: Mapping[str, Value]) -> None:
-        """Begin a run.
+        """Start a run.
 
         Args:
-            name: Of the run, for people.
-            folder: The run's folder; it exists.
-            config: Settings by dotted key.
+            name: Display name of the run.
+            folder: Existing run folder.
+            config: Configuration values by dotted key.
         """
 
     @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers of one step, by name; parts of a name are joined by `/`."""
+        """Log metrics of one step by name; parts of a name are joined by `/`."""
 
     @abstractmethod
     def finish(self, completed: bool) -> None:
-        """End the run; not completed is one that was stopped or failed."""
+        """End the run. `completed` is False if it was stopped or failed."""

@@ -1,4 +1,4 @@
-"""The trackers of a training together, and what keeps it from harm by them."""
+"""Several trackers as one. A failing tracker never ends a training run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from latentwire.train.trackers.base import TRACKERS, Tracker, Value
 class Trackers:
     """Sends the metrics of a training run to every tracker.
 
-    A failing tracker never ends a run: the failure is reported once, and that tracker gets nothing
-    more, from later runs either.
+    A failure of a tracker is reported once. That tracker then receives nothing more, also from
+    later runs.
 
     Args:
-        trackers: None by default.
+        trackers: The trackers; none by default.
     """
 
     def __init__(self, trackers: Iterable[Tracker] = ()) -> None:
@@ -30,18 +30,18 @@ class Trackers:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Trackers:
-        """Trackers by name, each once.
+        """Create trackers by name, each once.
 
         Raises:
-            UnknownNameError: If there is no such tracker.
-            MissingPackageError: If the package of one is not installed.
+            UnknownNameError: If a name is unknown.
+            MissingPackageError: If the package of a tracker is not installed.
         """
         kinds = dict.fromkeys(TRACKERS.get(name) for name in names)
         if missing := [kind.package for kind in kinds if find_spec(kind.package) is None]:
             raise MissingPackageError(
                 f"Trackers not installed: {', '.join(missing)}. Run: pip install "
-                f"{' '.join(missing)} (pip install 'latentwire[trackers]' gives all of them), or "
-                "leave it out of --log-to."
+                f"{' '.join(missing)} (or pip install 'latentwire[trackers]' for all trackers), or "
+                "remove them from --log-to."
             )
         return cls(kind() for kind in kinds)
 
@@ -49,12 +49,12 @@ class Trackers:
     def run(
         self, folder: Path, config: Mapping[str, Any], say: Callable[[str], None]
     ) -> Iterator[None]:
-        """Tell the trackers of one run for as long as the block lasts, however it ends.
+        """Track one run inside the block.
 
         Args:
-            folder: The run's folder; its last two names are the run's.
-            config: Settings, mappings in mappings.
-            say: Told of trackers that fail.
+            folder: Run folder; its last two path components name the run.
+            config: Configuration, a nested mapping.
+            say: Called with a message if a tracker fails.
         """
         self._say, completed = say, False
         name, flat = "/".join(folder.absolute().parts[-2:]), _flat(config, ".")
@@ -66,26 +66,26 @@ class Trackers:
             self._each(lambda tracker: tracker.finish(completed))
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Numbers of one step, mappings in mappings; inside `run`."""
+        """Log metrics of one step, a nested mapping. Only inside `run`."""
         numbers = {k: v for k, v in _flat(values, "/").items() if not isinstance(v, str)}
         self._each(lambda tracker: tracker.log(step, numbers))
 
     def _each(self, act: Callable[[Tracker], None]) -> None:
         for tracker in [*self._left]:
             try:
-                # Results alone go to stdout, and some packages greet there.
+                # stdout is reserved for results, and some packages print to it.
                 with redirect_stdout(sys.stderr):
                     act(tracker)
-            except Exception as error:  # a network, a disk, a server, another version
+            except Exception as error:  # network, disk, server, package version ..
                 self._left.remove(tracker)
                 self._say(
-                    f"The tracker {type(tracker).__name__} failed and gets nothing more; the run "
+                    f"Tracker {type(tracker).__name__} failed and is turned off; training "
                     f"continues. {type(error).__name__}: {error}"
                 )
 
 
 def _flat(values: Mapping[str, Any], joint: str, above: str = "") -> dict[str, Value]:
-    """Mappings in mappings as one; what is no number is text, and None is left out."""
+    """Flatten a nested mapping. Other values become JSON text, and None is left out."""
     found: dict[str, Value] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""MLflow: a tracking server, or a local store."""
+"""MLflow tracker: a tracking server or a local store."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pathlib import Path
 
 from latentwire.train.trackers.base import PROJECT, TRACKERS, Tracker, Value
 
-_AT_ONCE, _LENGTH = 100, 500  # parameters of one request, characters of one: limits of servers
+_AT_ONCE, _LENGTH = 100, 500  # server limits: parameters per request, characters each
 
 
 @TRACKERS.add("mlflow")
 class MlflowTracker(Tracker):
-    """One MLflow run for each start of a run. Its own variables hold: MLFLOW_TRACKING_URI for the
-    server, MLFLOW_EXPERIMENT_NAME.
+    """Creates one MLflow run per training run, or per resumption of it.
+
+    Configured by MLflow's environment variables, such as MLFLOW_TRACKING_URI and
+    MLFLOW_EXPERIMENT_NAME.
     """
 
     package = "mlflow"

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run's folder."""
+"""TensorBoard tracker: event files in the run folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from latentwire.train.trackers.base import TRACKERS, Tracker, Value
 
 @TRACKERS.add("tensorboard")
 class TensorBoardTracker(Tracker):
-    """Writes to `tensorboard/` in the run's folder: `tensorboard --logdir runs` shows all runs.
+    """Writes to `tensorboard/` in the run folder. View all runs with `tensorboard --logdir runs`.
 
-    A resumed run goes on in the same curves.
+    A resumed run continues the same curves.
     """
 
     package = "tensorboard"

@@ -1,4 +1,4 @@
-"""trackio: Weights & Biases' interface over a local database, or a Space."""
+"""trackio tracker: a local database or a Hugging Face Space."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from latentwire.train.trackers.base import PROJECT, TRACKERS, Tracker, Value
 
 @TRACKERS.add("trackio")
 class TrackioTracker(Tracker):
-    """One run there for each start of a run; `trackio show --project latentwire` shows them."""
+    """Creates one trackio run per training run. View: `trackio show --project latentwire`."""
 
     package = "trackio"
 

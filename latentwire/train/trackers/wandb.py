@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""Weights & Biases tracker."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from latentwire.train.trackers.base import PROJECT, TRACKERS, Tracker, Value
 
 @TRACKERS.add("wandb")
 class WandbTracker(Tracker):
-    """One run there for each start of a run. Its own variables hold: WANDB_PROJECT, WANDB_ENTITY,
-    WANDB_MODE=offline for machines without network (`wandb sync` later).
+    """Creates one W&B run per training run, or per resumption of it.
+
+    Configured by W&B's environment variables: WANDB_PROJECT, WANDB_ENTITY, and WANDB_MODE=offline
+    for machines without network access (upload later with `wandb sync`).
     """
 
     package = "wandb"
@@ -25,7 +27,7 @@ class WandbTracker(Tracker):
             name=name,
             dir=str(folder),
             config=dict(config),
-            settings=wandb.Settings(console="off"),  # our output is ours
+            settings=wandb.Settings(console="off"),  # do not capture the console
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

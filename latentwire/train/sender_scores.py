@@ -1,4 +1,4 @@
-"""What the sender itself would answer: its scores of the choices, computed once per example."""
+"""Scores of the choices by the sender, the teacher of `kd_sender`. Computed once per example."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from latentwire.prompting.builder import PromptBuilder
 from latentwire.prompting.scoring import respond
 
 _FORMAT = 1
-_AT_ONCE = 32  # examples between two questions whether to stop
+_AT_ONCE = 32  # examples per batch; stop requests are checked between batches
 
 
-class SenderAnswers:
-    """Scores that the sender gives the choices of examples which it reads itself.
+class SenderScores:
+    """Scores of the choices of examples by the sender, which reads the text.
 
-    Each example is scored once. Scores stay in memory, some bytes each, and on disk beside the
-    sender's states: a resumed training has the same bits, another seed need not run the sender.
+    Each example is scored once. Scores are kept in memory (a few bytes each) and on disk: a resumed
+    run reads the same bits, and runs with other seeds need not run the sender.
 
     Args:
-        scorer: The sender as a scorer of text.
-        builder: Renders examples for it.
-        root: Folder of all stored scores; the default is in LatentWire's cache folder.
+        scorer: The sender's model, used to score choices.
+        builder: Builds prompts for it.
+        root: Folder of all stored scores; a folder in LatentWire's cache by default.
     """
 
     def __init__(self, scorer: Receiver, builder: PromptBuilder, root: Path | None = None) -> None:
@@ -40,9 +40,9 @@ class SenderAnswers:
         self._known: dict[int, Tensor] = {}
 
     def scores(self, examples: Sequence[Example]) -> list[Float[Tensor, " c"]]:
-        """For each example the summed log-likelihood of every choice, in nats, on the CPU.
+        """Summed log-likelihood of each choice of each example, in nats, on the CPU.
 
-        Up to one number for all choices of an example.
+        Defined up to a constant per example.
         """
         self.ensure(examples, range(len(examples)))
         return [self._known[hash(example)] for example in examples]
@@ -55,22 +55,22 @@ class SenderAnswers:
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> int:
-        """Score the examples with these numbers that were not scored yet.
+        """Score the examples at these indices that have no scores yet.
 
-        What is scored stays when the work is interrupted.
+        Scores are stored after each batch, so an interruption loses none.
 
         Args:
-            examples: Read one by one.
-            index: Which of them.
-            progress: Told of each batch.
-            stop: Asked after each batch; True ends early.
-        Returns: How many were scored; those found on disk do not count.
+            examples: Examples, read one by one.
+            index: Indices of the examples to score.
+            progress: Called after each batch.
+            stop: Checked after each batch; True ends scoring.
+        Returns: Number of examples scored, without those found on disk.
         """
         missing = [i for i in index if hash(examples[i]) not in self._known]
         if not missing:
             return 0
         stored, n_scored = self._stored(), 0
-        with (progress or Progress()).task("sender answers", len(missing)) as bar:
+        with (progress or Progress()).task("sender scores", len(missing)) as bar:
             for start in range(0, len(missing), _AT_ONCE):
                 some = [examples[i] for i in missing[start : start + _AT_ONCE]]
                 n_scored += self._take(some, stored)
@@ -80,10 +80,10 @@ class SenderAnswers:
         return n_scored
 
     def _take(self, examples: Sequence[Example], stored: dict[str, list[float]]) -> int:
-        """Find or compute the scores of a few examples; how many were computed."""
-        asked = [self._builder.build(example) for example in examples]
-        keys = [fingerprint([(r.prompt.before, r.answers) for r in each]) for each in asked]
-        fresh = {key: each for key, each in zip(keys, asked) if key not in stored}
+        """Look up or compute the scores of a few examples; return the number computed."""
+        requests = [self._builder.build(example) for example in examples]
+        keys = [fingerprint([(r.prompt.before, r.answers) for r in each]) for each in requests]
+        fresh = {key: each for key, each in zip(keys, requests) if key not in stored}
         responses = respond(
             self._scorer, self._builder.task, list(fresh.values()), ranking_only=True
         )
@@ -105,14 +105,14 @@ class SenderAnswers:
         return self._folder / f"{uuid.uuid4().hex}.jsonl"
 
     def _stored(self) -> dict[str, list[float]]:
-        """All that any process has stored."""
+        """All stored scores, of any process."""
         found: dict[str, list[float]] = {}
         for path in sorted(self._folder.glob("*.jsonl")):
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     found.update(json.loads(line))
                 except ValueError:
-                    continue  # a line that a kill cut in two
+                    continue  # a line cut short by a kill
         return found
 
     def _append(self, scores: dict[str, list[float]]) -> None:
