@@ -136,7 +136,7 @@ def test_names_and_packages_are_checked_before_anything_runs(
 ) -> None:
     assert TRACKERS.names() == ["mlflow", "tensorboard", "trackio", "wandb"]
     monkeypatch.setattr(group_module, "find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError, match=r"pip install mlflow wandb \(or pip install 'lat"):
+    with pytest.raises(MissingPackageError, match=r"pip install mlflow wandb \(or pip install"):
         Trackers.of(["mlflow", "wandb"])
     with pytest.raises(UnknownNameError, match="Did you mean 'tensorboard'"):
         Trackers.of(["tensorbord"])

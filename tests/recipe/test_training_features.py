@@ -293,9 +293,11 @@ def test_the_warm_start_asks_with_every_prompt(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task, asked, hand = make_task(8), [], PromptBuilder.build_handoff
+    task, asked, build = make_task(8), [], PromptBuilder.build_handoff
     monkeypatch.setattr(
-        PromptBuilder, "build_handoff", lambda self, e: (asked.append(self.template), hand(self, e))[1]
+        PromptBuilder,
+        "build_handoff",
+        lambda self, e: (asked.append(self.template), build(self, e))[1],
     )
     train_bridge(fake_wire(), task, tmp_path / "run", progress=Progress(), steps=1)
     assert {*asked} == {*task.prompts}
