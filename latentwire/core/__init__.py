@@ -1,1 +1,1 @@
-"""Foundations that every package may use: errors, catalogues, files, progress, run folders."""
+"""Foundations of all packages: errors, catalogues, files, progress, run folders, provenance."""

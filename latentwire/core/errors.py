@@ -1,7 +1,7 @@
-"""Every error LatentWire raises on purpose: one tree, each also the fitting built-in.
+"""Errors of LatentWire. Each is also the built-in exception of its kind.
 
-A message says what was given, what is allowed and what to do. The command line
-prints it as one line and exits with `exit_code`.
+A message says what was given, what is allowed and what to do next. The command line prints it
+and exits with `exit_code`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again later, with --resume
 
 
 class LatentWireError(Exception):
-    """Base of all errors a user can act on. `exit_code`: 1 failed, 2 wrong usage, 75 try again."""
+    """Base class of all errors that a user can act on."""
 
     exit_code = 1
+    """Exit status of the command line: 1 failed, 2 wrong usage, 75 try again, 130 interrupted."""
 
 
 class UsageError(LatentWireError, ValueError):
-    """An argument is not allowed: wrong name, wrong range, wrong combination."""
+    """An argument has a wrong name, is out of range, or does not go with another one."""
 
     exit_code = 2
 
 
 class UnknownNameError(UsageError):
-    """A name is in no catalogue; the message suggests the nearest known one."""
+    """A name is unknown; the message suggests the most similar known name."""
 
     @classmethod
     def of(cls, what: str, name: str, known: Iterable[str]) -> UnknownNameError:
-        """Build the message: `Unknown bridge 'percever'. Did you mean 'perceiver'? Known: ..`"""
+        """Return the error `Unknown bridge 'percever'. Did you mean 'perceiver'? Known: ..`"""
         known = sorted(known)
         close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         hint = f" Did you mean '{close[0]}'?" if close else ""
@@ -37,7 +38,7 @@ class UnknownNameError(UsageError):
 
 
 class NotApplicableError(UsageError):
-    """A method has no meaning for this task or pair; of all methods it is the one to leave out."""
+    """A method does not apply to this task or pair and is skipped when all methods run."""
 
 
 class ConfigError(UsageError):
@@ -45,15 +46,15 @@ class ConfigError(UsageError):
 
 
 class ShapeError(LatentWireError, ValueError):
-    """A tensor has another shape than the module was built for."""
+    """A tensor does not have the shape that the module was built for."""
 
 
 class DataError(LatentWireError, ValueError):
-    """A data set cannot be found, read or trusted."""
+    """A data set cannot be found or read, or its content is invalid."""
 
 
 class MissingPackageError(LatentWireError, ImportError):
-    """A package is not installed; the message has the exact install command."""
+    """A package is not installed; the message has the install command."""
 
 
 class ModelError(LatentWireError, OSError):
@@ -61,32 +62,32 @@ class ModelError(LatentWireError, OSError):
 
 
 class BridgeError(LatentWireError, ValueError):
-    """A bridge folder is missing, corrupt or of another format."""
+    """A bridge folder is missing, damaged or has an unsupported format."""
 
 
 class PairMismatchError(BridgeError):
-    """A bridge is used with another sender or receiver than it was trained for."""
+    """A bridge is used with a sender or receiver for which it was not trained."""
 
 
 class MessageError(LatentWireError, ValueError):
-    """Bytes are not a message this version can read."""
+    """Bytes are not a message that this version can read."""
 
 
 class NonFiniteError(LatentWireError, ArithmeticError):
-    """Training met a loss or gradient that is NaN or infinite."""
+    """A loss or gradient in training is NaN or infinite."""
 
 
 class DiskFullError(LatentWireError, OSError):
-    """No space is left where a file had to be written; nothing half-written stays."""
+    """The disk is full; no partial file is left."""
 
 
 class InterruptedRunError(LatentWireError, RuntimeError):
-    """A run was asked to stop; its state is saved and the message says how to go on."""
+    """A run was interrupted; its state is saved and the message says how to resume it."""
 
     exit_code = 130
 
 
 class RequeueError(InterruptedRunError):
-    """A run was asked to stop by a scheduler (SIGTERM, SIGUSR1): start it again with --resume."""
+    """A run was stopped by a scheduler (SIGTERM, SIGUSR1) and should be resumed with --resume."""
 
     exit_code = REQUEUE

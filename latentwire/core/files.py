@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, content hashes, the cache folder."""
+"""Atomic writes of files and folders, content hashes, and the cache folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from latentwire.core.errors import DiskFullError
 
 
 def cache_dir() -> Path:
-    """Folder for what can be made again: `$LATENTWIRE_CACHE`, else `~/.cache/latentwire`."""
+    """Return the cache folder: `$LATENTWIRE_CACHE`, by default `~/.cache/latentwire`."""
     root = os.environ.get("LATENTWIRE_CACHE")
     if root:
         return Path(root).expanduser()
@@ -28,7 +28,7 @@ def cache_dir() -> Path:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that replaces it when the block ends well.
+    """Yield a temporary path in the same folder, which replaces `path` if the context succeeds.
 
     Raises: DiskFullError: If the disk is full; the temporary file is removed.
     """
@@ -48,10 +48,10 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_dir(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `path` when the block ends well.
+    """Yield a temporary folder, which replaces `path` if the context succeeds.
 
-    An older folder of that name is moved aside first and removed last, so a
-    reader never meets a half-written one.
+    An existing folder is moved away first and removed last, so that readers never see a partial
+    folder.
 
     Raises: DiskFullError: If the disk is full; the temporary folder is removed.
     """
@@ -82,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically. NaN is refused: it is not JSON."""
+    """Write `value` as indented JSON, atomically. Raises: ValueError: For NaN and infinities."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -94,7 +94,7 @@ def write_jsonl(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]
 
 
 def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
-    """Write rows under a header of the first row's keys, atomically."""
+    """Write rows with a header line of the first row's keys, atomically."""
     with replacing_file(path) as part, part.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -102,13 +102,13 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a JSON Lines file into memory."""
+    """Return all objects of a JSON Lines file."""
     with path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines if line.strip()]
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return the hex SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -117,7 +117,7 @@ def sha256_file(path: Path) -> str:
 
 
 def fingerprint(*parts: Any) -> str:
-    """16 hex digits that stand for JSON-able values; equal values, equal digits."""
+    """Return a hash of JSON-serializable values, 16 hex digits."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -134,11 +134,11 @@ def _explain_full_disk(path: Path) -> Iterator[None]:
     except DiskFullError:
         raise
     except Exception as error:
-        # safetensors wraps the system's error in its own class: look at the text as well.
+        # safetensors wraps the system error in its own class, so the text is checked as well.
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left on device" in str(error) or "os error 28" in str(error):
             raise DiskFullError(
-                f"No space left on the disk of {path.parent} while writing {path.name}. "
-                "Free some space or choose another folder; nothing half-written was left.",
+                f"No space left on device while writing {path.name} to {path.parent}. "
+                "Free some space or choose another folder. No partial file was left.",
             ) from error
         raise

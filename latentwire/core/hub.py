@@ -1,4 +1,4 @@
-"""Is the hub there? Asked before its client is, which would retry for half a minute."""
+"""Check whether the hub is reachable, because its client retries for half a minute if not."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from functools import cache
 
 @cache
 def hub_is_reachable(timeout_s: float = 3.0) -> bool:
-    """True if the hub's host answers, or if a proxy is set that may reach it.
+    """Return whether the hub's host accepts connections or a proxy is configured.
 
-    Follows the hub client's HF_ENDPOINT and HF_HUB_OFFLINE. What was downloaded before loads
-    without the hub.
+    Respects HF_ENDPOINT and HF_HUB_OFFLINE.
+
+    Args:
+        timeout_s: Timeout of the connection in seconds.
     """
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
         return False
@@ -35,9 +37,9 @@ def hub_is_reachable(timeout_s: float = 3.0) -> bool:
 
 @contextmanager
 def offline_unless_reachable() -> Iterator[None]:
-    """Put the hub's clients into their offline mode for the block if the hub is away.
+    """Put the hub's clients into offline mode inside the context if the hub is unreachable.
 
-    They read the environment once, when they are imported: their own switches are set here.
+    The clients read the environment only on import, so their own switches are set.
     """
     import datasets
     from huggingface_hub import constants

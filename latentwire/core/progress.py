@@ -1,4 +1,4 @@
-"""How long work tells where it stands. The base class is silent."""
+"""Progress reports of long work: silent, as lines in a log, or as a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from typing import TextIO
 
 
 class Progress:
-    """Silent progress: the default of every library function."""
+    """Silent progress, the default of all library functions."""
 
     def say(self, line: str) -> None:
-        """Report one line that stands on its own."""
+        """Report one line of text."""
 
     @contextmanager
     def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
-        """Open a counted piece of work; call `advance` inside the block."""
+        """Start a task of `total` units, of which `done` are completed already."""
         yield self
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Count `n` more units as done; `note` is shown beside the bar."""
+        """Count `n` more units as completed and show `note`."""
 
 
 class LineProgress(Progress):
-    """A line now and then, for logs and pipes: at most one every `every_s` seconds."""
+    """Progress as lines of text, for logs and pipes.
+
+    Args:
+        out: Stream to write to; default: stderr.
+        every_s: Minimum time between lines in seconds.
+    """
 
     def __init__(self, out: TextIO | None = None, every_s: float = 10.0) -> None:
         self._out = out or sys.stderr
@@ -55,7 +60,7 @@ class LineProgress(Progress):
 
 
 class RichProgress(Progress):
-    """A bar with ETA on a terminal, through rich."""
+    """Progress as a bar with the remaining time, on a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -78,7 +83,7 @@ class RichProgress(Progress):
             bars.TimeRemainingColumn(),
             bars.TextColumn("{task.fields[note]}"),
         )
-        # rich allows one live display at a time: an inner task of an open bar stays silent.
+        # rich allows one live display at a time, so that a task inside another one is silent.
         if self._bars:
             yield Progress()
             return
@@ -97,13 +102,13 @@ class RichProgress(Progress):
 
 
 class PartProgress(Progress):
-    """Shows work on one part of many units as work on all of them, so that the time left is true.
+    """Report work on one part as work on the whole, so that the remaining time is correct.
 
     Args:
-        whole: What is told.
-        before: Units of the parts before this one.
-        size: Units of this part.
-        total: Units of all parts.
+        whole: Progress of the whole.
+        before: Number of units in the parts before this one.
+        size: Number of units in this part.
+        total: Number of units in all parts.
     """
 
     def __init__(self, whole: Progress, before: int, size: int, total: int) -> None:
@@ -114,12 +119,12 @@ class PartProgress(Progress):
 
     @contextmanager
     def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
-        each = total / self._size  # a unit may be several things to do, such as its choices
+        each = total / self._size  # a unit may consist of several steps
         before, all_of_them = round(each * self._before), round(each * self._total)
         with self._whole.task(title, all_of_them, before + done) as inner:
             yield inner
 
 
 def default_progress() -> Progress:
-    """A bar on a terminal, lines in a log."""
+    """Return a progress bar if stderr is a terminal, else lines of text."""
     return RichProgress() if sys.stderr.isatty() else LineProgress()

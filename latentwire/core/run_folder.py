@@ -1,4 +1,4 @@
-"""The one object that knows the file names of a run."""
+"""Layout of a run folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from latentwire.core.files import write_json
 
 
 class RunFolder:
-    """Paths inside one run's folder. Creating the object touches no disk.
+    """Paths of the files in a run folder. Creating the object does not access the disk.
 
     Args:
-        path: The run's folder.
+        path: Path of the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -30,34 +30,34 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
 
     def predictions(self, method: str) -> Path:
-        """File with one line per example that `method` answered."""
+        """Return the file of predictions of `method`, one line per example."""
         return self.path / f"predictions.{method}.jsonl"
 
     def partial(self, method: str) -> Path:
-        """What `method` has answered so far, while it is at it."""
+        """Return the file of answers of `method` while it is running."""
         return self.path / f"partial.{method}.jsonl"
 
     def record(self, method: str) -> Path:
-        """What made the predictions of `method`: settings, choices on val, time, versions."""
+        """Return the record of how `method` ran: options, choices on val, time, versions."""
         return self.path / f"record.{method}.json"
 
     def work(self, method: str, fingerprint: str) -> Path:
-        """Folder where `method` keeps what it trains under a fingerprint of its settings."""
+        """Return the folder of what `method` trains, by the fingerprint of its options."""
         return self.path / "work" / f"{method}-{fingerprint}"
 
     def checkpoint(self, step: int) -> Path:
-        """Folder of the checkpoint after `step` steps."""
+        """Return the folder of the checkpoint after `step` steps."""
         return self.checkpoints / f"step-{step:07d}"
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints there are, oldest first."""
+        """Return the steps of all checkpoints, oldest first."""
         found = self.checkpoints.glob("step-*")
         return sorted(int(p.name[5:]) for p in found if p.name[5:].isdigit())
 
     def read_config(self) -> dict[str, Any] | None:
-        """The run's configuration, or None if the folder holds no run.
+        """Return the run's configuration, or None if the folder has none.
 
-        Raises: DataError: If the file is there and cannot be read.
+        Raises: DataError: If the file exists but is damaged.
         """
         if not self.config.is_file():
             return None
@@ -65,14 +65,18 @@ class RunFolder:
             return dict(json.loads(self.config.read_text(encoding="utf-8")))
         except ValueError as error:
             raise DataError(
-                f"{self.config} is damaged ({error}). Delete the folder {self.path} or restore it."
+                f"{self.config} is damaged ({error}). Restore it, or delete the folder {self.path}."
             ) from error
 
     def start(self, config: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-        """Claim the folder for a run with this configuration.
+        """Prepare the folder for a run and save its configuration.
 
-        Raises: UsageError: If it holds a run and neither flag is given, or `resume` is asked
-            with another configuration; the message names the first key that differs.
+        Args:
+            config: Configuration of the run.
+            resume: Whether to continue the run in the folder, if there is one.
+            overwrite: Whether to delete the run in the folder, if there is one.
+        Raises: UsageError: If the folder has a run and neither flag is set, or if a run is
+            resumed with different options; the message names the first one that differs.
         """
         old = self.read_config()
         if old is None or overwrite:
@@ -84,13 +88,13 @@ class RunFolder:
             _remove(self.tensorboard)
         elif not resume:
             raise UsageError(
-                f"{self.path} already holds a run. Use --resume to go on with it, --overwrite to "
-                "start again, or another --out."
+                f"{self.path} already contains a run. Use --resume to continue it, --overwrite to "
+                "replace it, or choose another --out."
             )
         elif differing := _difference(old.get("setting"), config["setting"]):
             raise UsageError(
-                f"{self.path} holds a run with other settings ({differing}): it cannot be resumed "
-                "with these. Give the same settings, or another --out."
+                f"Cannot resume the run in {self.path}: its options differ ({differing}). Use the "
+                "same options, or choose another --out."
             )
         write_json(self.config, config)
 
@@ -101,7 +105,7 @@ def _remove(folder: Path) -> None:
 
 
 def _difference(old: Any, new: Any, key: str = "") -> str:
-    """The first dotted key at which two JSON values differ, with both values; '' if none."""
+    """Return the first dotted key at which two JSON values differ, with both values, or ""."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
             inner = _difference(old.get(name), new.get(name), f"{key}.{name}" if key else name)
@@ -110,4 +114,4 @@ def _difference(old: Any, new: Any, key: str = "") -> str:
         return ""
     if json.dumps(old) == json.dumps(new):
         return ""
-    return f"{key}: {json.dumps(old)} there, {json.dumps(new)} now"
+    return f"{key}: {json.dumps(old)} in the run, {json.dumps(new)} now"

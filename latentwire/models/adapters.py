@@ -1,4 +1,4 @@
-"""Low-rank adapters (of peft) inside a frozen model, for as long as a block lasts."""
+"""Low-rank adapters of peft in a frozen model, inside a context manager."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from latentwire.models.lm import LanguageModel
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """Which adapters.
+    """Configuration of adapters.
 
     Args:
-        rank: Rank of each update, 1 or more.
-        alpha: The update is multiplied by alpha / rank.
-        dora: Whether an update changes direction only and magnitudes are learned by themselves.
-        seed: Of the first weights; the updates begin at zero.
+        rank: Rank of each update, >= 1.
+        alpha: Scale of the updates: each is multiplied by alpha / rank.
+        dora: Whether to learn direction and magnitude of the weights separately (DoRA).
+        seed: Random seed of the initial weights; all updates are zero at first.
     """
 
     rank: int = 8
@@ -31,31 +31,32 @@ class AdapterSpec:
 
 
 class Adapters(nn.Module):
-    """The trained values of a model's adapters; the model's layers hold the same parameters.
+    """Trainable parameters of a model's adapters, shared with the layers of the model.
 
     Args:
-        parameters: The values by name.
-        layers: The layers that have an adapter; of them nothing is trained or saved here.
+        parameters: Parameters by name.
+        layers: Layers that have an adapter. Their own weights are neither trained nor saved.
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter], layers: Sequence[Any]) -> None:
         super().__init__()
-        # A dot in a name would be read as a path of modules.
+        # ParameterDict does not allow dots in names.
         self.values = nn.ParameterDict({k.replace(".", "/"): v for k, v in parameters.items()})
-        self._layers = tuple(layers)  # a tuple: its modules do not become parts of this one
+        self._layers = tuple(layers)  # modules in a tuple are not registered as submodules
 
     @contextmanager
     def merged(self) -> Iterator[None]:
-        """Inside, the updates are in the weights: a pass costs what the plain model's costs.
+        """Merge the updates into the weights, so that a pass costs the same as without adapters.
 
-        The sums are new tensors, rounded to the model's dtype; the plain weights wait beside them
-        and are back afterwards. For answers only: no adapter gets a gradient.
+        The merged weights are new tensors in the model's dtype. The original weights stay in
+        memory and are restored at the end of the context. For inference only: adapters get no
+        gradients.
         """
         plain = [layer.get_base_layer().weight.data for layer in self._layers]
         try:
             with torch.no_grad():
                 for layer in self._layers:
-                    layer.merge(safe_merge=True)  # the other way writes into the plain weights
+                    layer.merge(safe_merge=True)  # otherwise it would overwrite the weights
             yield
         finally:
             for layer, weight in zip(self._layers, plain):
@@ -65,21 +66,21 @@ class Adapters(nn.Module):
 
 @contextmanager
 def adapted(lm: LanguageModel, spec: AdapterSpec) -> Iterator[Adapters]:
-    """Inside, every linear layer of the model's blocks has an adapter; behind it, none is left.
+    """Add an adapter to every linear layer of the model's blocks, and remove it at the end.
 
-    The model's own weights are neither changed nor copied. What was computed before with the plain
-    model (keys and values of a prompt) does not hold inside.
+    The weights of the model are neither changed nor copied. Keys and values that were computed
+    outside the context are not valid inside it.
 
     Args:
-        lm: The frozen model.
-        spec: Which adapters.
-    Yields: Their values, with gradients.
+        lm: Frozen model.
+        spec: Configuration of the adapters.
+    Yields: The parameters of the adapters, with gradients.
     Source: Hu et al. 2021, LoRA, arXiv:2106.09685; Liu et al. 2024, DoRA, arXiv:2402.09353.
     """
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    assert lm.fingerprint  # kept from now on: it is read from the plain model
+    assert lm.fingerprint  # computed and cached now, from the model without adapters
     config = LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,
@@ -99,7 +100,7 @@ def adapted(lm: LanguageModel, spec: AdapterSpec) -> Iterator[Adapters]:
 
 
 def _remove(model: nn.Module, adapter: type[Any]) -> None:
-    """Put the plain layers back."""
+    """Restore the original layers."""
     for name, module in list(model.named_modules()):
         if isinstance(module, adapter):
             parent, _, child = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Padding and bucketing shared by Sender and Receiver. Masks: True = keep."""
+"""Batches of rows of similar length, and their padding. Masks: True = keep."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor
 def by_length(
     lengths: Sequence[int], batch_size: int, max_tokens: int | None = None
 ) -> Iterator[list[int]]:
-    """Batches of indices with like lengths, longest first, so that padding costs little.
+    """Yield batches of indices of rows with similar lengths, longest first.
 
-    The longest come first so that a batch too big for memory fails at once.
+    A batch that does not fit into memory therefore fails at once.
 
     Args:
-        lengths: Tokens of each row.
-        batch_size: Most rows of a batch.
-        max_tokens: Most tokens of a batch, padding included; one row may have more.
+        lengths: Number of tokens of each row.
+        batch_size: Maximum number of rows per batch.
+        max_tokens: Maximum number of tokens per batch, padding included. A batch of one row may
+            have more.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     start = 0
@@ -32,10 +33,10 @@ def by_length(
 
 
 def tokens_per_pass(device: torch.device) -> int:
-    """How many tokens a forward pass should hold at most to be quick.
+    """Return the number of tokens up to which a larger forward pass is faster per token.
 
-    A GPU wants many. On a CPU the activations of more than some hundred tokens leave its caches:
-    `benchmarks/batched_scoring.py --batch-tokens` shows where.
+    On a CPU, the activations of more than a few hundred tokens do not fit into its caches
+    (measured with `benchmarks/batched_scoring.py --batch-tokens`).
     """
     return 512 if device.type == "cpu" else 16_384
 
@@ -43,7 +44,7 @@ def tokens_per_pass(device: torch.device) -> int:
 def pad_right(
     rows: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Int[Tensor, "b t"], Bool[Tensor, "b t"]]:
-    """Stack token rows; zeros fill the right side."""
+    """Stack token rows, padded with zeros on the right; also return the mask of real tokens."""
     width = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.bool)

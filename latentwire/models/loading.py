@@ -1,4 +1,4 @@
-"""Load a frozen language model by embedded name, folder, `.gguf` file or hub id."""
+"""Load frozen language models by embedded name, folder, `.gguf` file or hub id."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The device to use: `auto` is cuda, else mps, else cpu.
+    """Return the device for a name; `auto` is cuda if available, else mps, else cpu.
 
-    Raises: UsageError: If the device is not there.
+    Raises: UsageError: If the name is unknown or the device is not available.
     """
     kind = device.split(":")[0]
     if kind not in DEVICES:
@@ -33,14 +33,17 @@ def pick_device(device: str = "auto") -> torch.device:
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     if (kind == "cuda" and not cuda) or (kind == "mps" and not mps):
         raise UsageError(
-            f"Device '{device}' was asked for, but this torch sees none. "
-            "Use --device auto, or install a torch build for it."
+            f"Device '{device}' is not available to this installation of PyTorch. "
+            "Use --device auto, or install a PyTorch build that supports it."
         )
     return torch.device(device)
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The weights' type: `auto` is bfloat16 on cuda, float16 on mps, float32 on a CPU."""
+    """Return the dtype for a name; `auto` is bfloat16 on cuda, float16 on mps, else float32.
+
+    Raises: UsageError: If the name is unknown.
+    """
     if dtype == "auto":
         dtype = {"cuda": "bfloat16", "mps": "float16"}.get(device.type, "float32")
     if dtype not in DTYPES:
@@ -58,10 +61,10 @@ def load_model(
     """Load and freeze one model.
 
     Args:
-        name: Embedded name, folder, `.gguf` file or hub id (`owner/model`).
+        name: Embedded name, local folder, `.gguf` file or hub id (`owner/model`).
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
-        progress: Told when a slow conversion starts.
+        progress: Receives a message when a slow conversion starts.
     Raises:
         UnknownNameError: If the name is none of these.
         MissingPackageError: If an embedded model's package is not installed.
@@ -116,23 +119,23 @@ def load_pair(
 
 
 def _source(name: str, progress: Progress | None) -> str:
-    """Folder or hub id to hand to transformers."""
+    """Return the folder or hub id that transformers loads from."""
     if name.lower() in EMBEDDED:
         return str(embedded_folder(name.lower(), progress))
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise ModelError(f"No GGUF file at {path}.")
+            raise ModelError(f"GGUF file not found: {path}.")
         return str(gguf_folder(path, progress))
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"The folder {path} has no config.json: it is no model folder.")
+            raise ModelError(f"The folder {path} is not a model folder: it has no config.json.")
         return str(path)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     raise UnknownNameError(
         str(UnknownNameError.of("model", name, EMBEDDED))
-        + " Or give a folder, a .gguf file, or a hub id like 'owner/model'."
+        + " Other allowed values: a local folder, a .gguf file, or a hub id like 'owner/model'."
     )
 
 
@@ -148,10 +151,10 @@ def _read(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
             model = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, local_files_only=local
             )
-    except Exception as error:  # transformers raises many kinds, some of them bare
+    except Exception as error:  # transformers raises many types, some without a message
         raise _explain(name, source, error) from error
     if not tokenizer.is_fast:
-        raise ModelError(f"'{name}' has no fast tokenizer (tokenizer.json); LatentWire needs one.")
+        raise ModelError(f"'{name}' has no fast tokenizer (tokenizer.json), which is required.")
     return model, tokenizer
 
 
@@ -161,6 +164,6 @@ def _explain(name: str, source: str, error: Exception) -> ModelError:
         return ModelError(f"Cannot read the model in {source}: {reason}")
     return ModelError(
         f"Cannot load '{name}' from the hub: {reason} "
-        "Check the id, the network and (for gated models) `hf auth login`; without a network use "
+        "Check the id, the network and, for gated models, `hf auth login`. Without a network, use "
         "a local folder or --pair embedded."
     )

@@ -1,7 +1,7 @@
-"""Models of a known shape and random weights: speed and memory do not depend on what weights say.
+"""Models of known shapes with random weights, for measurements of speed and memory.
 
-Nothing is downloaded or read: shapes are built in, and a tokenizer is made whose every word is one
-token, so that a text of n words has n tokens for either model.
+Nothing is downloaded. The shapes are built in, and in the tokenizer every word is one token, so
+that a text of n words has n tokens for both models of a pair.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from latentwire.models.loading import pick_device, pick_dtype
 
 _SPECIALS = ("<unk>", "<s>", "</s>")
 
-# As in each model's own config.json; what is not here does not change its speed.
+# From the config.json of each model; what is left out does not affect its speed.
 SHAPES: dict[str, dict[str, Any]] = {
     "meta-llama/Llama-3.1-8B-Instruct": {
         "model_type": "llama",
@@ -80,14 +80,16 @@ SHAPES: dict[str, dict[str, Any]] = {
 def random_model(
     name: str, *, device: str = "auto", dtype: str = "auto", seed: int = 0
 ) -> LanguageModel:
-    """A model of a built-in shape with random weights, made where it will run and in its dtype.
+    """Return a model of a built-in shape with random weights.
 
     Args:
-        name: One of SHAPES.
-        device: As in `load_model`.
-        dtype: As in `load_model`.
-        seed: Of the weights.
-    Raises: UnknownNameError: If there is no such shape; UsageError: As `load_model` does.
+        name: Key of SHAPES.
+        device: Device as in `load_model`.
+        dtype: Dtype as in `load_model`.
+        seed: Random seed of the weights.
+    Raises:
+        UnknownNameError: If there is no shape of that name.
+        UsageError: If the device or dtype is not allowed.
     """
     if name not in SHAPES:
         raise UnknownNameError.of("model shape", name, SHAPES)
@@ -98,7 +100,7 @@ def random_model(
         **SHAPES[name], bos_token_id=1, eos_token_id=2, pad_token_id=0, use_cache=True
     )
     own = [where] if where.type == "cuda" else []
-    # No copy elsewhere first, no float32 on the way.
+    # Allocated on its device and in its dtype, without an intermediate copy.
     with torch.random.fork_rng(devices=own), where:
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=pick_dtype(dtype, where))
@@ -108,18 +110,20 @@ def random_model(
 def random_pair(
     names: str, *, device: str = "auto", dtype: str = "auto"
 ) -> tuple[LanguageModel, LanguageModel]:
-    """Both models of a pair, named as `SENDER,RECEIVER`.
+    """Return both models of a pair, given as `SENDER,RECEIVER`.
 
-    Raises: UsageError: If these are not two names; UnknownNameError: If one is no built-in shape.
+    Raises:
+        UsageError: If `names` is not a pair of names.
+        UnknownNameError: If there is no shape of that name.
     """
     parts = [part.strip() for part in names.split(",")]
     if len(parts) != 2 or not all(parts):
         raise UsageError(
-            f"--random-weights wants two shapes, SENDER,RECEIVER; it was given '{names}'. "
+            f"--random-weights is '{names}', but must be two shapes: SENDER,RECEIVER. "
             f"Known: {', '.join(sorted(SHAPES))}."
         )
     for part in parts:
-        if part not in SHAPES:  # told before a large model is made
+        if part not in SHAPES:  # before a large model is allocated
             raise UnknownNameError.of("model shape", part, SHAPES)
     sender, receiver = (
         random_model(part, device=device, dtype=dtype, seed=i) for i, part in enumerate(parts)
@@ -128,9 +132,9 @@ def random_pair(
 
 
 def word_tokenizer(vocab_size: int) -> Any:
-    """A tokenizer of `vocab_size` words: a, b, .. z, aa, ab, ..; any other word is `<unk>`.
+    """Return a tokenizer of `vocab_size` words: a, b, .. z, aa, ab, ..; others are `<unk>`.
 
-    A relay of n tokens is then n tokens for its reader, too, whatever a random model writes.
+    A text of n tokens that one model writes therefore has n tokens for the other model.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

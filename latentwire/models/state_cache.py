@@ -1,4 +1,4 @@
-"""Sender states on disk: a sender runs once per text, training then reads a memory map."""
+"""Cache of sender states on disk: the sender runs once per text, training reads the cache."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SHARD_TEXTS = 256
 
 
 class StateCache:
-    """States of one sender at fixed layers, keyed by the text it read (prompt included).
+    """States of one sender at fixed layers, keyed by the text that it reads (prompt included).
 
-    A folder holds shards; a shard is one safetensors file with all its tokens in a row, whose
-    header lists keys and lengths. Shards are written whole or not at all, and two processes
-    may fill one folder: the worst that happens is a text stored twice.
+    A cache is a folder of shards. A shard is a safetensors file that holds the states of its
+    texts one after another; its header lists keys and lengths. Shards are written atomically.
+    Several processes may fill a folder; at worst, a text is stored twice.
 
     Args:
-        sender: Computes what is missing.
-        layers: Layers to keep, in this order.
-        root: Folder of all caches; the default is in LatentWire's cache folder.
+        sender: Sender that computes missing states.
+        layers: Layers to store, in this order.
+        root: Folder of all caches; default: `states` in LatentWire's cache folder.
     """
 
     def __init__(self, sender: Sender, layers: Sequence[int], root: Path | None = None) -> None:
@@ -46,7 +46,7 @@ class StateCache:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what other processes have stored since."""
+        """Open shards that other processes have written since."""
         for shard in sorted(self.folder.glob("*.safetensors")):
             if shard not in self._opened:
                 self._open(shard)
@@ -59,16 +59,15 @@ class StateCache:
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> int:
-        """Compute and store the states of texts that are not there yet.
-
-        What is stored stays when the work is interrupted.
+        """Compute and store the states of texts that are not in the cache.
 
         Args:
-            texts: As the sender reads them.
-            batch_size: Texts per forward pass.
-            progress: Told of each batch.
-            stop: Asked after each batch; True stores what was computed and ends early.
-        Returns: How many texts were computed.
+            texts: Texts as the sender reads them.
+            batch_size: Maximum number of texts per forward pass.
+            progress: Receives a progress report after each batch.
+            stop: Called after each batch; if it returns True, the states computed so far are
+                stored and the rest is skipped.
+        Returns: Number of texts whose states were computed.
         """
         missing = list(dict.fromkeys(text for text in texts if state_key(text) not in self._index))
         if not missing:
@@ -94,11 +93,11 @@ class StateCache:
         return n_done
 
     def states(self, texts: Sequence[str]) -> SenderStates:
-        """States of texts that `ensure` has stored, as one right-padded batch."""
+        """Return the states of texts in the cache as one right-padded batch."""
         return self.states_of([state_key(text) for text in texts])
 
     def states_of(self, keys: Sequence[str]) -> SenderStates:
-        """The same for texts named by their `state_key`."""
+        """Return the states of texts given by their `state_key`."""
         rows = []
         for key in keys:
             shard, start, length = self._index[key]
@@ -123,7 +122,7 @@ class StateCache:
             keys, lengths = json.loads(header["keys"]), json.loads(header["lengths"])
             states = shard.get_slice("states")  # type: ignore[no-untyped-call]
         except (SafetensorError, KeyError, ValueError, OSError):
-            path.unlink(missing_ok=True)  # torn or foreign: its texts are computed again
+            path.unlink(missing_ok=True)  # damaged: its texts are computed again
             return
         start = 0
         for key, length in zip(keys, lengths):
@@ -132,5 +131,5 @@ class StateCache:
 
 
 def state_key(text: str) -> str:
-    """What the cache calls a text: 32 hex digits."""
+    """Return the cache key of a text, 32 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]

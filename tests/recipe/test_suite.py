@@ -175,7 +175,7 @@ def test_of_all_methods_only_those_without_a_meaning_are_left_out(
     assert found.methods.keys() == {"zeroshot_receiver", "bridge"}
     assert any(note.startswith("fewshot_sender was left out: ") for note in found.notes)
     # A folder that holds a bridge with other settings is the user's to mend: nothing is left out.
-    with pytest.raises(UsageError, match="holds a run with other settings"):
+    with pytest.raises(UsageError, match="its options differ"):
         _run(lms, long, tmp_path / "s", methods=None, soft_tokens=8)
 
 

@@ -149,9 +149,9 @@ def test_a_folder_with_another_run_is_not_touched(
     task, _ = finished
     out = tmp_path / "whole"
     before = (out / "config.json").read_text()
-    with pytest.raises(UsageError, match="already holds a run"):
+    with pytest.raises(UsageError, match="already contains a run"):
         train_bridge(fake_wire(), task, out, progress=Progress(), **SETTINGS)
-    with pytest.raises(UsageError, match=r"train\.lr: 0\.001 there, 0\.5 now"):
+    with pytest.raises(UsageError, match=r"train\.lr: 0\.001 in the run, 0\.5 now"):
         other = {**SETTINGS, "lr": 0.5}
         train_bridge(fake_wire(), task, out, resume=True, progress=Progress(), **other)
     assert (out / "config.json").read_text() == before

@@ -40,7 +40,7 @@ def test_a_failed_folder_leaves_the_old_folder(tmp_path: Path) -> None:
 )
 def test_a_full_disk_is_one_clear_line(tmp_path: Path, failure: Exception) -> None:
     with (
-        pytest.raises(DiskFullError, match="No space left on the disk"),
+        pytest.raises(DiskFullError, match="No space left on device while writing"),
         replacing_file(tmp_path / "a.txt"),
     ):
         raise failure
