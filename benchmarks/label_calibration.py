@@ -23,7 +23,7 @@ from latentwire.core.provenance import describe_environment
 from latentwire.data import Example, Task
 from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
-from latentwire.methods.label_prior import Choice, OnVal, calibrated, judged, log_prior
+from latentwire.methods.label_calibration import Choice, OnVal, calibrated, judged, log_prior
 from latentwire.methods.prompt_choice import PLAIN, Wording, mean_value
 from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import Receiver, Sender

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     """Run as the flags say, and print the table."""
     from latentwire import TrainConfig, load_task
     from latentwire.core.progress import default_progress
-    from latentwire.eval.context import METHODS
+    from latentwire.eval.method import METHODS
     from latentwire.eval.suite import Plan, run_suite
     from latentwire.models.loading import load_pair
 

@@ -13,10 +13,10 @@ from latentwire.core.provenance import describe_environment
 from latentwire.data import Example
 from latentwire.data.spec import SplitName
 from latentwire.eval.codec_basis import give_basis
-from latentwire.eval.context import METHODS, Context
+from latentwire.eval.context import Context
 from latentwire.eval.evaluate import context_of
-from latentwire.eval.method import Prediction
-from latentwire.eval.runner import summarise
+from latentwire.eval.method import METHODS, Prediction
+from latentwire.eval.results import summarise
 from latentwire.models.lm import LanguageModel
 from latentwire.prompting.builder import PromptBuilder
 from latentwire.wire.basis import DEFAULT_RANK, Basis
@@ -126,10 +126,10 @@ def _point(
     subject: Subject, wire: Wire, rank: int, examples: Sequence[Example], progress: Progress
 ) -> dict[str, Any]:
     context = context_of(wire, subject.task)
-    found = METHODS.get("bridge")(context).predict(examples, progress)  # type: ignore[call-arg]
+    found = METHODS.get("bridge")(context).predict(examples, progress)
     k, width = wire.spec.soft_tokens, wire.receiver.soft_width
     parts = CODECS[wire.spec.codec].parts(k, rank or width)
-    least, row = sum(part.n_bytes for part in parts), _row("", found)
+    least, row = sum(part.n_bytes for part in parts), _row(found)
     return {
         "run": str(subject.run),
         "codec": wire.spec.codec,
@@ -152,7 +152,7 @@ def _texts(
         found = method.predict(examples, progress)
         if name == "zeroshot_receiver":
             found = [replace(p, n_bytes=size) for p, size in zip(found, sizes)]
-        rows[name] = _row(method.about, found)
+        rows[name] = {"about": method.about, **_row(found)}
     return rows
 
 
@@ -162,12 +162,11 @@ def _text_bytes(context: Context, lm: LanguageModel, examples: Sequence[Example]
     return [len(builder.cut(example)[0].context.encode()) for example in examples]
 
 
-def _row(about: str, found: Sequence[Prediction]) -> dict[str, Any]:
-    result = summarise(about, [found], {})
+def _row(found: Sequence[Prediction]) -> dict[str, Any]:
+    result = summarise(METHODS.get("bridge"), [found], {})
     score = result.metrics[next(iter(result.metrics))]
-    row = {
+    return {
         "bytes": result.n_bytes,
         "accuracy": result.accuracy.to_json() if result.accuracy else None,
         "score": score.to_json(),
     }
-    return {"about": about, **row} if about else row

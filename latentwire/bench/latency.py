@@ -27,8 +27,8 @@ from latentwire.core.progress import Progress
 from latentwire.core.provenance import describe_environment
 from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example, Task
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.methods.text_relay import TextRelay
 from latentwire.models import Prompt
 
@@ -181,7 +181,7 @@ def _methods(
     for n in lengths:
         writes = replace(context, relay_tokens=n)
         writes.sender_as_reader = context.sender_as_reader
-        methods[_relay(n)] = METHODS.get("text_relay")(writes)  # type: ignore[call-arg]
+        methods[_relay(n)] = METHODS.get("text_relay")(writes)
     return methods
 
 

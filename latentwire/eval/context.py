@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 from jaxtyping import Float
 from torch import Tensor
 
-from latentwire.core.catalogue import Catalogue
 from latentwire.core.errors import NotApplicableError, UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Example, Task
 from latentwire.data.spec import Setting
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.state_cache import StateCache
 from latentwire.prompting.builder import PromptBuilder, Request, sender_texts
@@ -25,9 +24,6 @@ from latentwire.train import TrainConfig
 from latentwire.wire.wire import Wire
 
 V = TypeVar("V")
-METHODS: Catalogue[type[Method]] = Catalogue(
-    "method", "latentwire.methods", "latentwire.methods", "latentwire.baselines.methods"
-)
 
 
 def no_bridge(what: str) -> UsageError:
@@ -132,7 +128,7 @@ class Context:
         """
         if name not in self._methods:
             # Every method of the catalogue is made from the context alone.
-            self._methods[name] = METHODS.get(name)(self)  # type: ignore[call-arg]
+            self._methods[name] = METHODS.get(name)(self)
         return self._methods[name]
 
     def applies(self, name: str) -> bool:

@@ -14,9 +14,9 @@ from latentwire.data.spec import Setting, SplitName
 from latentwire.data.task import draw_sample
 from latentwire.eval.codec_basis import encoded, give_basis
 from latentwire.eval.context import Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.eval.notes import asked, notes_of, sample_note
-from latentwire.eval.runner import (
+from latentwire.eval.results import (
     Results,
     check_all,
     compare_all,
@@ -28,9 +28,6 @@ from latentwire.eval.timing import Timing, time_methods
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.sender import default_layer
 from latentwire.wire.wire import Wire
-
-CONTROLS = ("zero", "random", "shuffled")
-BASELINES = ("linear_probe", "zeroshot_sender", "zeroshot_receiver", "text_relay")
 
 
 def evaluate(
@@ -103,7 +100,7 @@ def evaluate(
         asked=asked(context),
         pair={"sender": context.sender.lm.name, "receiver": context.receiver.lm.name},
         methods={
-            m.name: summarise(m.about, runs[m.name], m.settings(), timings.get(m.name))
+            m.name: summarise(type(m), runs[m.name], m.settings(), timings.get(m.name))
             for m in built
         },
         comparisons=comparisons,
@@ -119,10 +116,13 @@ def evaluate(
 
 
 def _default_methods(context: Context, controls: bool) -> list[str]:
-    baselines = [name for name in BASELINES if context.applies(name)]
-    if context.wire is None:
-        return baselines
-    return ["bridge", *(CONTROLS if controls else ()), *baselines]
+    return [
+        name
+        for name in METHODS.names(in_eval=True)
+        if (context.wire is not None or not METHODS.get(name).needs_wire)
+        and (controls or METHODS.get(name).role != "control")
+        and context.applies(name)
+    ]
 
 
 def context_of(

@@ -1,15 +1,22 @@
-"""The one contract of everything that answers examples: bridges, baselines, controls."""
+"""Contract of everything that answers examples, and the catalogue of all methods."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from latentwire.core.catalogue import Catalogue
 from latentwire.core.progress import Progress
 from latentwire.data import Example, Task
 from latentwire.data.metrics import RIGHT_OR_WRONG, Response, choose, read_text
+
+if TYPE_CHECKING:
+    from latentwire.eval.context import Context
+
+Role = Literal["method", "baseline", "control", "check"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True)
@@ -17,15 +24,15 @@ class Prediction:
     """One method's answer to one example.
 
     Args:
-        id: The example's id.
-        prediction: Index of the chosen answer (None if no score is a number), or the written text.
-        target: Index of the right one, or the right texts.
-        correct: Whether the answer is right; None where a metric knows only more or less.
-        parsed: Whether the answer could be read; one that could not counts as wrong.
-        values: Every metric of the task on this example, 0..1; the first is the primary one.
-        scores: One score per choice, higher is better; log-likelihoods where a model gave them.
-        n_bytes: Bytes that went from sender to receiver; None where nothing is sent.
-        text: What the sender wrote, for methods that write.
+        id: Id of the example.
+        prediction: Index of the chosen answer, None if no score is a number; or the written text.
+        target: Index of the right choice, or the reference texts.
+        correct: Whether the answer is right; None if the metrics have no right and wrong.
+        parsed: Whether the answer could be read. An unreadable answer counts as wrong.
+        values: Value of each metric of the task on this example, 0..1, the primary metric first.
+        scores: Score of each choice, higher is better; log-likelihoods if a model scored them.
+        n_bytes: Bytes sent from sender to receiver; None if nothing is sent.
+        text: Text that the sender wrote, for methods that write.
     """
 
     id: str
@@ -43,10 +50,10 @@ class Prediction:
         """Read and score a response.
 
         Args:
-            task: Says by which metrics.
-            example: With its right answer.
-            response: Scores of its choices, or a written answer.
-            more: Other fields.
+            task: Task, which names the metrics.
+            example: Example with its right answer.
+            response: Scores of the choices, or a written answer.
+            more: Further fields of the prediction.
         """
         said: int | str | None
         target: int | tuple[str, ...]
@@ -63,12 +70,12 @@ class Prediction:
 
     @property
     def value(self) -> float:
-        """The task's primary metric on this example, 0..1."""
+        """Value of the task's primary metric on this example, 0..1."""
         return next(iter(self.values.values()))
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Prediction:
-        """A line of predictions.jsonl, read again."""
+        """Read a line of predictions.jsonl."""
         known = dict(row)
         if isinstance(known["target"], list):
             known["target"] = tuple(known["target"])
@@ -77,30 +84,48 @@ class Prediction:
         return cls(**{"correct": None, **known})
 
     def to_json(self) -> dict[str, Any]:
-        """One line of predictions.jsonl."""
+        """Return the line of predictions.jsonl."""
         optional = {"scores", "n_bytes", "text", "correct"}
         return {k: v for k, v in asdict(self).items() if k not in optional or v not in (None, ())}
 
 
 class Method(ABC):
-    """Answers examples.
+    """Base class of everything that answers examples: bridges, baselines, controls, checks.
+
+    A method is one class, registered with `@METHODS.add("name")`. It must define `about` and
+    `predict`. Its options are the keyword-only arguments of its constructor.
+
+    Args:
+        context: Task, models and services that methods share.
 
     Attributes:
-        name: One name everywhere: command line, files, tables.
-        about: What it is, for tables.
-        timed: Whether it is a way to answer, whose time means something; controls are not.
-        seeded: Whether its answers depend on the seed of a training, a sample or a noise: it is
-            then run once for each seed.
-        needs_wire: Whether it needs a trained bridge.
-        trained: Whether it trains something of its own by steps, with the bridge's budget.
-        writes: Whether a model writes text for it, which is slow.
-        independent: Whether the answer to one example is the same whatever else is asked; what is
-            answered in parts is then what is answered at once.
-        version: To be raised when its answers change, so that stored ones are not taken for new.
+        name: Name on the command line, in files and in tables; set by `METHODS.add`.
+        about: Description of at most 60 characters, for tables and help texts.
+        role: `method` is the kind of method under evaluation, `baseline` an alternative to it,
+            `control` a version with an ingredient removed, `check` a test of task and scoring.
+        blind: True if the answers cannot depend on the text of the example.
+        beats: Names of methods that this one is expected to beat. Results test each pair.
+        position: Position in tables and in the order of work, ascending.
+        in_eval: True if `latentwire eval` runs the method by default.
+        timed: True if its latency is of interest; controls and checks are not timed.
+        seeded: True if the answers depend on the seed of a training, a sample or noise. The
+            method is then run once per seed.
+        needs_wire: True if it needs a trained bridge.
+        trained: True if it trains for a number of steps, with the budget of the bridge.
+        writes: True if a model writes text for it, which is slow.
+        independent: True if the answer to an example does not depend on the other examples of
+            the same call. Such a method is answered and stored in batches.
+        version: Version of its answers. Increment it when they change, so that stored answers of
+            an earlier version are not reused.
     """
 
-    name: ClassVar[str]
+    name: str = ""
     about: ClassVar[str]
+    role: ClassVar[Role] = "baseline"
+    blind: ClassVar[bool] = False
+    beats: ClassVar[tuple[str, ...]] = ()
+    position: ClassVar[int] = 80
+    in_eval: ClassVar[bool] = False
     timed: ClassVar[bool] = True
     seeded: ClassVar[bool] = False
     needs_wire: ClassVar[bool] = False
@@ -109,16 +134,20 @@ class Method(ABC):
     independent: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
     def prepare(self, progress: Progress) -> None:  # noqa: B027 - most methods choose nothing
-        """Make every choice (a prompt, a regularisation), on train and val only."""
+        """Make every choice (prompt, regularization, weights) on the train and val splits only."""
 
     def restore(self, settings: Mapping[str, Any]) -> bool:
-        """Take the choices of an earlier `prepare` instead of making them again.
+        """Restore the choices of an earlier `prepare` instead of making them again.
 
         Args:
-            settings: What `settings` said then.
-        Returns: Whether it could; if not, it is prepared.
-        Raises: KeyError, TypeError, ValueError: As good as no: these settings have another form.
+            settings: Return value of `settings` at that time.
+        Returns: True on success; otherwise the method is prepared again.
+        Raises: KeyError, TypeError, ValueError: If the settings have another form, which also
+            means that the method is prepared again.
         """
         return False
 
@@ -129,12 +158,43 @@ class Method(ABC):
         """Answer examples, in their order.
 
         Args:
-            examples: With targets, which only the Prediction records.
-            progress: Told of each batch.
-            fresh: Nothing that depends on an example may come from a cache: text in, answer
-                out. Timings ask for it.
+            examples: Examples with targets, which only `Prediction.of` may read.
+            progress: Called with progress updates.
+            fresh: True if nothing that depends on an example may come from a cache, for timing.
         """
 
     def settings(self) -> dict[str, Any]:
-        """What `prepare` chose, JSON-able."""
+        """Return the choices of `prepare`, JSON-serializable."""
         return {}
+
+
+class MethodCatalogue(Catalogue[type[Method]]):
+    """Catalogue of methods that answers questions about their attributes."""
+
+    def add(self, name: str) -> Callable[[type[Method]], type[Method]]:
+        """Class decorator that registers a method and sets its `name`."""
+        register = super().add(name)
+
+        def named(method: type[Method]) -> type[Method]:
+            method.name = name
+            return register(method)
+
+        return named
+
+    def names(self, **attributes: Any) -> list[str]:
+        """Return the names of methods in table order.
+
+        Args:
+            attributes: Values that class attributes must have, e.g. `role="control"`.
+        """
+        methods = {name: self.get(name) for name in super().names()}
+        return [
+            name
+            for name in sorted(methods, key=lambda name: (methods[name].position, name))
+            if all(getattr(methods[name], key) == value for key, value in attributes.items())
+        ]
+
+
+METHODS = MethodCatalogue(
+    "method", "latentwire.methods", "latentwire.methods", "latentwire.baselines.methods"
+)

@@ -8,7 +8,6 @@ from typing import Any
 
 from latentwire.data import Example, Task
 from latentwire.eval.context import Context
-from latentwire.methods.label_prior import has_prior
 from latentwire.wire.codecs import CODECS
 
 
@@ -40,7 +39,7 @@ def notes_of(
             "zero- and few-shot ask a chat model in a turn or in plain text, whichever is better "
             "on val"
         )
-    if has_prior(task):
+    if has_label_prior(task):
         notes.append(
             "where nothing was trained on labels and a model chooses one, its probabilities are "
             "divided by their means over val (right labels unseen) if that is better on val"
@@ -63,6 +62,11 @@ def notes_of(
     if limit is not None:
         notes.append(f"a seeded random sample of {len(examples)} {split} examples")
     return notes
+
+
+def has_label_prior(task: Task) -> bool:
+    """Return whether labels can be calibrated: a fixed list, compared by log-likelihood."""
+    return bool(task.labels) and task.metric == "acc"
 
 
 def sample_note(name: str, n: int, of: int, split: str) -> str:

@@ -20,29 +20,17 @@ from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example, Task, load_task
 from latentwire.data.spec import Setting, SplitName
 from latentwire.data.task import draw_sample
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method
 from latentwire.eval.notes import asked, notes_of, sample_note
-from latentwire.eval.runner import Results, check_all, compare_all, judge, summarise
-from latentwire.eval.score_table import score_table
+from latentwire.eval.results import Results, check_all, compare_all, judge, score_table, summarise
 from latentwire.eval.store import Answers, answer_and_store, stored_answers
 from latentwire.eval.time_left import SuiteClock
-from latentwire.methods.other_task import open_other
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.sender import default_layer
 from latentwire.train import TrainConfig, train_bridge
 from latentwire.train.trackers import Trackers
 from latentwire.wire.wire import Wire
-
-ALL_METHODS = (
-    "bridge",
-    *("zero", "random", "shuffled", "mean", "other_task", "prefix_blind"),
-    *("linear_probe", "zeroshot_sender", "zeroshot_receiver"),
-    *("fewshot_sender", "fewshot_receiver", "ensemble", "routing"),
-    *("sender_label", "oracle_label", "text_relay", "cot_relay", "same_bytes_text"),
-    *("compressed_text", "ridge", "same_model", "prompt_tuning", "lora", "dora"),
-)
-"""Every method, the bridge first; in the order of the table and of the work."""
 
 _OTHER_TASKS = ("bbc_news", "tweet_sentiment")  # come with packages: there wherever a pair is
 
@@ -91,6 +79,12 @@ class Plan:
         apart = ("methods", "seeds", "training", "other_run")
         kept = {k: v for k, v in asdict(self).items() if k not in apart}
         return {**kept, "training": self.training.model_dump(exclude={"seed"})}
+
+
+def all_methods() -> list[str]:
+    """Names of every method but the checks, in the order of the table and of the work."""
+    checks = METHODS.names(role="check")
+    return [name for name in METHODS.names() if name not in checks]
 
 
 def run_suite(
@@ -150,7 +144,7 @@ class Suite:
 
     def run(self) -> Results:
         """Answer what is not answered yet, and put everything side by side."""
-        names = list(dict.fromkeys(self.plan.methods or ALL_METHODS))
+        names = list(dict.fromkeys(self.plan.methods or all_methods()))
         if "other_task" in names and self.plan.other_run is not None:
             _ = self.other  # a wrong one is told before anything is trained
         units = [(name, seed) for name in names for seed in self._seeds(name)]
@@ -316,7 +310,7 @@ class Suite:
     def _results(self, answered: dict[str, list[Answers]]) -> Results:
         runs = {name: [a.predictions for a in each] for name, each in answered.items()}
         rows = {
-            name: summarise(each[0].record["about"], runs[name], _settings(each))
+            name: summarise(METHODS.get(name), runs[name], _settings(each))
             for name, each in answered.items()
         }
         # What is said of the messages does not depend on which answers were there already.
@@ -354,3 +348,27 @@ def _settings(each: Sequence[Answers]) -> dict[str, Any]:
     if len(each) == 1:
         return dict(each[0].record["settings"])
     return {"by_seed": [answers.record["settings"] for answers in each]}
+
+
+def open_other(run: Path, task: Task, lms: tuple[LanguageModel, LanguageModel]) -> Wire:
+    """The bridge of a run folder, if it is one of another task for the same pair.
+
+    Args:
+        run: Run folder.
+        task: The task that it must not have learned.
+        lms: Sender and receiver.
+    Raises: UsageError: If it has learned the task. BridgeError, PairMismatchError: As in `Wire`.
+    """
+    other = Wire.from_pretrained(run, sender=lms[0], receiver=lms[1])
+    if task.name in trained_tasks(other):
+        raise UsageError(
+            f"The bridge in {run} was trained on '{task.name}' itself: other_task needs one that "
+            "was not."
+        )
+    return other
+
+
+def trained_tasks(wire: Wire) -> list[str]:
+    """Names of all tasks that a wire was trained on."""
+    first = [wire.task.name] if wire.task else []
+    return list(dict.fromkeys([*first, *wire.training.get("tasks", ()), *wire.prompts]))

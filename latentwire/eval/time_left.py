@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import mean
 
-from latentwire.eval.context import METHODS
+from latentwire.eval.method import METHODS
 
 
 class SuiteClock:

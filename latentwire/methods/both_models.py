@@ -12,7 +12,7 @@ from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import Method, Prediction
-from latentwire.methods.label_prior import log_shares
+from latentwire.methods.label_calibration import log_shares
 from latentwire.methods.zeroshot import ZeroShot
 
 

@@ -11,23 +11,23 @@ from torch import Tensor
 
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.models.state_cache import StateCache
 from latentwire.wire.wire import Wire
 
 _BATCH = 32
 
 
-@METHODS.add("bridge")
-class BridgeMethod(Method):
-    """Sender states through the bridge, as bytes, into the receiver."""
+class MessageMethod(Method):
+    """Base class of methods that send the soft tokens of a bridge to the receiver.
 
-    name = "bridge"
-    about = "soft tokens from the sender"
+    A subclass may change the messages (`tamper`) or their sender (`writer`).
+    """
+
     needs_wire = True
     seeded = True
-    version = 2  # messages have another header since: bytes differ
+    version = 2  # 2: size of the message header
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -90,3 +90,14 @@ class BridgeMethod(Method):
         if layers == self.context.layers:
             return self.context.cache
         return StateCache(self.context.sender, layers)
+
+
+@METHODS.add("bridge")
+class BridgeMethod(MessageMethod):
+    """The trained bridge: sender states through the bridge, as bytes, into the receiver."""
+
+    about = "soft tokens from the sender"
+    role = "method"
+    beats = ("sender_label", "linear_probe", "text_relay", "zeroshot_receiver")
+    position = 0
+    in_eval = True

@@ -11,7 +11,8 @@ from typing import Any
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS
 from latentwire.methods.handoff import HandedText
 
 _TERM = re.compile(r"\w+")
@@ -28,8 +29,8 @@ class CompressedText(HandedText):
     scikit-learn.
     """
 
-    name = "compressed_text"
     about = "the text's most telling words"
+    position = 53
     version = 2  # 2: calibrated labels
 
     def __init__(self, context: Context) -> None:

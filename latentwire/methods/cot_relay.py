@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentwire.eval.context import METHODS
+from latentwire.eval.method import METHODS
 from latentwire.methods.text_relay import TextRelay
 
 _THINK = (
@@ -19,8 +19,10 @@ _THINK = (
 class CotRelay(TextRelay):
     """As `text_relay`, but the sender works the task out in words; these go to the receiver."""
 
-    name = "cot_relay"
     about = "sender thinks aloud, receiver reads that"
+    beats = ()
+    position = 51
+    in_eval = False
 
     def candidates(self) -> tuple[str, ...]:
         aware = self.context.task.sender_prompt_aware

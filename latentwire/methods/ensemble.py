@@ -11,8 +11,8 @@ import numpy as np
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.data.metrics import Response
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Prediction
 from latentwire.methods.both_models import BothModels, Opinion
 from latentwire.methods.prompt_choice import best_prompt, mean_value
 
@@ -27,8 +27,8 @@ class Ensemble(BothModels):
     Its choice follows the task's metric, so that both accuracies of a prediction are alike.
     """
 
-    name = "ensemble"
     about = "both models' probabilities, averaged"
+    position = 34
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -9,7 +9,8 @@ from latentwire.core.errors import NotApplicableError, UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.data.templates import places
-from latentwire.eval.context import METHODS, Context
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS
 from latentwire.methods.demonstrations import (
     FewShotPromptBuilder,
     doublings,
@@ -85,8 +86,9 @@ class FewShot(ZeroShot):
 class FewShotReceiver(FewShot):
     """The receiver reads solved examples and the text."""
 
-    name = "fewshot_receiver"
     about = "receiver reads solved examples and the text"
+    beats = ("zeroshot_receiver",)
+    position = 33
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, context.receiver)
@@ -96,8 +98,9 @@ class FewShotReceiver(FewShot):
 class FewShotSender(FewShot):
     """The sender reads solved examples and the text, and answers alone."""
 
-    name = "fewshot_sender"
     about = "sender reads solved examples and the text"
+    beats = ("zeroshot_sender",)
+    position = 32
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, context.sender_as_reader)

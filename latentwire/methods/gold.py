@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.data.metrics import Response
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method, Prediction
 
 
 @METHODS.add("gold")
 class Gold(Method):
     """Answers with the reference text: the choice of that text, or the text itself."""
 
-    name = "gold"
     about = "check: the right answers"
+    role = "check"
+    position = 90
     timed = False
 
     def __init__(self, context: Context) -> None:

@@ -11,7 +11,7 @@ from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import Method, Prediction
-from latentwire.methods.label_prior import Choice, OnVal, calibrated, judged
+from latentwire.methods.label_calibration import Choice, OnVal, calibrated, judged
 
 TEXT = "{text}"
 

@@ -13,8 +13,8 @@ from latentwire.core.errors import NotApplicableError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.data.metrics import Response
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method, Prediction
 
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -26,8 +26,9 @@ class LinearProbe(Method):
     The inverse regularisation C is the one with the best val accuracy.
     """
 
-    name = "linear_probe"
     about = "classifier on the sender's states"
+    position = 20
+    in_eval = True
     seeded = True
 
     def __init__(self, context: Context) -> None:

@@ -14,8 +14,8 @@ from latentwire.core.errors import NotApplicableError
 from latentwire.core.progress import Progress
 from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.methods.fine_tuning import train_reader, whole_requests
 from latentwire.methods.prompt_choice import best_prompt, own_form
 from latentwire.methods.zeroshot import ZeroShot
@@ -33,8 +33,9 @@ class Lora(Method):
     the prompt is the one that is best on val without training.
     """
 
-    name = "lora"
     about = "receiver fine-tuned (LoRA), reads the text"
+    beats = ("zeroshot_receiver",)
+    position = 71
     seeded = True
     trained = True
     version = 2  # 2: answers with the adapters merged into the weights
@@ -92,8 +93,9 @@ class Lora(Method):
 class Dora(Lora):
     """The same with weights split into magnitude and direction."""
 
-    name = "dora"
     about = "receiver fine-tuned (DoRA), reads the text"
+    beats = ("zeroshot_receiver",)
+    position = 72
     dora = True
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS
+from latentwire.eval.method import METHODS
 from latentwire.methods.handoff import HandedText, Way
 from latentwire.methods.label_prompts import label_ways, right_label
 
@@ -15,8 +15,9 @@ from latentwire.methods.label_prompts import label_ways, right_label
 class OracleLabel(HandedText):
     """Sends the right answer in the ways that `sender_label` has."""
 
-    name = "oracle_label"
     about = "control: the right label as text"
+    role = "control"
+    position = 41
     timed = False
     version = 2  # 2: calibrated labels
 

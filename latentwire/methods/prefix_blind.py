@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from latentwire.core.progress import Progress
 from latentwire.data.spec import Setting
-from latentwire.eval.context import METHODS
+from latentwire.eval.method import METHODS
 from latentwire.methods.trained_wire import LearnedPrefixMethod
 from latentwire.wire.wire import Wire
 
@@ -13,8 +13,10 @@ from latentwire.wire.wire import Wire
 class PrefixBlind(LearnedPrefixMethod):
     """As many soft tokens as a message has, in its place, behind the bridge's own prompt."""
 
-    name = "prefix_blind"
     about = "control: learned soft tokens, no text"
+    role = "control"
+    blind = True
+    position = 15
     timed = False
 
     def build(self, progress: Progress) -> Wire:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latentwire.core.progress import Progress
-from latentwire.eval.context import METHODS
+from latentwire.eval.method import METHODS
 from latentwire.methods.lora import best_template
 from latentwire.methods.trained_wire import LearnedPrefixMethod
 from latentwire.wire.wire import Wire
@@ -13,8 +13,9 @@ from latentwire.wire.wire import Wire
 class PromptTuning(LearnedPrefixMethod):
     """As many soft tokens as a message has, then the text in its best zero-shot prompt."""
 
-    name = "prompt_tuning"
     about = "learned soft tokens, receiver reads the text"
+    beats = ("zeroshot_receiver",)
+    position = 70
 
     def build(self, progress: Progress) -> Wire:
         return self.prefix_wire("shared", best_template(self.context, progress))

@@ -7,9 +7,9 @@ from typing import Any
 
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Prediction
-from latentwire.methods.label_prior import Choice, calibrated, judged
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Prediction
+from latentwire.methods.label_calibration import Choice, calibrated, judged
 from latentwire.methods.trained_wire import OwnWire
 from latentwire.wire.wire import Wire
 
@@ -23,8 +23,8 @@ class Ridge(OwnWire):
     Val chooses the prompt and whether labels are calibrated, as it does for text that is handed.
     """
 
-    name = "ridge"
     about = "closed-form map of sender states"
+    position = 60
     seeded = trained = False
     version = 3  # 3: calibrated labels
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Prediction
 from latentwire.methods.both_models import BothModels, Opinion
 from latentwire.methods.prompt_choice import mean_value
 
@@ -20,8 +20,8 @@ class Routing(BothModels):
     Of equals it is the receiver's.
     """
 
-    name = "routing"
     about = "the more confident model's answer"
+    position = 35
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

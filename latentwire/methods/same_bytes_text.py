@@ -9,8 +9,8 @@ import torch
 
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.methods.text_relay import TextRelay
 
 
@@ -22,8 +22,8 @@ class SameBytesText(Method):
     cheaper of the two already.
     """
 
-    name = "same_bytes_text"
     about = "the relay in as many bytes as a message"
+    position = 52
     needs_wire = True
     writes = True
     version = 3  # 2: as the bridge's, its bytes are the budget; 3: as text_relay's

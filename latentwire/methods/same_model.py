@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from latentwire.core.progress import Progress
-from latentwire.eval.context import METHODS
+from latentwire.eval.method import METHODS
 from latentwire.methods.trained_wire import OwnWire
 from latentwire.wire.wire import Wire
 
@@ -14,8 +14,9 @@ from latentwire.wire.wire import Wire
 class SameModel(OwnWire):
     """A bridge of the same kind and budget from the receiver to itself."""
 
-    name = "same_model"
     about = "control: the receiver is its own sender"
+    role = "control"
+    position = 61
     timed = False
 
     def build(self, progress: Progress) -> Wire:

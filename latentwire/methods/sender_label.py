@@ -8,7 +8,8 @@ from typing import Any
 from latentwire.core.errors import NotApplicableError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS
 from latentwire.methods.handoff import HandedText, Way
 from latentwire.methods.label_prompts import label_ways, said_label
 from latentwire.methods.prompt_choice import best_prompt, mean_value
@@ -26,8 +27,8 @@ class SenderLabel(HandedText):
     of sources that are equal on val the probe is taken, since it has learned the task.
     """
 
-    name = "sender_label"
     about = "the sender's answer as text"
+    position = 40
     seeded = True  # as few-shot and probe are
     version = 4  # 4: calibrated labels
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context, remembered
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.context import Context, remembered
+from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.methods.handoff import Way, handed_on_val, handed_ways, read_handed
-from latentwire.methods.label_prior import Choice
+from latentwire.methods.label_calibration import Choice
 from latentwire.models.batching import by_length
 
 
@@ -23,8 +23,10 @@ class TextRelay(Method):
     one that did best on val behind these relays, prompts that list the labels among them.
     """
 
-    name = "text_relay"
     about = "sender writes, receiver reads that"
+    beats: ClassVar[tuple[str, ...]] = ("zeroshot_sender",)
+    position = 50
+    in_eval = True
     writes = True
     version = 2  # 2: calibrated labels
 

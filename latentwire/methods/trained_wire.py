@@ -16,7 +16,7 @@ from latentwire.data import Example
 from latentwire.data.spec import Setting
 from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
-from latentwire.methods.bridge import BridgeMethod
+from latentwire.methods.bridge import MessageMethod
 from latentwire.methods.lora import kept_or_not
 from latentwire.models import Receiver
 from latentwire.models.state_cache import StateCache
@@ -24,7 +24,7 @@ from latentwire.train import train_bridge
 from latentwire.wire.wire import Wire, WireSpec
 
 
-class OwnWire(BridgeMethod):
+class OwnWire(MessageMethod):
     """Base of these methods; a subclass says which wire and what differs in its training."""
 
     needs_wire = False

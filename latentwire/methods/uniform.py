@@ -10,16 +10,18 @@ from latentwire.core.errors import NotApplicableError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.data.metrics import Response
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method, Prediction
 
 
 @METHODS.add("uniform")
 class Uniform(Method):
     """Every choice is as likely as any other."""
 
-    name = "uniform"
     about = "check: a blind guess"
+    role = "check"
+    blind = True
+    position = 91
     timed = False
 
     def __init__(self, context: Context) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.data.templates import places
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Method, Prediction
-from latentwire.methods.label_prior import Choice, calibrated, judged
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Method, Prediction
+from latentwire.methods.label_calibration import Choice, calibrated, judged
 from latentwire.methods.prompt_choice import Wording, own_form, readers_by_form
 from latentwire.models import Receiver
 from latentwire.prompting.builder import PromptBuilder
@@ -101,8 +101,9 @@ class ZeroShot(Method):
 class ZeroShotReceiver(ZeroShot):
     """The receiver reads the text."""
 
-    name = "zeroshot_receiver"
     about = "receiver reads the text"
+    position = 31
+    in_eval = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, context.receiver)
@@ -112,8 +113,9 @@ class ZeroShotReceiver(ZeroShot):
 class ZeroShotSender(ZeroShot):
     """The sender reads the text and answers alone."""
 
-    name = "zeroshot_sender"
     about = "sender reads the text"
+    position = 30
+    in_eval = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, context.sender_as_reader)

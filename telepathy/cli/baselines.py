@@ -81,7 +81,7 @@ def baselines(
     Stopped work goes on when the same command is given again.
     """
     from latentwire import TrainConfig, load_task
-    from latentwire.eval.context import METHODS
+    from latentwire.eval.method import METHODS
     from latentwire.eval.suite import Plan, run_suite
     from latentwire.models.loading import load_pair
 

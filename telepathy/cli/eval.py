@@ -60,7 +60,8 @@ def evaluate(
     """Evaluate a bridge beside controls and baselines, or baselines alone, on a whole split."""
     import latentwire
     from latentwire import Wire, load_task
-    from latentwire.eval.context import METHODS, no_bridge
+    from latentwire.eval.context import no_bridge
+    from latentwire.eval.method import METHODS
     from latentwire.models.loading import load_pair
     from latentwire.wire.codecs import CODECS
 

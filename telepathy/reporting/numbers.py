@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-LEVEL = 0.05  # significance level of the reported tests, after Holm's correction
+from latentwire.eval.statistics import LEVEL as LEVEL
+
 _METRIC_NAMES = {
     "acc": "accuracy",
     "acc_norm": "acc_norm",

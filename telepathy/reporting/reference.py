@@ -122,7 +122,7 @@ def _option_help(option: Any) -> str:
 
 
 def _methods() -> tuple[str, list[str]]:
-    from latentwire.eval.context import METHODS
+    from latentwire.eval.method import METHODS
 
     table = Table(
         [

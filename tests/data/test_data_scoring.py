@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from latentwire import evaluate, load_task
 from latentwire.core.progress import Progress
-from latentwire.eval.runner import MethodResult
+from latentwire.eval.results import MethodResult
 from latentwire.models import load_model
 
 N = 120

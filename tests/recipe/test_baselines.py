@@ -14,9 +14,10 @@ from latentwire import Task, Wire, load_task, train_bridge
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import METHODS, Context
-from latentwire.eval.method import Prediction
-from latentwire.methods.other_task import OtherTask, open_other
+from latentwire.eval.context import Context
+from latentwire.eval.method import METHODS, Prediction
+from latentwire.eval.suite import open_other
+from latentwire.methods.other_task import OtherTask
 from latentwire.methods.sender_label import SenderLabel
 
 SILENT = Progress()

@@ -20,7 +20,7 @@ from latentwire.methods.compressed_text import CompressedText, prune, rarity_of
 from latentwire.methods.ensemble import Ensemble, mixed
 from latentwire.methods.fewshot import FewShotSender
 from latentwire.methods.handoff import Way, read_handed
-from latentwire.methods.label_prior import Choice, log_shares
+from latentwire.methods.label_calibration import Choice, log_shares
 from latentwire.methods.label_prompts import right_label
 from latentwire.methods.linear_probe import LinearProbe
 from latentwire.methods.oracle_label import OracleLabel

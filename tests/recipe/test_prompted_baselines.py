@@ -17,7 +17,7 @@ from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
 from latentwire.methods.demonstrations import FewShotPromptBuilder, draw_rounds
 from latentwire.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
-from latentwire.methods.label_prior import Choice, OnVal
+from latentwire.methods.label_calibration import Choice, OnVal
 from latentwire.methods.lora import best_template
 from latentwire.methods.prompt_choice import PLAIN, TURN, Wording
 from latentwire.methods.zeroshot import ZeroShot

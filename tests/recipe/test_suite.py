@@ -17,7 +17,7 @@ from latentwire.core.errors import BridgeError, UnknownNameError, UsageError
 from latentwire.core.progress import Progress
 from latentwire.data.rows import read_csv
 from latentwire.eval.method import Method, Prediction
-from latentwire.eval.runner import Results
+from latentwire.eval.results import Results
 from latentwire.eval.statistics import compare, holm
 from latentwire.eval.suite import Plan, run_suite
 from latentwire.methods.fewshot import FewShot
@@ -168,7 +168,8 @@ def test_of_all_methods_only_those_without_a_meaning_are_left_out(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(suite, "ALL_METHODS", ("zeroshot_receiver", "fewshot_sender", "bridge"))
+    names = ["zeroshot_receiver", "fewshot_sender", "bridge"]
+    monkeypatch.setattr(suite, "all_methods", lambda: names)
     long = make_task(8)
     long = Task(long.spec.model_copy(update={"labels": ["red" * 90, "blue" * 70]}), long.base)
     found = _run(lms, long, tmp_path / "s", methods=None)
@@ -367,7 +368,7 @@ def test_a_label_that_is_all_there_is_ties_the_bridge(
     assert found.methods["sender_label"].metrics["acc"].value > 0.95
     assert found.methods["bridge"].metrics["acc"].value > 0.95
     (verdict,) = [v for v in found.verdicts if v.rival == "sender_label"]
-    assert verdict.answer == "no" and "more than its sender's label: no" in verdict.sentence
+    assert verdict.answer == "no" and "Better than sender_label: no" in verdict.sentence
 
 
 def _repeated_words(receiver: LanguageModel) -> tuple[str, str]:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from latentwire.eval.statistics import Comparison, compare, holm
-from latentwire.eval.verdict import BLIND, CLAIMS, COMMUNICATES, Verdict, verdicts
+from latentwire.eval.verdict import BETTER, COMMUNICATES, Verdict
+from latentwire.eval.verdict import verdicts as judge
+
+BLIND = ("zero", "random", "shuffled", "mean", "prefix_blind")
+RIVALS = ("sender_label", "linear_probe", "text_relay", "zeroshot_receiver")
+
+
+def verdicts(comparisons: list[Comparison], **more: Any) -> list[Verdict]:
+    return judge(comparisons, blind=BLIND, rivals=RIVALS, **more)
 
 
 def _table(n: int, shares: Mapping[str, float], seed: int = 0) -> list[Comparison]:
@@ -31,14 +40,17 @@ def _by_rival(comparisons: list[Comparison], margin: float = 0.02) -> dict[str, 
 
 
 def test_a_bridge_that_beats_everything() -> None:
-    rivals = {"zero": 0.5, "shuffled": 0.52, **dict.fromkeys(CLAIMS, 0.7)}
+    rivals = {"zero": 0.5, "shuffled": 0.52, **dict.fromkeys(RIVALS, 0.7)}
     found = verdicts(_table(2000, {"bridge": 0.9, **rivals}))
-    assert [v.claim for v in found] == [COMMUNICATES, *CLAIMS.values()]
+    assert [v.claim for v in found] == [COMMUNICATES, *map(BETTER.format, RIVALS)]
     assert found[0].rival == "shuffled"
     assert {v.answer for v in found} == {"yes"} and {v.n_needed for v in found} == {None}
-    assert "Carries more than its sender's label: yes. +20.0 points" in found[1].sentence
+    assert (
+        "Better than sender_label: yes. Difference to sender_label: +20.0 points"
+        in found[1].sentence
+    )
     assert "p < 0.001, Holm over 6 claims" in found[1].sentence
-    assert "could show" not in found[1].sentence
+    assert "detectable" not in found[1].sentence
 
 
 def test_a_bridge_that_communicates_nothing() -> None:
@@ -48,9 +60,9 @@ def test_a_bridge_that_communicates_nothing() -> None:
     nothing, worse = found["zero"], found["zeroshot_receiver"]
     assert nothing.claim == COMMUNICATES and nothing.answer == worse.answer == "no"
     assert nothing.ci_high < 0.02 and nothing.detectable is not None
-    assert "Communicates anything: no (not by 2 points or more)" in nothing.sentence
-    assert f"could show is {100 * nothing.detectable:.1f} points" in nothing.sentence
-    assert "Does better than the receiver alone: no (it is worse)" in worse.sentence
+    assert "Communicates information: no, not by 2 points or more" in nothing.sentence
+    assert f"detectable difference: {100 * nothing.detectable:.1f} points" in nothing.sentence
+    assert "Better than zeroshot_receiver: no, it is significantly worse" in worse.sentence
 
 
 def test_a_label_that_ties_the_bridge() -> None:
@@ -67,8 +79,8 @@ def test_too_few_examples_to_tell() -> None:
     found = _by_rival(_table(200, {"bridge": 0.82, "zero": 0.5, "sender_label": 0.8}))
     label = found["sender_label"]
     assert label.answer == "cannot tell" and label.n_needed is not None and label.n_needed > 1000
-    assert f"cannot tell (n too small: needs {label.n_needed:,})" in label.sentence
-    assert "(95 % interval " in label.sentence and "could show is" in label.sentence
+    assert f"not significant; {label.n_needed:,} examples are needed" in label.sentence
+    assert "(95 % interval " in label.sentence and "detectable difference" in label.sentence
 
 
 def test_as_many_examples_as_it_asks_for_do_settle_it() -> None:
@@ -84,7 +96,7 @@ def test_as_many_examples_as_it_asks_for_do_settle_it() -> None:
 
 def test_what_it_asks_for_is_always_more_than_there_is() -> None:
     for seed, n in enumerate((100, 300, 600, 1200, 2400)):
-        table = _table(n, {"bridge": 0.805, "zero": 0.8, **dict.fromkeys(CLAIMS, 0.795)}, seed)
+        table = _table(n, {"bridge": 0.805, "zero": 0.8, **dict.fromkeys(RIVALS, 0.795)}, seed)
         for verdict in verdicts(table):
             assert (verdict.n_needed is not None) == (verdict.answer == "cannot tell")
             assert verdict.n_needed is None or verdict.n_needed > n
@@ -117,7 +129,7 @@ def test_one_example_settles_nothing() -> None:
     (verdict,) = verdicts(holm([one]))
     assert verdict.answer == "cannot tell" and verdict.detectable is None
     assert "Holm over 1 claim;" in verdict.sentence
-    assert "So few examples could not show any difference." in verdict.sentence
+    assert "too small to detect any difference" in verdict.sentence
 
 
 def test_uncorrected_comparisons_are_refused() -> None:
@@ -126,7 +138,7 @@ def test_uncorrected_comparisons_are_refused() -> None:
         replace(corrected, p_adjusted=None, correction=None),
         replace(corrected, correction="benjamini_hochberg"),
     ):
-        with pytest.raises(ValueError, match="through holm"):
+        with pytest.raises(ValueError, match="with holm first"):
             verdicts([wrong])
 
 

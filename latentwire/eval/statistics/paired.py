@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from latentwire.eval.statistics import LEVEL
 from latentwire.eval.statistics.bootstrap import Resamples, paired_intervals
 from latentwire.eval.statistics.power import Spread, detectable_difference
 
@@ -118,7 +119,7 @@ def compare(
 def with_detectable(comparison: Comparison, **changes: Any) -> Comparison:
     """The comparison with these changes, and the difference detectable after them."""
     changed = replace(comparison, **changes)
-    alpha = 0.05 / changed.n_claims
+    alpha = LEVEL / changed.n_claims
     return replace(
         changed, detectable=detectable_difference(changed.n, changed.spread, alpha=alpha)
     )

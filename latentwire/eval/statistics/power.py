@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from latentwire.eval.statistics import LEVEL
+
 POWER = 0.8
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Spread:
 
 
 def examples_needed(
-    difference: float, spread: Spread, *, power: float = POWER, alpha: float = ALPHA
+    difference: float, spread: Spread, *, power: float = POWER, alpha: float = LEVEL
 ) -> int:
     """Number of examples on which a true difference would be found significant.
 
@@ -48,7 +49,7 @@ def examples_needed(
 
 
 def detectable_difference(
-    n: int, spread: Spread, *, power: float = POWER, alpha: float = ALPHA
+    n: int, spread: Spread, *, power: float = POWER, alpha: float = LEVEL
 ) -> float | None:
     """Smallest true difference that n examples would show, 0..1.
 

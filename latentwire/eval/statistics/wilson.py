@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from latentwire.eval.statistics import LEVEL
+
 
 def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     """95 % interval of a share; or of the mean of values in 0..1, for which it is wide enough.
@@ -17,7 +19,7 @@ def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     """
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(successes, n, alpha=0.05, method="wilson")
+    low, high = proportion_confint(successes, n, alpha=LEVEL, method="wilson")
     share = successes / n
     # Rounding may leave an end a hair on the wrong side of the share.
     return max(min(float(low), share), 0.0), min(max(float(high), share), 1.0)

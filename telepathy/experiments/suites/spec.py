@@ -129,7 +129,7 @@ class SuiteSpec(Strict):
 
     def _section_mistakes(self, key: str, section: Section) -> list[str]:
         from latentwire.bridge import BRIDGES
-        from latentwire.eval.context import METHODS
+        from latentwire.eval.method import METHODS
 
         if isinstance(section, Bridges):
             flags = Flags.of("train", "eval")

@@ -17,7 +17,7 @@ from latentwire.data.metrics import Response
 from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
 from latentwire.methods.handoff import HandedText
-from latentwire.methods.label_prior import Choice, OnVal, calibrated, judged, log_prior
+from latentwire.methods.label_calibration import Choice, OnVal, calibrated, judged, log_prior
 from latentwire.methods.ridge import Ridge
 from latentwire.methods.text_relay import TextRelay
 from latentwire.methods.zeroshot import ZeroShot

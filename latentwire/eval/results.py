@@ -13,7 +13,7 @@ from latentwire.core.progress import Progress
 from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example
 from latentwire.data.metrics import RIGHT_OR_WRONG
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.method import METHODS, Method, Prediction, Role
 from latentwire.eval.statistics import (
     Comparison,
     Score,
@@ -29,23 +29,16 @@ from latentwire.eval.verdict import Verdict, verdicts
 Runs = Sequence[Sequence[Prediction]]
 """What one method answered: the same examples, once for each seed."""
 
-CHECKS = (
-    ("fewshot_sender", "zeroshot_sender"),
-    ("fewshot_receiver", "zeroshot_receiver"),
-    ("prompt_tuning", "zeroshot_receiver"),
-    ("lora", "zeroshot_receiver"),
-    ("dora", "zeroshot_receiver"),
-    ("text_relay", "zeroshot_sender"),
-)
-"""What has learned or is shown more, beside what it should beat: no strawman among baselines."""
-
 
 @dataclass(frozen=True)
 class MethodResult:
     """One row of a results table.
 
     Args:
-        about: What the method is.
+        about: Description of the method.
+        role: `method`, `baseline`, `control` or `check`.
+        blind: Whether its answers cannot depend on the text.
+        needs_wire: Whether it depends on the trained bridge.
         metrics: Score of every metric of the task, the primary one first.
         unparsed: Answers that could not be read; they count as wrong.
         n_bytes: Mean bytes sent per example, None where nothing is sent.
@@ -54,6 +47,9 @@ class MethodResult:
     """
 
     about: str
+    role: Role
+    blind: bool
+    needs_wire: bool
     metrics: dict[str, Score]
     unparsed: int
     n_bytes: float | None
@@ -71,6 +67,9 @@ class MethodResult:
         timing, accuracy = self.ms_per_example, self.accuracy
         return {
             "about": self.about,
+            "role": self.role,
+            "blind": self.blind,
+            "needs_wire": self.needs_wire,
             "accuracy": accuracy.to_json() if accuracy else None,
             "metrics": {name: score.to_json() for name, score in self.metrics.items()},
             "unparsed": self.unparsed,
@@ -151,12 +150,12 @@ def run_method(
 
 
 def summarise(
-    about: str, runs: Runs, settings: dict[str, Any], timing: Timing | None = None
+    method: type[Method], runs: Runs, settings: dict[str, Any], timing: Timing | None = None
 ) -> MethodResult:
     """Score what one method answered, over all its seeds.
 
     Args:
-        about: What the method is.
+        method: The method.
         runs: Its answers to the same examples, once for each seed.
         settings: What it chose on val.
         timing: Milliseconds per example, if it was timed.
@@ -164,7 +163,10 @@ def summarise(
     said = [p for predictions in runs for p in predictions]
     sent = [p.n_bytes for p in said if p.n_bytes is not None]
     return MethodResult(
-        about=about,
+        about=method.about,
+        role=method.role,
+        blind=method.blind,
+        needs_wire=method.needs_wire,
         metrics={name: _score(name, runs) for name in said[0].values},
         unparsed=sum(not p.parsed for p in said),
         n_bytes=sum(sent) / len(sent) if sent else None,
@@ -190,13 +192,23 @@ def compare_all(answered: Mapping[str, Runs]) -> list[Comparison]:
 
 
 def check_all(answered: Mapping[str, Runs]) -> list[Comparison]:
-    """The pairs of CHECKS whose methods both answered, with Holm's correction."""
-    return _compare_pairs(answered, [p for p in CHECKS if p[0] in answered and p[1] in answered])
+    """Paired tests of baselines against the methods they should beat, with Holm's correction."""
+    pairs = [
+        (name, other)
+        for name in METHODS.names(role="baseline")
+        for other in METHODS.get(name).beats
+        if name in answered and other in answered
+    ]
+    return _compare_pairs(answered, pairs)
 
 
 def judge(comparisons: Sequence[Comparison], first: str) -> list[Verdict]:
     """What the comparisons say about a bridge; nothing where the first method is not one."""
-    return verdicts(comparisons) if first == "bridge" else []
+    method = METHODS.get(first)
+    if method.role != "method":
+        return []
+    blind = METHODS.names(role="control", blind=True)
+    return verdicts(comparisons, bridge=first, blind=blind, rivals=method.beats)
 
 
 def _compare_pairs(
@@ -213,3 +225,33 @@ def _by_question(runs: Runs) -> dict[str, float]:
         for p in predictions:
             values.setdefault(p.id, []).append(p.value)
     return {question: sum(each) / len(each) for question, each in values.items()}
+
+
+BySeed = Mapping[int | None, Sequence[Prediction]]
+"""What one method answered with each seed; None where it depends on none."""
+
+
+def score_table(ids: Sequence[str], answered: Mapping[str, BySeed]) -> list[dict[str, str]]:
+    """The primary metric of every answer, 0..1: a row for each example, a column for each answerer.
+
+    Columns are `id` and, for each method, `name` or `name/seed`; a cell is empty where a method
+    that answered a sample was not asked.
+
+    Args:
+        ids: Of the examples, in the order of the rows.
+        answered: By method.
+    """
+    columns = {
+        name if seed is None else f"{name}/{seed}": {p.id: _number(p.value) for p in predictions}
+        for name, by_seed in answered.items()
+        for seed, predictions in by_seed.items()
+    }
+    return [
+        {"id": key, **{column: cells.get(key, "") for column, cells in columns.items()}}
+        for key in ids
+    ]
+
+
+def _number(value: float) -> str:
+    """As short as it can be read back exactly."""
+    return repr(float(value)).removesuffix(".0")

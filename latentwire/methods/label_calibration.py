@@ -13,6 +13,7 @@ from latentwire.data import Example, Task
 from latentwire.data.metrics import Response
 from latentwire.data.templates import places
 from latentwire.eval.method import Prediction
+from latentwire.eval.notes import has_label_prior
 from latentwire.methods.prompt_choice import mean_value
 
 K = TypeVar("K")
@@ -49,7 +50,8 @@ def judged(
 ) -> OnVal:
     """Score a model's answers to val as they are and calibrated.
 
-    Only labels can be calibrated (see `has_prior`), and only where all of them follow one prompt.
+    Only labels can be calibrated (see `has_label_prior`), and only where
+    all of them follow one prompt.
 
     Args:
         task: Scores the answers.
@@ -58,7 +60,7 @@ def judged(
         template: The prompt's template.
     """
     plain = mean_value(answers)
-    if not has_prior(task) or "filled" in places(template):
+    if not has_label_prior(task) or "filled" in places(template):
         return OnVal(plain, plain)
     halves = [(val[i::2], answers[i::2]) for i in (0, 1)]
     if not all(asked for asked, _ in halves):
@@ -70,11 +72,6 @@ def judged(
     ]
     score = mean_value([answer for half in crossed for answer in half])
     return OnVal(score, plain, log_prior(answers)) if score > plain else OnVal(plain, plain)
-
-
-def has_prior(task: Task) -> bool:
-    """Whether a task's labels are the same for all examples and compared by log-likelihood."""
-    return bool(task.labels) and task.metric == "acc"
 
 
 def log_prior(answers: Sequence[Prediction]) -> tuple[float, ...]:
