@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from telepathy.cli.options import JsonOption, PairOption
-from telepathy.reporting.table import Column, Table, stdout_console
+from telepathy.reporting.table import Column, Table, print_wrapped
 from telepathy.reporting.text import print_json
 
 _SOFT_TOKENS = 8
@@ -28,9 +28,8 @@ def bridges(pair: PairOption = None, as_json: JsonOption = False) -> None:
     table = Table(columns, title)
     for row in found["bridges"]:
         table.add(row["kind"], f"{row['n_parameters']:,}", row["about"], row["source"])
-    console = stdout_console()
-    table.print(console)
-    console.print("`latentwire bridges --json` lists the options for `train --set name=value`.")
+    table.print()
+    print_wrapped("`latentwire bridges --json` lists the options for `train --set name=value`.")
 
 
 def describe_bridges(pair: str | None) -> dict[str, Any]:

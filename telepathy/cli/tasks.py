@@ -11,7 +11,7 @@ import typer
 from latentwire.core.errors import DataError, UsageError
 from telepathy.cli.options import JsonOption, PairOption, SenderPromptOption, SettingOption
 from telepathy.reporting.numbers import percent
-from telepathy.reporting.table import Column, Table, stdout_console
+from telepathy.reporting.table import Column, Table, print_wrapped
 from telepathy.reporting.text import print_json
 
 if TYPE_CHECKING:
@@ -36,14 +36,11 @@ def tasks(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"tasks": [asdict(row) for row in rows]})
         return
-    console = stdout_console()
-    _table(rows).print(console)
+    _table(rows).print()
     if not all(row.found for row in rows):
-        console.print(
-            "Data on the hub is downloaded on first use. To use local files, put\n"
-            "<split>.jsonl, .parquet or .csv with the hub's field names into\n"
-            "$LATENTWIRE_DATA/<task>/.",
-            markup=False,
+        print_wrapped(
+            "Data on the hub is downloaded on first use. To use local files, put <split>.jsonl, "
+            ".parquet or .csv with the hub's field names into $LATENTWIRE_DATA/<task>/."
         )
 
 
@@ -84,14 +81,13 @@ def show(
     if as_json:
         print_json(found)
         return
-    console = stdout_console()
     for key in ("task", "id", "setting", "sender_prompt", "choices", "references"):
-        console.print(f"{key.replace('_', ' ')}: {found[key]}", markup=False, soft_wrap=True)
+        print(f"{key.replace('_', ' ')}: {found[key]}")
     for title in ("sender reads", "receiver reads", "a text method reads"):
         part = found[title]
         cut = ", truncated" if part.get("cut") else ""
-        console.rule(f"{title} ({part['model']}, {part['n_tokens']} tokens{cut})", align="left")
-        console.print(part["text"], markup=False, soft_wrap=True)
+        print(f"\n─── {title} ({part['model']}, {part['n_tokens']} tokens{cut}) ───")
+        print(part["text"])
 
 
 @app.command()

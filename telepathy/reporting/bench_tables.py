@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from telepathy.reporting.numbers import interval, metric_name
-from telepathy.reporting.table import Column, Table, print_wrapped, stdout_console
+from telepathy.reporting.table import Column, Table, print_wrapped
 
 _MB = 1 << 20
 
@@ -16,15 +16,14 @@ def show_bench(found: dict[str, Any]) -> None:
     Args:
         found: The JSON object of `latentwire bench`.
     """
-    console = stdout_console()
     table, sentences = _TABLES[found["benchmark"]](found)
     table.title = (
         f"{found['benchmark']}: {found['pair']['sender']} -> {found['pair']['receiver']}, "
         f"{found['soft_tokens']} soft tokens, {found['device']}"
     )
-    table.print(console)
+    table.print()
     for sentence in sentences:
-        print_wrapped(console, sentence)
+        print_wrapped(sentence)
 
 
 def _table(*titles: str) -> Table:

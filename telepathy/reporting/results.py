@@ -17,7 +17,7 @@ from telepathy.reporting.numbers import (
     score_and_interval,
 )
 from telepathy.reporting.sentences import bridge_sentences, check_sentence, is_weak, median_ms
-from telepathy.reporting.table import Column, Table, print_wrapped, stdout_console
+from telepathy.reporting.table import Column, Table, print_wrapped
 from telepathy.reporting.text import print_json
 
 
@@ -31,19 +31,17 @@ def show_results(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    console = stdout_console()
-    table = results_table(found)
-    table.print(console)
+    results_table(found).print()
     sentences = [check_sentence(check) for check in found["checks"] if is_weak(check)]
     if "bridge" in found["methods"]:
         sentences = bridge_sentences(found) + sentences
     for title, lines in (("Meaning", sentences), ("Notes", _notes(found))):
         if lines:
-            console.print(f"\n{title}:")
+            print(f"\n{title}:")
             for line in lines:
-                print_wrapped(console, f"- {line}", indent="  ")
+                print_wrapped(f"- {line}", indent="  ")
     if found.get("run"):
-        console.print(f"\nRun folder: {found['run']}", markup=False, soft_wrap=True)
+        print(f"\nRun folder: {found['run']}")
 
 
 def show_suites(found: Sequence[dict[str, Any]], out: Path, as_json: bool) -> None:
@@ -157,8 +155,11 @@ def results_table(found: dict[str, Any]) -> Table:
         (Column("what it is", left=True, wraps=True, hide=1), lambda name, row: row["about"]),
         (Column(f"{metric_name(metric)} %"), lambda n, r: f"{100 * score(n, r)['value']:.1f}"),
         (Column("95 % interval"), lambda n, r: interval(score(n, r))),
-        *((Column(f"{metric_name(name)} %"), other(name)) for name in _other_metrics(found)),
-        (Column("n", hide=4), lambda n, r: f"{score(n, r)['n']:,}"),
+        *(
+            (Column(f"{metric_name(name)} %", hide=3), other(name))
+            for name in _other_metrics(found)
+        ),
+        (Column("n", hide=5), lambda n, r: f"{score(n, r)['n']:,}"),
         (
             Column("seeds", hide=2),
             lambda n, r: "" if one_seed else str(score(n, r)["n_seeds"]),
@@ -167,8 +168,8 @@ def results_table(found: dict[str, Any]) -> Table:
         (Column(f"{next(iter(methods))} minus it"), compared(difference_and_interval)),
         (Column("p (Holm)"), compared(lambda comparison: p_value(comparison["p_adjusted"]))),
         (Column("ms"), lambda n, r: "" if (ms := median_ms(r)) is None else f"{ms:.0f}"),
-        (Column("vs relay", hide=3), speedup),
-        (Column("bytes", hide=5), lambda n, r: "" if r["bytes"] is None else f"{r['bytes']:,.0f}"),
+        (Column("vs relay", hide=4), speedup),
+        (Column("bytes", hide=6), lambda n, r: "" if r["bytes"] is None else f"{r['bytes']:,.0f}"),
     ]
     table = Table([column for column, _ in columns], f"{found['task']}: {_description(found)}")
     for name, row in methods.items():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from telepathy.reporting.results import suites_markdown
-from telepathy.reporting.sentences import is_weak
+from telepathy.reporting.results import results_table, suites_markdown
+from telepathy.reporting.sentences import bridge_sentences, is_weak
+from telepathy.reporting.table import Column, Table
 
 
 def test_several_tasks_stand_side_by_side_with_marks_for_what_is_shown() -> None:
@@ -76,3 +77,43 @@ def _results(
 def _compared(name: str, difference: float, p: float) -> dict[str, Any]:
     interval = {"ci_low": difference - 0.1, "ci_high": difference + 0.1}
     return {"a": "bridge", "b": name, "difference": difference, "p_adjusted": p, **interval}
+
+
+def test_table_hides_columns_on_a_narrow_terminal_and_keeps_every_digit() -> None:
+    columns = [Column("name", left=True), Column("about", left=True, wraps=True, hide=1)]
+    table = Table([*columns, Column("value")], "Title")
+    table.add("a", "some words that are far too long for it", "12,345")
+    assert table.lines(None)[0] == "Title" and table.lines(None)[3].endswith("12,345")
+    assert len(table.lines(None)) == 4
+    wrapped = table.lines(36)
+    assert max(map(len, wrapped)) <= 36 and len(wrapped) > 4 and "12,345" in wrapped[3]
+    narrow = table.lines(20)
+    assert "about" not in narrow[1] and "12,345" in narrow[3]
+    assert " ".join(narrow[4:]) == "Hidden on this narrow terminal: about."
+
+
+def test_table_in_markdown_escapes_bars_and_aligns_numbers() -> None:
+    table = Table([Column("name", left=True, code=True), Column("value")])
+    table.add("a", "1|2")
+    assert table.markdown() == ["| name | value |", "|---|---:|", "| `a` | 1\\|2 |"]
+
+
+def test_results_table_leaves_out_columns_without_content() -> None:
+    found = _results("sst2", {"bridge": 0.7, "zero": 0.5}, [_compared("zero", 0.2, 0.01)])
+    titles = [column.title for column in results_table(found).columns]
+    assert titles == [
+        *("method", "what it is", "accuracy %", "95 % interval", "n", "seeds"),
+        *("bridge minus it", "p (Holm)"),
+    ]
+
+
+def test_bridge_sentences_report_missing_evidence() -> None:
+    found = _results("sst2", {"bridge": 0.7, "zero": 0.68, "random": 0.5}, [])
+    found["asked"] = {"setting": "blind"}
+    found["methods"]["bridge"]["bytes"] = 1000
+    sentences = bridge_sentences(found)
+    assert sentences[0].startswith("From 1,000 bytes of soft tokens alone, the receiver answers")
+    assert "no evidence that the messages carry information" in sentences[1]
+    found["methods"]["zero"]["metrics"]["acc"]["ci_high"] = 0.6
+    assert "the messages carry information about the text" in bridge_sentences(found)[1]
+    assert sentences[-1].startswith("No baseline was evaluated")
