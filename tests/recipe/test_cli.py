@@ -17,6 +17,7 @@ from latentwire import Task
 from telepathy.cli import doctor
 from telepathy.cli.main import main
 
+ROOT = Path(__file__).parents[2]
 TRAIN = ["train", "--pair", "fake", "--steps", "4", "--batch-size", "4", "--soft-tokens", "4"]
 
 
@@ -31,12 +32,18 @@ def run(
         return subprocess.run(
             [sys.executable, "-m", "telepathy.cli", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "LATENTWIRE_CACHE": str(own_cache), "OMP_NUM_THREADS": "1"},
+            env=_environment(own_cache),
             capture_output=True,
             text=True,
         )
 
     return call
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    """Environment of a command that runs this checkout, wherever it is installed from."""
+    own = {"PYTHONPATH": str(ROOT), "LATENTWIRE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **own}
 
 
 def _one_line_error(done: subprocess.CompletedProcess[str], code: int) -> str:
@@ -99,7 +106,7 @@ def test_several_seeds_of_a_preset(
         (["train", "--task", "colours.yaml", "--out", "x", "--sender", "nope"], 2, "Unknown model"),
         ([*TRAIN, "--task", "none.yaml", "--out", "x"], 1, "Cannot read the task file"),
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--lr", "-1"], 2, "train.lr"),
-        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--layer", "77"], 2, "asked for 77"),
+        ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--layer", "77"], 2, "layers given: 77"),
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--loss", "kdd"], 2, "mean 'kd'"),
         ([*TRAIN, "--task", "colours.yaml", "--out", "x", "--preset", "mime"], 2, "mean 'mine'"),
         (
@@ -158,7 +165,7 @@ def test_a_signal_saves_and_resume_finishes(
     process = subprocess.Popen(
         [sys.executable, "-m", "telepathy.cli", *command],
         cwd=tmp_path,
-        env={**os.environ, "LATENTWIRE_CACHE": str(own_cache), "OMP_NUM_THREADS": "1"},
+        env=_environment(own_cache),
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -19,7 +19,7 @@ from latentwire.core.errors import (
     RequeueError,
     UsageError,
 )
-from latentwire.eval.context import METHODS
+from latentwire.eval.method import METHODS
 from latentwire.objectives.base import OBJECTIVES
 from latentwire.train.trackers import TRACKERS
 from telepathy import eval_telepathy, run_baselines, run_benchmarks, train_telepathy
