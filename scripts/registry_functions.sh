@@ -1,34 +1,35 @@
 #!/usr/bin/env bash
-# Experiments of bash jobs under the registry. Source this file:
+# Registry functions for bash jobs. Source this file:
 #
 #   source scripts/registry_functions.sh
 #   registry_run_experiment sst2_seed42 --config '{"seed": 42}' --gpu 0 -- latentwire train ..
 #
-# or step by step, in the shell that does the work:
+# or, in the shell that does the work:
 #
 #   if registry_should_run sst2_seed42; then
 #       registry_start sst2_seed42 && work && registry_complete sst2_seed42 --metrics '{"acc": 0.9}'
 #   fi
 #
-# Between registry_start and registry_complete / registry_fail the shell beats, and its end is
-# written down whatever it is: SIGTERM, SIGUSR1, SIGINT and exit code 75 as preempted, any other
-# end as failed. $REGISTRY_FILE names another registry, $REGISTRY_PYTHON another Python.
+# Between registry_start and registry_complete or registry_fail, the shell sends heartbeats and any
+# end of it is recorded: SIGTERM, SIGUSR1, SIGINT and exit code 75 as preempted, everything else as
+# failed. $REGISTRY_FILE sets another index file, $REGISTRY_PYTHON another Python interpreter.
 
 _REGISTRY_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 _REGISTRY_STARTED="" # key of the experiment that this shell runs
-_REGISTRY_BEAT=""    # process that beats for it
-_REGISTRY_NAME=""    # the same without its configuration
+_REGISTRY_BEAT=""    # id of the heartbeat process
+_REGISTRY_NAME=""    # name of the experiment
 
 _registry() { (_registry_exec "$@"); }
 
-# In the background this is one process, the one that signals have to reach.
+# Uses exec, so that in the background it is a single process that receives signals.
 _registry_exec() {
     exec env PYTHONPATH="$_REGISTRY_ROOT${PYTHONPATH:+:$PYTHONPATH}" \
         "${REGISTRY_PYTHON:-python3}" "$_REGISTRY_ROOT/telepathy/experiment_registry.py" \
         --registry "${REGISTRY_FILE:-$_REGISTRY_ROOT/runs/experiment_registry.json}" "$@"
 }
 
-# registry_should_run NAME [--config C]: succeeds if it is due; says why on stderr.
+# registry_should_run NAME [--config C]: succeeds if the experiment should start; prints the
+# reason to stderr.
 registry_should_run() {
     local answer
     answer="$(_registry should_run "$@")" || return 2
@@ -36,15 +37,16 @@ registry_should_run() {
     [[ "${answer%%|*}" == 1 ]]
 }
 
-# registry_start NAME [--config C --gpu G]: claims it for this shell; fails if it is not due.
+# registry_start NAME [--config C --gpu G]: claims the experiment for this shell; fails if it
+# should not start.
 registry_start() {
     if [[ -n "$_REGISTRY_STARTED" ]]; then
-        echo "error: this shell runs $_REGISTRY_STARTED: end that before starting $1." >&2
+        echo "error: this shell is running $_REGISTRY_STARTED. Complete it before starting $1." >&2
         return 2
     fi
     local key
     key="$(_registry start "$@" --pid "$$")" || return
-    # From here on the key, which is name and configuration, names the experiment.
+    # From here on, the key identifies the experiment: it includes the configuration.
     _REGISTRY_STARTED="$key"
     _REGISTRY_NAME="$1"
     (
@@ -67,11 +69,12 @@ registry_complete() { _registry_finish complete "$@"; }
 registry_fail() { _registry_finish fail "$@"; }
 
 # registry_run_experiment NAME [--config C --gpu G --result-file F --force] -- COMMAND..
-# One command from start to end. Skips what is not due; 75 if it was preempted, else its exit code.
+# Runs one command. Skips an experiment that should not start. Returns 75 if the command was
+# preempted, else its exit code.
 registry_run_experiment() {
     _registry_exec run "$@" &
     local child=$! code=0
-    # A shell that waits in the foreground would see signals only after the command.
+    # Traps run only while the shell waits for a background process.
     trap 'kill -TERM "$child" 2>/dev/null' TERM
     trap 'kill -USR1 "$child" 2>/dev/null' USR1
     trap 'kill -INT "$child" 2>/dev/null' INT
@@ -91,11 +94,11 @@ _registry_finish() {
         name="$_REGISTRY_STARTED"
     fi
     _registry "$command" "$name" "$@" || code=$?
-    [[ "$name" == "$_REGISTRY_STARTED" ]] && _registry_let_go
+    [[ "$name" == "$_REGISTRY_STARTED" ]] && _registry_release
     return "$code"
 }
 
-_registry_let_go() {
+_registry_release() {
     kill "$_REGISTRY_BEAT" 2>/dev/null
     _REGISTRY_STARTED=""
     trap - TERM USR1 INT EXIT
@@ -103,7 +106,7 @@ _registry_let_go() {
 
 _registry_signalled() {
     local key="$_REGISTRY_STARTED"
-    _registry_let_go
+    _registry_release
     [[ -n "$key" ]] && _registry preempt "$key" --error "signal SIG$1"
     exit 75
 }
@@ -111,7 +114,7 @@ _registry_signalled() {
 _registry_ended() {
     local key="$_REGISTRY_STARTED"
     [[ -z "$key" ]] && return
-    _registry_let_go
+    _registry_release
     if [[ "$1" == 75 ]]; then
         _registry preempt "$key" --error "exit code 75" --exit-code 75
     else

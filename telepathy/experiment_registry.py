@@ -1,7 +1,7 @@
-"""The registry of experiments for shell jobs: `python telepathy/experiment_registry.py`.
+"""Experiment registry for shell jobs: `python telepathy/experiment_registry.py`.
 
-should_run prints `1|reason` or `0|reason`. `scripts/registry_functions.sh` wraps these commands,
-`scripts/experiment_manager.py` shows the registry to people.
+`should_run` prints `1|reason` or `0|reason`. `scripts/registry_functions.sh` wraps these commands;
+`scripts/experiment_manager.py` shows the registry.
 """
 
 from __future__ import annotations
@@ -19,62 +19,78 @@ from telepathy.experiments.registry import DEFAULT_PATH, NotDueError, Record, Re
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their flags."""
+    """Build the argument parser."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--registry", type=Path, default=DEFAULT_PATH, help=f"default: {DEFAULT_PATH}")
-    p.add_argument("--merge", type=Path, nargs="*", help="other registries to take in, if any")
+    p.add_argument(
+        "--registry", type=Path, default=DEFAULT_PATH, help="index file (default: %(default)s)"
+    )
+    p.add_argument(
+        "--merge",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="merge other index files",
+    )
     commands = p.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, about: str, *, named: bool = True) -> argparse.ArgumentParser:
         c = commands.add_parser(name, help=about, description=about)
         if named:
-            c.add_argument("name", help="of the experiment, or its key")
-            c.add_argument("--config", help="its configuration: JSON, or a JSON file")
+            c.add_argument("name", help="name or key of the experiment")
+            c.add_argument("--config", help="configuration of the experiment: JSON or a JSON file")
         return c
 
     def budgets(c: argparse.ArgumentParser) -> None:
-        c.add_argument("--max-failures", type=int, help="ends in failure before it is given up")
-        c.add_argument("--max-preemptions", type=int, help="the same for preemptions")
+        c.add_argument(
+            "--max-failures", type=int, help="failures after which it is not started again"
+        )
+        c.add_argument(
+            "--max-preemptions", type=int, help="preemptions after which it is not started again"
+        )
 
-    command("should_run", "print 1|reason or 0|reason")
-    c = command("add", "write it down as pending")
+    command("should_run", "print 1|reason if the experiment should start, else 0|reason")
+    c = command("add", "add a pending experiment")
     budgets(c)
-    c = command("start", "claim it for a process")
-    c.add_argument("--gpu", help="number of the GPU")
-    c.add_argument("--pid", type=int, help="the process that is the run; default: the caller")
-    c.add_argument("--force", action="store_true", help="completed or given up: start all the same")
+    c = command("start", "claim an experiment for a process")
+    c.add_argument("--gpu", help="GPU index (default: $CUDA_VISIBLE_DEVICES)")
+    c.add_argument("--pid", type=int, help="process that runs it (default: the calling process)")
+    c.add_argument(
+        "--force", action="store_true", help="start even if completed or without retries left"
+    )
     budgets(c)
-    c = command("complete", "it is done")
-    c.add_argument("--result-file", default="", help="JSON with the results")
-    c.add_argument("--metrics", default="{}", help="JSON object")
-    c = command("fail", "it failed")
-    c.add_argument("--error", default="", help="what is known of it")
-    c.add_argument("--exit-code", type=int, help="of the command")
-    c.add_argument("--log", type=Path, help="its last lines go into the record")
-    c = command("preempt", "it was asked to stop and goes on later")
-    c.add_argument("--error", default="", help="who asked")
-    c.add_argument("--exit-code", type=int, help="of the command")
-    command("heartbeat", "it is still there")
-    c = command("run", "run a command as this experiment: run NAME [flags] -- COMMAND..")
-    c.add_argument("--gpu", help="the only GPU that the command sees")
-    c.add_argument("--result-file", help="JSON that the command has to write")
-    c.add_argument("--force", action="store_true", help="completed or given up: run all the same")
+    c = command("complete", "record that a run completed")
+    c.add_argument("--result-file", default="", help="JSON file with the results")
+    c.add_argument("--metrics", default="{}", help="metrics: a JSON object or a JSON file")
+    c = command("fail", "record that a run failed")
+    c.add_argument("--error", default="", help="error message")
+    c.add_argument("--exit-code", type=int, help="exit code of the run")
+    c.add_argument("--log", type=Path, help="log file; its last lines are stored in the record")
+    c = command("preempt", "record that a run was stopped and can be resumed")
+    c.add_argument("--error", default="", help="reason, for example the signal")
+    c.add_argument("--exit-code", type=int, help="exit code of the run")
+    command("heartbeat", "record that a run is alive")
+    c = command("run", "run a command as an experiment: run NAME [flags] -- COMMAND ...")
+    c.add_argument("--gpu", help="index of the only GPU visible to the command")
+    c.add_argument("--result-file", help="JSON file with the results, required for success")
+    c.add_argument(
+        "--force", action="store_true", help="run even if completed or without retries left"
+    )
     budgets(c)
-    command("summary", "how many are in which state", named=False)
-    c = command("merge-driver", "git's merge driver: merge-driver %%O %%A %%B", named=False)
+    command("summary", "count experiments by state", named=False)
+    c = command("merge-driver", "git merge driver: merge-driver %%O %%A %%B", named=False)
     c.add_argument("files", type=Path, nargs=3, metavar="FILE")
     return p
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the script."""
     given = sys.argv[1:]
     at = given.index("--") if "--" in given else len(given)
     run_guarded(lambda: sys.exit(run(parser().parse_args(given[:at]), given[at + 1 :])))
 
 
 def run(args: argparse.Namespace, argv: list[str]) -> int:
-    """Do one command and give its exit code; `argv` is what `run` runs."""
+    """Execute one command and return its exit code; `argv` is the command after `--`."""
     registry = Registry(args.registry)
     if args.merge is not None:
         from telepathy.experiments.manager import merge
@@ -82,7 +98,7 @@ def run(args: argparse.Namespace, argv: list[str]) -> int:
         print("\n".join(merge(registry, args.merge).lines))
         return 0
     if args.command is None:
-        raise UsageError("Give a command; --help lists them.")
+        raise UsageError("No command given. `--help` lists the commands.")
     if args.command == "summary":
         from telepathy.experiments.manager import status
 
@@ -94,11 +110,11 @@ def run(args: argparse.Namespace, argv: list[str]) -> int:
         _, ours, theirs = args.files
         merge_files(ours, theirs)
         return 0
-    return _of_one(registry, args, argv)
+    return _run_on_experiment(registry, args, argv)
 
 
-def _of_one(registry: Registry, args: argparse.Namespace, argv: list[str]) -> int:
-    config = None if args.config is None else _object(args.config, "--config")
+def _run_on_experiment(registry: Registry, args: argparse.Namespace, argv: list[str]) -> int:
+    config = None if args.config is None else _read_object(args.config, "--config")
     if args.command == "should_run":
         decision = registry.should_run(args.name, config)
         print(f"{int(decision.run)}|{decision.reason}")
@@ -110,7 +126,7 @@ def _of_one(registry: Registry, args: argparse.Namespace, argv: list[str]) -> in
             if getattr(args, name) is not None
         }
         if args.command == "run":
-            return _run(registry, args, argv, config, budgets)
+            return _run_command(registry, args, argv, config, budgets)
         if args.command == "add":
             record = registry.add(args.name, config, **budgets)
         else:
@@ -128,7 +144,7 @@ def _report(registry: Registry, args: argparse.Namespace, record: Record) -> Non
     from telepathy.experiments.registry.outputs import tail
 
     if args.command == "complete":
-        metrics = _object(args.metrics, "--metrics")
+        metrics = _read_object(args.metrics, "--metrics")
         registry.complete(record, metrics=metrics, result_file=args.result_file)
     elif args.command == "fail":
         log = tail(args.log) if args.log else []
@@ -139,7 +155,7 @@ def _report(registry: Registry, args: argparse.Namespace, record: Record) -> Non
         registry.heartbeat(record)
 
 
-def _run(
+def _run_command(
     registry: Registry,
     args: argparse.Namespace,
     argv: list[str],
@@ -149,7 +165,7 @@ def _run(
     from telepathy.experiments.registry.execution import exit_code_of, run_experiment
 
     if not argv:
-        raise UsageError("Nothing to run. Give the command behind --: run NAME -- COMMAND..")
+        raise UsageError("No command to run. Give it after --: run NAME -- COMMAND ...")
     try:
         record = run_experiment(
             registry,
@@ -169,17 +185,17 @@ def _run(
     return exit_code_of(record)
 
 
-def _object(text: str, flag: str) -> dict[str, Any]:
-    """A JSON object given as text or as the name of a file."""
+def _read_object(text: str, flag: str) -> dict[str, Any]:
+    """Parse a JSON object, given as text or as a file name."""
     try:
         found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{flag} was given '{text[:80]}': it takes a JSON object or the name of a file with "
-            f"one ({error})."
+            f"Invalid {flag} '{text[:80]}' ({error}). Give a JSON object or the name of a JSON "
+            "file."
         ) from error
     if not isinstance(found, dict):
-        raise UsageError(f"{flag} takes a JSON object, '{text[:80]}' is none.")
+        raise UsageError(f"Invalid {flag} '{text[:80]}'. Give a JSON object.")
     return found
 
 
