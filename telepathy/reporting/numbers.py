@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from latentwire.eval.statistics import LEVEL as LEVEL
-
 _METRIC_NAMES = {
     "acc": "accuracy",
     "acc_norm": "acc_norm",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.core.files import write_text
+from latentwire.eval.statistics import LEVEL
 from telepathy.reporting.numbers import (
-    LEVEL,
     difference_and_interval,
     interval,
     metric_name,

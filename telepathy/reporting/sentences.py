@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from latentwire.eval.statistics import LEVEL
 from telepathy.reporting.numbers import (
-    LEVEL,
     difference_and_interval,
     metric_name,
     p_value,

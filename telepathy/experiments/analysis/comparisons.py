@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from latentwire.eval.statistics import LEVEL
 from telepathy.experiments.analysis.results import PooledResult
-from telepathy.reporting.numbers import LEVEL
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ def _test(a: PooledResult, b: PooledResult, n_tests: int) -> dict[str, Any]:
 
     from latentwire.eval.statistics import (
         Spread,
+        difference_interval,
         examples_needed,
         mcnemar_p_value,
         sign_flip_p_value,
     )
-    from latentwire.eval.statistics.wilson import difference_interval
 
     ids = _shared(a, b)
     x, y = (np.array([result.values[i] for i in ids]) for result in (a, b))

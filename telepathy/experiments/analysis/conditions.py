@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from latentwire.eval.statistics import LEVEL
 from telepathy.experiments.analysis.config_keys import as_number, short_name
-from telepathy.reporting.numbers import LEVEL, p_equals
+from telepathy.reporting.numbers import p_equals
 
 Facts = Mapping[str, Any]
 _MAX_EXCEPTIONS = 0.1

@@ -108,8 +108,7 @@ class PooledResult:
         """
         import numpy as np
 
-        from latentwire.eval.statistics import mean_score, pooled_accuracy
-        from latentwire.eval.statistics.wilson import wilson_interval
+        from latentwire.eval.statistics import mean_score, pooled_accuracy, wilson_interval
 
         if values := self.values:
             matrix = np.array([[a.values[i] for i in values] for a in self.answers.values()])
