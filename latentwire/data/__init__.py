@@ -1,4 +1,7 @@
-"""Tasks: YAML files that say how items are asked and scored, and where their rows are."""
+"""Tasks: YAML files that define prompts, scoring and data of a task.
+
+Names are loaded on first use, so that importing this package is fast.
+"""
 
 from __future__ import annotations
 

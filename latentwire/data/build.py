@@ -1,4 +1,4 @@
-"""Row -> Example: templates, label mapping, listed choices."""
+"""Build examples from rows: templates, label mapping, lettered choices."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from latentwire.data.templates import LETTERS, field, fill, list_choices
 
 
 class ExampleBuilder:
-    """Turns rows of one task into examples.
+    """Builds the examples of a task from rows.
 
     Args:
-        spec: The checked task.
+        spec: Validated task file.
     """
 
     def __init__(self, spec: TaskSpec) -> None:
@@ -29,17 +29,16 @@ class ExampleBuilder:
         self._remove = re.compile(self._spec.remove) if self._spec.remove else None
 
     def prepare(self, row: Row) -> Row:
-        """The row with the fields added that a template cannot express."""
+        """Return the row with the fields that the task's `example.prepare` adds."""
         return self._prepare(row) if self._prepare else row
 
     def __call__(self, row: Row, default_id: str) -> Example:
         """Build the example of one row.
 
         Args:
-            row: Fields as the data set has them.
-            default_id: Used unless the task names an id of its own.
-
-        Raises: DataError: If a field is missing or the label is none of the allowed.
+            row: Fields of the data set.
+            default_id: Id of the example if the task file defines no `example.id`.
+        Raises: DataError: If a field is missing or the label is not an allowed value.
         """
         try:
             return self._build(self.prepare(row), default_id)
@@ -58,7 +57,7 @@ class ExampleBuilder:
         context = self._clean(text(spec.context))
         protected = self._clean(text(spec.protected))
         if not context.endswith(protected):
-            raise DataError("example.protected is not the end of example.context")
+            raise DataError("the text of example.protected is not the end of example.context")
         return Example(
             id=text(spec.id) if spec.id else default_id,
             context=context,
@@ -82,7 +81,7 @@ class ExampleBuilder:
                 fill(template, lambda place: str(field(row, place))) for template in wanted
             )
         if not 2 <= len(values) <= len(LETTERS):
-            raise DataError(f"{len(values)} choices; an item needs 2 to {len(LETTERS)}")
+            raise DataError(f"{len(values)} choices, but 2 to {len(LETTERS)} are allowed")
         return tuple(value.strip() for value in values)
 
     def _target(self, row: Row, choices: Sequence[str]) -> int:
@@ -99,15 +98,13 @@ class ExampleBuilder:
             if given in texts and given not in allowed:
                 allowed = texts
         if given not in allowed:
-            either = (
-                "" if values is not None else f" and no label's text ({', '.join(choices[:9])})"
-            )
+            texts_too = "" if values is not None else f" or {', '.join(choices[:9])}"
             raise DataError(
-                f"label '{given}' in field '{path}' is none of {', '.join(allowed)}{either}; "
-                "is this split unlabelled?"
+                f"label '{given}' in field '{path}' is not one of {', '.join(allowed)}{texts_too}. "
+                "Check that this split has labels."
             )
         if allowed.index(given) >= len(choices):
-            raise DataError(f"label '{given}' points past the {len(choices)} choices")
+            raise DataError(f"label '{given}' exceeds the number of choices ({len(choices)})")
         return allowed.index(given)
 
     def _references(self, row: Row) -> tuple[str, ...]:
@@ -135,5 +132,5 @@ def _texts(value: Any, path: str) -> tuple[str, ...]:
 
 
 def plain(value: Any) -> str:
-    """One form for 1, "1", True and "True": CSV files know only text."""
+    """Return a value as lower-case text: 1 and "1" are equal, because CSV files have only text."""
     return str(value).strip().lower()

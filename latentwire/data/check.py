@@ -1,4 +1,4 @@
-"""What `latentwire tasks check` says: every mistake in a task file and its data at once."""
+"""Find all mistakes in a task file and its data, for `latentwire tasks check`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from latentwire.data.sources import Source, find_source
 from latentwire.data.spec import TaskSpec
 from latentwire.data.splits import is_kept, text_key
 
-_SHOWN = 20  # mistakes of one split that are listed; the rest are counted
+_SHOWN = 20  # number of mistakes listed per split; further ones are only counted
 
 
 def check_task(path: str | Path) -> list[str]:
-    """List every mistake in a task file; [] means that it is right.
+    """Return all mistakes in a task file and its data; [] if there are none.
 
-    Mistakes in the YAML come first; once it is right, all rows of all splits are read.
+    The data (all rows of all splits) is read only if the YAML file has no mistakes.
     """
     path = Path(path)
     try:
@@ -46,7 +46,7 @@ def _check_data(spec: TaskSpec, source: Source) -> list[str]:
             mistakes = [str(error)]
         found += mistakes[:_SHOWN]
         if len(mistakes) > _SHOWN:
-            found.append(f"{split}: {len(mistakes) - _SHOWN:,} more mistakes like these")
+            found.append(f"{split}: {len(mistakes) - _SHOWN:,} more mistakes")
     return found
 
 
@@ -72,10 +72,10 @@ def _check_split(
         if not example.context:
             yield f"{place}: empty context"
         if first := ids.get(example.id):
-            yield f"{place}: id '{example.id}' is also the id of {first}"
+            yield f"{place}: id '{example.id}' is already used by {first}"
         ids.setdefault(example.id, place)
         other, first = texts.setdefault(key(example), (split, place))
         if other != split:
-            yield f"{place}: the same text is in split {other} ({first})"
+            yield f"{place}: the same text is also in split {other} ({first})"
     if not n_rows:
         yield f"{split}: no rows"

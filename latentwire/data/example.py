@@ -1,4 +1,4 @@
-"""One item of a task: what the sender reads, what the receiver is asked, the right answer."""
+"""One item of a task: context, question, choices and correct answer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ class Example:
     """One item of a task.
 
     Attributes:
-        id: Stable and unique within the task, e.g. `test-17` or the data set's own id.
-        context: What the sender reads, and what a text method reads.
-        question: What the receiver is asked. For passage tasks (boolq, squad) the prompts
-            place it after the passage. For tasks that list their choices inside `context`
-            (arc, piqa) it is the bare item without the list; only `harness_prompt` uses it.
-            Empty if the prompts themselves ask.
-        choices: Answer texts in order; () for generation.
-        target: Index of the right one in `choices`; None for generation.
-        references: Right answers as text; for choice tasks the right choice's text.
-        protected: Tail of `context` that truncation must never cut, e.g. the listed choices.
-        contexts: One context per choice where lm-evaluation-harness scores the same
+        id: Stable id, unique within the task: the data set's own id, or e.g. `test-17`.
+        context: Text that the sender, or a method that reads text, reads.
+        question: Question for the receiver. The prompts of passage tasks (boolq, squad) put it
+            after the passage. For tasks with the choices in `context` (arc, piqa), it is the
+            item without the choices, and only `harness_prompt` uses it. Empty if the prompts
+            contain the question.
+        choices: Texts of the choices; () for generation.
+        target: Index of the correct choice; None for generation.
+        references: Correct answers as text; for choice tasks, the text of the correct choice.
+        protected: End of `context` that truncation must keep, e.g. the lettered choices.
+        contexts: One context per choice for tasks in which lm-evaluation-harness scores the same
             continuation after each option (winogrande), else ().
-        continuation: What is scored after each of `contexts`, else "".
+        continuation: Text to score after each of `contexts`, else "".
     """
 
     id: str

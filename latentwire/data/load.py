@@ -1,4 +1,4 @@
-"""Find a task by name, alias or path, and read its YAML with all mistakes at once."""
+"""Load a task by name, alias or path, and report all mistakes in its YAML file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FOLDER = Path(__file__).parent / "tasks"
 
 
 def load_task(name_or_path: str | Path) -> Task:
-    """Return a task by name, alias or path of a YAML file; no data is read yet.
+    """Return a task by name, alias or path of a YAML file, without reading its data.
 
     Raises:
-        UnknownNameError: If nothing has that name; the message suggests the nearest.
-        ConfigError: If the YAML has mistakes; the message lists all of them.
+        UnknownNameError: If there is no task of that name; the message suggests the nearest.
+        ConfigError: If the YAML file has mistakes; the message lists all of them.
         DataError: If the path does not exist.
     """
     text = str(name_or_path)
@@ -38,15 +38,15 @@ def load_task(name_or_path: str | Path) -> Task:
 
 
 def task_names() -> list[str]:
-    """Names of the tasks that come with the package, sorted."""
+    """Return the names of the built-in tasks, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def read_spec(path: Path) -> TaskSpec:
-    """Read and check one task file.
+    """Read and validate one task file.
 
     Raises:
-        DataError: If there is no such file.
+        DataError: If the file does not exist.
         ConfigError: If it is not YAML or has mistakes; all are listed with dotted keys.
     """
     spec, mistakes = check_spec(read_content(path))
@@ -57,19 +57,19 @@ def read_spec(path: Path) -> TaskSpec:
 
 
 def read_content(path: Path) -> Any:
-    """Content of a YAML file. Raises: DataError or ConfigError as `read_spec`."""
+    """Return the content of a YAML file. Raises: DataError or ConfigError, as `read_spec`."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"Cannot read the task file {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
 
 
 def check_spec(content: Any) -> tuple[TaskSpec | None, list[str]]:
-    """The spec, or None, and every mistake found in the content of a task file."""
+    """Return the validated spec, or None, and all mistakes in the content of a task file."""
     if not isinstance(content, dict):
-        return None, ["the file is not a mapping of keys to values"]
+        return None, ["the file must be a mapping of keys to values"]
     try:
         spec = TaskSpec.model_validate(content)
     except ValidationError as error:
@@ -85,7 +85,7 @@ def _sentence(mistake: dict[str, Any]) -> str:
         return f"{key}: {UnknownNameError.of('key', str(location[-1]), known)}"
     if mistake["type"] == "missing":
         return f"{key}: missing"
-    # YAML reads yes, no and 1 as other things than text.
+    # Without quotes, YAML reads yes, no and 1 as booleans and numbers.
     hint = " (put it in quotes)" if mistake["type"] == "string_type" else ""
     return f"{key}: {mistake['msg']}, not {mistake['input']!r}{hint}"
 

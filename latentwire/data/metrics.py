@@ -1,4 +1,4 @@
-"""What an answer is worth: every metric of a task on one example."""
+"""Metrics of one answer: accuracy of a choice, exact match, F1, ROUGE-L, final number."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from latentwire.data import Example, Task
 
 @dataclass(frozen=True)
 class Response:
-    """What came back for one example.
+    """Answer to one example: scores of choices, or text.
 
     Args:
-        scores: One per choice, higher is better: the summed log-likelihood of its tokens, or
-            the confidence of a method that decides in its own way. Empty for a written answer.
-        sizes: Bytes of the words behind each score; empty where lengths mean nothing.
-        text: The written answer; None where choices were scored.
+        scores: Score of each choice, higher is better: the summed log-likelihood of its tokens
+            in nats, or another confidence. Empty for a written answer.
+        sizes: Number of bytes of the text that each score covers; empty if scores must not be
+            normalized by length.
+        text: Written answer; None if choices were scored.
     """
 
     scores: tuple[float, ...] = ()
@@ -32,20 +33,20 @@ class Response:
 
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-# A minus behind a word or a bracket joins or subtracts: `2010-12`, `(a)-3`.
+# A minus after a word or a bracket is not a sign: `2010-12`, `(a)-3`.
 _NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d[\d,]*)?(?:\.\d+|\d)")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 RIGHT_OR_WRONG = ("acc", "acc_norm", "exact_match", "final_number")
-"""Metrics that are 0 or 1 for one example: shares of right answers."""
+"""Metrics that are 0 or 1 for each example."""
 
 
 def choose(task: Task, example: Example, response: Response) -> tuple[int | None, dict[str, float]]:
-    """The choice that the task's primary metric makes, and both accuracies.
+    """Return the index of the choice with the best score, and the accuracies of one example.
 
-    `acc` takes the highest summed log-likelihood, `acc_norm` the highest per byte of the words
-    scored; the first of equals.
+    `acc` compares summed log-likelihoods, `acc_norm` log-likelihoods per byte. The first of equal
+    choices wins. The returned index is that of the task's primary metric.
 
-    Returns: None for the choice if no score is a number: the answer cannot be read.
+    Returns: The index, None if no score is finite, and `acc` and `acc_norm`, each 0 or 1.
     Source: lm-evaluation-harness, metrics acc and acc_norm (there per character).
     """
     scores = [s if not math.isnan(s) else -math.inf for s in response.scores]
@@ -57,9 +58,9 @@ def choose(task: Task, example: Example, response: Response) -> tuple[int | None
 
 
 def read_text(task: Task, example: Example, text: str) -> tuple[bool, dict[str, float]]:
-    """Whether a written answer can be read at all, and every metric that fits the task.
+    """Return whether a written answer can be parsed, and the task's metrics for it.
 
-    An answer that cannot be read (empty; without a number where one is asked for) scores 0.
+    An answer that cannot be parsed (empty, or without a number if the task needs one) scores 0.
     """
     references = example.references
     if task.metric == "final_number":
@@ -76,8 +77,8 @@ def read_text(task: Task, example: Example, text: str) -> tuple[bool, dict[str, 
     return bool(text.strip()), values
 
 
-def normalise(text: str) -> str:
-    """Lower case without punctuation, articles and double spaces.
+def normalize(text: str) -> str:
+    """Return a text in lower case without punctuation, articles and repeated spaces.
 
     Source: the official evaluation script of SQuAD v1.1 (Rajpurkar et al. 2016).
     """
@@ -86,17 +87,18 @@ def normalise(text: str) -> str:
 
 
 def exact_match(text: str, reference: str) -> float:
-    """1 if both are equal after `normalise`, else 0."""
-    return float(normalise(text) == normalise(reference))
+    """Return 1 if both texts are equal after `normalize`, else 0."""
+    return float(normalize(text) == normalize(reference))
 
 
 def f1(text: str, reference: str) -> float:
-    """Harmonic mean of word precision and recall after `normalise`, 0..1.
+    """Return the harmonic mean of word precision and recall after `normalize`, 0..1.
 
-    Source: the official evaluation script of SQuAD v1.1; two answers that are empty after
-    `normalise` agree, as in the script of v2.0.
+    Two answers that are empty after `normalize` are equal, as in the script of SQuAD v2.0.
+
+    Source: the official evaluation script of SQuAD v1.1.
     """
-    said, wanted = normalise(text).split(), normalise(reference).split()
+    said, wanted = normalize(text).split(), normalize(reference).split()
     if not said or not wanted:
         return float(said == wanted)
     shared = (Counter(said) & Counter(wanted)).total()
@@ -104,9 +106,9 @@ def f1(text: str, reference: str) -> float:
 
 
 def final_number(text: str) -> Decimal | None:
-    """The number behind `####` if there is one, else the last number; None if there is none.
+    """Return the number after `####`, else the last number of a text; None if there is none.
 
-    `$1,234.50`, `1234.5` and `1234.50` are one number.
+    `$1,234.50`, `1234.5` and `1234.50` are equal.
 
     Source: Cobbe et al. 2021, GSM8K, arXiv:2110.14168 (the #### mark).
     """
@@ -119,9 +121,9 @@ def final_number(text: str) -> Decimal | None:
 
 
 def rouge_l(text: str, reference: str) -> float:
-    """F-measure of the longest common subsequence of stemmed words, 0..1.
+    """Return the F-measure of the longest common subsequence of stemmed words, 0..1.
 
-    Source: Lin 2004, ROUGE; computed by rouge-score with stemming.
+    Source: Lin 2004, ROUGE; computed with the package rouge-score.
     """
     return float(_rouge().score(reference, text)["rougeL"].fmeasure)
 

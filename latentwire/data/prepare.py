@@ -1,4 +1,4 @@
-"""Row changes that a template cannot express; a task names one as `example.prepare`."""
+"""Functions that add fields to rows; a task file selects one with `example.prepare`."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from latentwire.data.templates import field
 
 
 def hellaswag(row: Row) -> dict[str, Any]:
-    """Add `story` and `clean_endings`: wikiHow's [markers] removed, as the harness does.
+    """Add `story` and `clean_endings`, without wikiHow's [markers], as in lm-evaluation-harness.
 
-    Also adds `series`: the video or article that several items come from, where it is told.
+    Also add `series`: the video or article from which several items were made, if known.
 
     Source: lm-evaluation-harness, task hellaswag, version 1.0.
     """
-    if row.get("ctx_a") is None:  # copies that have only the joined text
-        told = str(field(row, "ctx"))
+    if row.get("ctx_a") is None:  # some copies of the data set have only the joined text
+        situation = str(field(row, "ctx"))
     else:
-        told = f"{row['ctx_a']} {str(field(row, 'ctx_b')).capitalize()}"
-    story = _without_markers(f"{field(row, 'activity_label')}: {told}")
+        situation = f"{row['ctx_a']} {str(field(row, 'ctx_b')).capitalize()}"
+    story = _without_markers(f"{field(row, 'activity_label')}: {situation}")
     endings = [_without_markers(str(ending)) for ending in field(row, "endings")]
     series = row.get("source_id") or story
     return {**row, "story": story, "clean_endings": endings, "series": series}
 
 
 def winogrande(row: Row) -> dict[str, Any]:
-    """Add `before` and `after`: the sentence around its blank `_`."""
+    """Add `before` and `after`: the parts of the sentence around its blank `_`."""
     sentence = str(field(row, "sentence"))
     before, blank, after = sentence.partition("_")
     if not blank:
-        raise DataError(f"no blank _ in '{sentence}'")
+        raise DataError(f"the sentence '{sentence}' has no blank _")
     return {**row, "before": before, "after": after.strip()}
 
 
 def gsm8k(row: Row) -> dict[str, Any]:
-    """Add `final`: the number after ####, without thousands commas."""
+    """Add `final`: the number after ####, without thousands separators."""
     _, mark, final = str(field(row, "answer")).rpartition("####")
     if not mark:
-        raise DataError("no #### before the final number in field 'answer'")
+        raise DataError("field 'answer' has no #### before the final number")
     return {**row, "final": final.strip().replace(",", "")}
 
 

@@ -1,9 +1,9 @@
-"""Rows of a data file, one at a time from disk, so that a million rows cost no memory.
+"""Random access to the rows of a data file on disk, with constant memory.
 
-JSON Lines, CSV and parquet are copied once into an Arrow file in the cache, one JSON text
-per row: no type is guessed (a date stays text) and every row is reached by its index. The
-file is read a small batch at a time instead of mapped, so the process does not grow even
-when every row was visited.
+JSON Lines, CSV and parquet files are converted once into an Arrow file in the cache, with one
+JSON text per row, so that no types are guessed (a date stays text). The Arrow file is read in
+small batches instead of memory-mapped, so that the memory of the process does not grow when all
+rows are visited.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BATCH = 256
 
 
 class Rows(Protocol):
-    """What a source gives: a length, rows by index, and all rows in order."""
+    """Sequence of rows: length, access by index, iteration in order."""
 
     def __len__(self) -> int: ...
 
@@ -38,7 +38,7 @@ class ArrowRows:
     """Rows of a cached Arrow file.
 
     Args:
-        path: File written by `open_rows`; every batch but the last has the same length.
+        path: File written by `open_rows`. All batches except the last have the same length.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,13 +72,13 @@ class ArrowRows:
 def open_rows(path: Path) -> ArrowRows:
     """Open a .jsonl, .parquet or .csv file.
 
-    Raises: DataError: If the file is missing, of another format, or a line is broken, or
-        the cache cannot be written.
+    Raises: DataError: If the file does not exist, has another format or an invalid line, or if
+        the cache folder is not writable.
     """
     if path.suffix[1:] not in FORMATS:
-        raise DataError(f"Cannot read {path}: use one of .{', .'.join(FORMATS)}.")
+        raise DataError(f"Cannot read {path}: allowed formats are .{', .'.join(FORMATS)}.")
     if not path.is_file():
-        raise DataError(f"No such data file: {path}")
+        raise DataError(f"Data file not found: {path}")
     state = path.stat()
     key = fingerprint(str(path.resolve()), state.st_size, state.st_mtime_ns, "rows-1")
     cached = cache_dir() / "data" / f"{path.stem}-{key}.arrow"
@@ -88,23 +88,26 @@ def open_rows(path: Path) -> ArrowRows:
                 _convert(_json_texts(path), temporary)
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
             raise DataError(
-                f"Cannot write the cache {cached.parent}: {error.strerror}. "
-                "Set LATENTWIRE_CACHE to a folder that can be written."
+                f"Cannot write to the cache folder {cached.parent}: {error.strerror}. "
+                "Set LATENTWIRE_CACHE to a writable folder."
             ) from error
     return ArrowRows(cached)
 
 
 def read_csv(path: Path, errors: str = "strict") -> Iterator[dict[str, str]]:
-    """Rows of a CSV with a header line; `errors` as in `open`.
+    """Yield the rows of a CSV file with a header line.
 
-    Raises: DataError: If a line has more cells than the header, with its number.
+    Args:
+        path: CSV file in UTF-8.
+        errors: Handling of encoding errors, as in `open`.
+    Raises: DataError: If a line has more cells than the header; the message has its number.
     """
     csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:
         reader = csv.DictReader(file)
         for row in reader:
             if None in row:
-                raise DataError(f"{path} line {reader.line_num}: more cells than the header has")
+                raise DataError(f"{path} line {reader.line_num} has more cells than the header")
             yield row
 
 
@@ -126,7 +129,7 @@ def _json_texts(path: Path) -> Iterator[str]:
         else:
             yield from _parquet_texts(path)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}. Save it as UTF-8.") from error
+        raise DataError(f"{path} is not UTF-8 ({error}). Convert it to UTF-8.") from error
 
 
 def _jsonl_texts(path: Path) -> Iterator[str]:
@@ -137,7 +140,7 @@ def _jsonl_texts(path: Path) -> Iterator[str]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(f"{path} line {number} is not JSON: {error}") from error
+                raise DataError(f"{path} line {number} is not valid JSON: {error}") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path} line {number} is not a JSON object")
             yield line.strip()
@@ -152,7 +155,7 @@ def _parquet_texts(path: Path) -> Iterator[str]:
             for batch in file.iter_batches(batch_size=_BATCH):
                 yield from map(_dump, batch.to_pylist())
     except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a parquet file: {error}") from error
+        raise DataError(f"{path} is not a valid parquet file: {error}") from error
 
 
 def _dump(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Find a task's rows: the user's files, $LATENTWIRE_DATA, an installed package, the hub."""
+"""Sources of a task's rows: the user's files, $LATENTWIRE_DATA, installed packages, the hub."""
 
 from __future__ import annotations
 
@@ -19,46 +19,48 @@ from latentwire.data.spec import PackageSpec, SourceSpec, TaskSpec
 
 
 class Source(Protocol):
-    """One place that holds a task's rows, all splits from the same place."""
+    """Source of the rows of a task, for all splits."""
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """Where the rows come from, for notes and tables."""
+        ...
 
     def available(self) -> list[str]:
-        """Splits that can be read here."""
+        """Return the names of the available splits."""
         ...
 
     def rows(self, split: str) -> Rows:
-        """Rows of one split."""
+        """Return the rows of one split."""
         ...
 
     def digest(self, split: str) -> str:
-        """Hash of the split's content as it was read."""
+        """Return a hash of the content of one split."""
         ...
 
 
 class FileSource:
-    """Data files on disk, one per split."""
+    """Source with one data file per split."""
 
     def __init__(self, paths: dict[str, Path], description: str) -> None:
         self._paths = paths
         self.description = description
 
     def available(self) -> list[str]:
-        """Splits that have a file."""
+        """Return the names of the splits that have a file."""
         return sorted(self._paths)
 
     def rows(self, split: str) -> Rows:
-        """Open the split's file."""
+        """Open the file of a split."""
         return open_rows(self._paths[split])
 
     def digest(self, split: str) -> str:
-        """SHA-256 of the file."""
+        """Return the SHA-256 of the file of a split."""
         return sha256_file(self._paths[split])
 
 
 class PackageSource:
-    """Data files inside an installed package; all of them together are one split."""
+    """Source with all data files of an installed package as a single split."""
 
     def __init__(self, spec: PackageSpec, folder: Path, split: str) -> None:
         self._spec = spec
@@ -71,15 +73,15 @@ class PackageSource:
         self.description = f"package {spec.name} {installed}"
 
     def available(self) -> list[str]:
-        """The one split."""
+        """Return the name of the single split."""
         return [self._split]
 
     def rows(self, split: str) -> list[Row]:
-        """All rows; packages are small, so they are held in memory."""
+        """Return all rows. Packages are small, so the rows are held in memory."""
         return self._rows
 
     def digest(self, split: str) -> str:
-        """Hash of all rows."""
+        """Return a hash of all rows."""
         return fingerprint(self._rows)
 
     @cached_property
@@ -87,14 +89,14 @@ class PackageSource:
         paths = sorted(self._folder.glob(self._spec.files))
         if not paths:
             raise DataError(
-                f"The package {self._spec.name} has no {self._spec.files} in {self._folder}. "
-                f"Install it again: {install_command(self._spec)}"
+                f"The package {self._spec.name} has no files {self._spec.files} in {self._folder}. "
+                f"Reinstall it: {install_command(self._spec)}"
             )
         return [row for path in paths for row in _read_packaged(path)]
 
 
 class HubSource:
-    """A data set of the hub, through `datasets` and its memory-mapped cache."""
+    """Source that loads a data set of the hub with the package `datasets`."""
 
     def __init__(self, spec: TaskSpec) -> None:
         self._spec = spec
@@ -105,13 +107,15 @@ class HubSource:
         )
 
     def available(self) -> list[str]:
-        """The splits the task names; the hub is asked only when rows are needed."""
+        """Return the splits that the task file names, without a request to the hub."""
         return sorted(set(self._spec.splits.values()))
 
     def rows(self, split: str) -> Rows:
         """Load one split.
 
-        Raises: DataError: If it cannot be loaded, with what to do instead.
+        Raises:
+            DataError: If it cannot be loaded; the message says how to get the data.
+            MissingPackageError: If `datasets` is not installed.
         """
         if split not in self._loaded:
             self._loaded[split] = self._load(split)
@@ -119,7 +123,7 @@ class HubSource:
         return loaded
 
     def digest(self, split: str) -> str:
-        """Hash of the Arrow buffers that hold the split."""
+        """Return a hash of the Arrow buffers of a split."""
         digest = hashlib.sha256()
         for batch in self.rows(split).data.to_batches():  # type: ignore[attr-defined]
             for column in batch.columns:
@@ -133,38 +137,38 @@ class HubSource:
             import datasets
         except ImportError as error:
             raise MissingPackageError(
-                f"Loading {source.hub} needs `datasets`: pip install datasets"
+                f"Loading {source.hub} requires the package `datasets`: pip install datasets"
             ) from error
         try:
             with offline_unless_reachable():
                 return datasets.load_dataset(
                     source.hub, source.config, revision=source.revision, split=split
                 )
-        except Exception as error:  # `datasets` and the hub client raise a dozen unrelated types
+        except Exception as error:  # `datasets` and the hub client raise many types
             reason = str(error).strip().splitlines()
             raise DataError(
-                f"Task '{self._spec.name}' found no data here, and the hub data set {source.hub} "
-                f"could not be loaded ({type(error).__name__}: {reason[0] if reason else ''}). "
+                f"The data of task '{self._spec.name}' is not on this machine, and the hub data "
+                f"set {source.hub} could not be loaded "
+                f"({type(error).__name__}: {reason[0] if reason else ''}). "
                 f"{how_to_get(self._spec)}"
             ) from error
 
 
 def find_source(spec: TaskSpec, base: Path | None) -> Source:
-    """Return the first place that has the task's rows.
+    """Return the first source that has the task's rows.
 
     Args:
-        spec: The checked task.
-        base: Folder that the paths in `source.files` are relative to.
-
+        spec: Validated task file.
+        base: Folder to which the paths in `source.files` are relative.
     Raises:
-        DataError: If a file named in the task is missing, or no place is left to look.
+        DataError: If a file in `source.files` does not exist, or no source has the data.
         MissingPackageError: If the data is in a package that is not installed.
     """
     source = spec.source
     if source.files is not None:
         paths = {split: (base or Path()) / path for split, path in source.files.items()}
         if missing := [str(path) for path in paths.values() if not path.is_file()]:
-            raise DataError(f"Task '{spec.name}': no such data file: {', '.join(missing)}")
+            raise DataError(f"Data files of task '{spec.name}' not found: {', '.join(missing)}")
         return FileSource(paths, "files " + ", ".join(source.files.values()))
     if local := local_source(spec):
         return local
@@ -172,24 +176,24 @@ def find_source(spec: TaskSpec, base: Path | None) -> Source:
         if folder := package_folder(source.package.name):
             return PackageSource(source.package, folder, spec.splits["train"])
         if source.hub is None:
-            raise MissingPackageError(f"Task '{spec.name}' found no data. {how_to_get(spec)}")
+            raise MissingPackageError(
+                f"The data of task '{spec.name}' is not on this machine. {how_to_get(spec)}"
+            )
     if source.hub is not None:
         return HubSource(spec)
-    raise DataError(f"Task '{spec.name}' found no data. {how_to_get(spec)}")
+    raise DataError(f"The data of task '{spec.name}' is not on this machine. {how_to_get(spec)}")
 
 
 def local_source(spec: TaskSpec) -> FileSource | None:
-    """The first of the task's folders below $LATENTWIRE_DATA that holds one of its splits.
+    """Return the first of the task's folders in $LATENTWIRE_DATA that has one of its splits.
 
-    Raises: DataError: If $LATENTWIRE_DATA is set to something that is no folder.
+    Raises: DataError: If $LATENTWIRE_DATA is not a folder.
     """
     root = os.environ.get("LATENTWIRE_DATA")
     if not root:
         return None
     if not Path(root).expanduser().is_dir():
-        raise DataError(
-            f"LATENTWIRE_DATA is set to {root}, which is no folder. Correct or unset it."
-        )
+        raise DataError(f"LATENTWIRE_DATA is {root}, which is not a folder. Correct or unset it.")
     for name in spec.source.folders:
         folder = Path(root).expanduser() / name
         paths = {
@@ -204,48 +208,48 @@ def local_source(spec: TaskSpec) -> FileSource | None:
 
 
 def package_folder(name: str) -> Path | None:
-    """Folder of an installed package, found without importing it; None if not installed."""
+    """Return the folder of an installed package, without importing it; None if not installed."""
     spec = find_spec(name)
     locations = spec.submodule_search_locations if spec else None
     return Path(next(iter(locations))) if locations else None
 
 
 def install_command(package: PackageSpec) -> str:
-    """Exact command. `--no-deps`: only the data is wanted, not what the package imports."""
+    """Return the install command. `--no-deps`: only the data of the package is needed."""
     return f"pip install --no-deps {package.name}=={package.version}"
 
 
 def how_to_get(spec: TaskSpec) -> str:
-    """One or two sentences: how to bring this task's data here."""
+    """Return a sentence that says how to get the data of a task."""
     source = spec.source
     ways = []
     if source.package is not None:
         ways.append(f"run `{install_command(source.package)}`")
     if source.hub is not None:
         config = f" (config {source.config})" if source.config else ""
-        ways.append(f"connect once to the hub for {source.hub}{config}")
+        ways.append(f"connect to the internet once to download {source.hub}{config} from the hub")
     if source.folders:
         splits = ", ".join(f"{split}.jsonl" for split in sorted(set(spec.splits.values())))
         ways.append(
-            f"put {splits} (or .parquet, .csv; fields as on the hub) "
+            f"put {splits} (or .parquet, .csv; with the fields of the hub data set) "
             f"into $LATENTWIRE_DATA/{source.folders[0]}/"
         )
-    text = ", or ".join(ways) or "name its files under source.files"
+    text = ", or ".join(ways) or "list its files in source.files of the task file"
     return text[0].upper() + text[1:] + "."
 
 
 def size_note(source: SourceSpec, split: str, n_rows: int) -> str:
-    """Say that a split is shorter or longer than the official one; "" if it is neither."""
+    """Return a note if a split does not have the official number of rows, else ""."""
     official = source.sizes.get(split)
     if official is None or n_rows == official:
         return ""
     if n_rows < official:
         return f"subset: {n_rows:,} of {official:,} {split} rows"
-    return f"not the official data: {n_rows:,} {split} rows instead of {official:,}"
+    return f"not the official data: {n_rows:,} {split} rows, official {official:,}"
 
 
 def _read_packaged(path: Path) -> Iterator[Row]:
-    # Packaged corpora mix encodings: an unreadable byte must not lose the other texts.
+    # Packaged corpora mix encodings, so invalid bytes are replaced instead of refused.
     if path.suffix == ".csv":
         yield from read_csv(path, errors="replace")
     else:

@@ -1,4 +1,4 @@
-"""The form of a task's YAML file: every key, its type, and the rules between keys."""
+"""Schema of a task's YAML file: keys, types, and rules between keys."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _regular_expression(pattern: str) -> str:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"not a regular expression ({error})") from None
+        raise ValueError(f"not a valid regular expression ({error})") from None
     return pattern
 
 
@@ -47,10 +47,13 @@ Preparation = Annotated[str, AfterValidator(_preparation)]
 
 
 class PackageSpec(_Strict):
-    """Data inside an installed package: found on disk, never imported.
+    """Data files in an installed package, which is never imported.
 
-    `files` is a glob below the package folder. Text files become rows with the fields
-    `text`, `folder` and `file`; a CSV becomes its own rows.
+    Attributes:
+        name: Name of the package.
+        version: Version that `pip install` gets.
+        files: Glob pattern in the package folder. A text file becomes a row with the fields
+            `text`, `folder` and `file`; a CSV file contributes its own rows.
     """
 
     name: str
@@ -59,19 +62,29 @@ class PackageSpec(_Strict):
 
 
 class SourceSpec(_Strict):
-    """Where rows come from. Looked for in this order: files, folders, package, hub."""
+    """Sources of the rows, tried in the order files, folders, package, hub.
 
-    files: dict[str, str] | None = None  # user's own: split -> path beside the YAML
-    folders: list[str] = []  # names below $LATENTWIRE_DATA
+    Attributes:
+        files: Path of each split, relative to the YAML file.
+        folders: Names of folders in $LATENTWIRE_DATA.
+        package: Installed package that contains the data.
+        hub: Id of the data set on the hub.
+        config: Configuration of the hub data set.
+        revision: Commit of the hub data set.
+        sizes: Official number of rows of each split of the source.
+    """
+
+    files: dict[str, str] | None = None
+    folders: list[str] = []
     package: PackageSpec | None = None
     hub: str | None = None
     config: str | None = None
     revision: str | None = None
-    sizes: dict[str, int] = {}  # official rows per split of the source
+    sizes: dict[str, int] = {}
 
 
 class CarveSpec(_Strict):
-    """Shares of the source's train rows that become our val or test."""
+    """Shares of the source's train rows, 0..1, that become val and test, and the random seed."""
 
     val: float = Field(default=0.0, ge=0, lt=1)
     test: float = Field(default=0.0, ge=0, lt=1)
@@ -79,11 +92,13 @@ class CarveSpec(_Strict):
 
 
 class UniqueSpec(_Strict):
-    """When two rows are one text: equal lower-case, space-folded context and question.
+    """Rule for duplicates: rows whose context and question are equal, ignoring case and spaces.
 
-    `prefix` compares only so many first characters; `ignore` is a regular expression
-    removed before comparing; `group` is a row template: rows with the same value (one
-    passage, one twin pair) never part when splits are carved.
+    Attributes:
+        prefix: Number of leading characters to compare; default: all.
+        ignore: Regular expression whose matches are removed before the comparison.
+        group: Template of row fields. Rows with the same value (of one passage, or twins) stay
+            in the same split when splits are carved.
     """
 
     prefix: int | None = Field(default=None, gt=0)
@@ -92,12 +107,25 @@ class UniqueSpec(_Strict):
 
 
 class ExampleSpec(_Strict):
-    """How a row becomes an Example.
+    """Rules that turn a row into an Example.
 
-    Templates name row fields: `{sentence}`, `{choices.text}`; `{lettered}` is the
-    lettered list of the choices. `choices`, `target`, `target_values` and `references`
-    are dotted paths of fields; `choices` may be a list of templates instead, and
-    `target_values` a list of the field's values in the order of the choices.
+    A template contains row fields such as `{sentence}` or `{choices.text}`; `{lettered}` is the
+    lettered list of choices. A path is the dotted name of a field.
+
+    Attributes:
+        prepare: Name of a function in data/prepare.py that adds fields to the row.
+        id: Template of the id; default: split and row index.
+        context: Template of the context.
+        question: Template of the question.
+        choices: Path of the list of choices, or a list of templates; default: the labels.
+        target: Path of the correct choice.
+        target_values: Values of the target field in the order of the choices, or their path.
+        references: Path of the reference answers.
+        protected: Template of the end of the context, which truncation keeps.
+        contexts: Templates of one context per choice, see Example.
+        continuation: Template of the continuation, see Example.
+        fold_space: Whether to replace runs of white space by one space.
+        remove: Regular expression whose matches are removed from context and question.
     """
 
     prepare: Preparation | None = None
@@ -116,7 +144,7 @@ class ExampleSpec(_Strict):
 
 
 def _named_files(content: Any) -> Any:
-    """With `source.files` and no `splits`, the files' own names are the splits."""
+    """Name the splits after `source.files` if the task file has no `splits`."""
     if isinstance(content, dict) and "splits" not in content:
         source = content.get("source")
         files = source.get("files") if isinstance(source, dict) else None
@@ -126,7 +154,7 @@ def _named_files(content: Any) -> Any:
 
 
 class TaskSpec(_Strict):
-    """A whole task file."""
+    """Content of a task file. docs/tasks.md describes each key."""
 
     _splits_of_files = model_validator(mode="before")(_named_files)
 
@@ -138,23 +166,23 @@ class TaskSpec(_Strict):
     metric: str
     labels: list[str] = []
     source: SourceSpec
-    splits: dict[SplitName, str]  # ours -> the source's
+    splits: dict[SplitName, str]  # split -> split of the source
     carve: CarveSpec = CarveSpec()
     unique: UniqueSpec = UniqueSpec()
-    keep: dict[str, list[str]] = {}  # field -> allowed values; other rows are left out
+    keep: dict[str, list[str]] = {}  # field -> allowed values; other rows are dropped
     example: ExampleSpec
     prompts: list[str] = Field(min_length=3)
     relay_prompts: list[str] = Field(min_length=3)
     sender_prompt_aware: str
-    whole: str = "{context}\n{question}"  # context and question where one reader sees both
+    whole: str = "{context}\n{question}"  # context and question for a model that reads both
     blind_prompts: list[str] = Field(default=["{context}\nAnswer:"], min_length=1)
-    harness_prompt: str = ""  # the template of lm-evaluation-harness
+    harness_prompt: str = ""  # prompt of lm-evaluation-harness
     max_context_tokens: int = Field(gt=0)
     max_new_tokens: int = Field(default=0, ge=0)
     stop: list[str] = []
 
     def mistakes(self) -> list[str]:
-        """Rules between keys that types cannot say; one sentence per mistake."""
+        """Return violations of the rules between keys, one sentence each."""
         return [*self._prompt_mistakes(), *self._answer_mistakes(), *self._split_mistakes()]
 
     def _prompt_mistakes(self) -> list[str]:
@@ -174,18 +202,22 @@ class TaskSpec(_Strict):
                 found.append(f"{key}: {{context}} must appear exactly once, found {n} times")
             if unknown := sorted(set(places(text)) - self._places(key)):
                 known = ", ".join(f"{{{place}}}" for place in sorted(self._places(key)))
-                found.append(f"{key}: unknown place {{{unknown[0]}}}; allowed: {known}")
+                found.append(f"{key}: unknown placeholder {{{unknown[0]}}}; allowed: {known}")
             if text != text.rstrip():
-                found.append(f"{key}: ends with white space; end right before the answer")
+                found.append(
+                    f"{key}: remove the white space at the end; the answer follows it directly"
+                )
         if len(self.labels) > len(LETTERS) and any("choices" in places(t) for _, t in templates):
-            found.append(f"{{choices}}: only {len(LETTERS)} labels can be lettered; use {{labels}}")
+            found.append(
+                f"{{choices}}: at most {len(LETTERS)} labels can be lettered; use {{labels}}"
+            )
         asks = ["question" in places(text) for text in self.prompts]
         if any(asks) and not all(asks):
-            found.append("prompts: {question} must be in all of them or in none")
+            found.append("prompts: either all prompts or none must contain {question}")
         return found
 
     def _places(self, key: str) -> set[str]:
-        """Places that the template under a key may have."""
+        """Return the placeholders that the template of a key may contain."""
         if key.startswith("blind_prompts"):
             return _READER_PLACES - {"question"}
         if key == "whole":
@@ -198,26 +230,32 @@ class TaskSpec(_Strict):
         found = []
         if self.metric not in METRICS[self.kind]:
             allowed = ", ".join(METRICS[self.kind])
-            found.append(f"metric: '{self.metric}' is not for kind '{self.kind}': {allowed}")
+            found.append(
+                f"metric: '{self.metric}' is not allowed for kind '{self.kind}'; allowed: {allowed}"
+            )
         if self.kind == "generation":
             if self.example.references is None:
-                found.append("example.references: needed for kind 'generation'")
+                found.append("example.references: required for kind 'generation'")
             if not self.max_new_tokens:
-                found.append("max_new_tokens: needed (> 0) for kind 'generation'")
+                found.append("max_new_tokens: required (> 0) for kind 'generation'")
             if self.labels or self.example.choices or self.example.target:
-                found.append("labels, example.choices, example.target: not for kind 'generation'")
+                found.append(
+                    "labels, example.choices, example.target: not allowed for kind 'generation'"
+                )
             return found
         if self.example.target is None:
-            found.append(f"example.target: needed for kind '{self.kind}'")
+            found.append(f"example.target: required for kind '{self.kind}'")
         if bool(self.labels) == bool(self.example.choices):
-            found.append("labels, example.choices: give exactly one of the two")
+            found.append("labels, example.choices: exactly one of the two is required")
         if self.kind == "letter" and len(self.labels) > len(LETTERS):
-            found.append(f"kind: only {len(LETTERS)} labels can be lettered; use 'choice'")
+            found.append(f"kind: at most {len(LETTERS)} labels can be lettered; use 'choice'")
         if len(self.labels) == 1 or len(set(self.labels)) < len(self.labels):
-            found.append("labels: give at least two, all different")
+            found.append("labels: at least two are required, all different")
         values = self.example.target_values
         if values is None and any(label.strip().isdigit() for label in self.labels):
-            found.append("example.target_values: needed, as labels that are numbers are ambiguous")
+            found.append(
+                "example.target_values: required, because labels that are numbers are ambiguous"
+            )
         if isinstance(values, list) and self.labels and len(values) != len(self.labels):
             found.append(
                 f"example.target_values: {len(values)} values for {len(self.labels)} labels"
@@ -228,17 +266,19 @@ class TaskSpec(_Strict):
         found = []
         source = self.source
         if not (source.files or source.folders or source.package or source.hub):
-            found.append("source: give files, folders, package or hub")
+            found.append("source: one of files, folders, package or hub is required")
         if self.carve.val + self.carve.test >= 1:
-            found.append("carve: val and test together leave no train rows")
+            found.append("carve: val and test must sum to less than 1")
         for name in ("val", "test"):
             share = getattr(self.carve, name)
             if name in self.splits and share:
-                found.append(f"carve.{name}: splits.{name} is given, so nothing may be carved")
+                found.append(f"carve.{name}: not allowed together with splits.{name}")
             if name not in self.splits and not share:
-                found.append(f"splits.{name}: missing; name the source's split or set carve.{name}")
+                found.append(
+                    f"splits.{name}: missing; name a split of the source or set carve.{name}"
+                )
         if "train" not in self.splits and (self.carve.val or self.carve.test):
-            found.append("splits.train: needed, as carve takes from it")
+            found.append("splits.train: required, because carve takes rows from it")
         if source.files is not None:
             for split in sorted(set(self.splits.values()) - set(source.files)):
                 found.append(

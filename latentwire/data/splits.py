@@ -1,8 +1,8 @@
-"""Which rows belong to train, val and test: carving, duplicates, leaks.
+"""Assign rows to train, val and test: carved splits, duplicates, leaks.
 
-A text is never in two splits: test wins over val, val over train. Official test rows are
-never dropped. Carving orders texts by a hash of seed and text, so the split is the same on
-every machine, in every version of every library, and for every order of the rows.
+No text is in two splits: it stays in test rather than val, and in val rather than train. Rows of
+an official test split are never dropped. Carving sorts texts by a hash of seed and text, so that
+the result depends neither on the machine, nor on library versions, nor on the order of the rows.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over the rows of a source split leaves in memory: numbers only.
+    """Numbers about each row of a source split, collected in one pass.
 
     Attributes:
         rows: Indices of the rows that the task keeps.
-        texts: Hash of what makes two rows the same text.
-        groups: Hash, with the seed, of what must stay together when carving.
-        targets: Right choice, -1 for generation.
+        texts: Hashes of the texts; equal for duplicates.
+        groups: Hashes, with the seed, of the groups that carving keeps together.
+        targets: Indices of the correct choices, -1 for generation.
         empty: True where the context is empty.
     """
 
@@ -48,9 +48,9 @@ class Scan:
 
 
 def scan(spec: TaskSpec, build: ExampleBuilder, rows: Rows, split: str) -> Scan:
-    """Read every row once; each must make a valid example with an id of its own.
+    """Read every row of a source split once.
 
-    Raises: DataError: If there is no row, one is broken, or two examples have one id.
+    Raises: DataError: If there are no rows, a row is invalid, or two examples have the same id.
     """
     key = text_key(spec)
     kept, texts, groups, ids = array("q"), array("q"), array("q"), array("q")
@@ -72,7 +72,7 @@ def scan(spec: TaskSpec, build: ExampleBuilder, rows: Rows, split: str) -> Scan:
     if not kept:
         raise DataError(f"Task '{spec.name}': {split} has no rows.")
     if repeated := len(ids) - len(np.unique(np.asarray(ids))):
-        raise DataError(f"Task '{spec.name}': {repeated} ids of {split} occur more than once.")
+        raise DataError(f"Task '{spec.name}': {repeated} ids in {split} are not unique.")
     return Scan(
         np.asarray(kept),
         np.asarray(texts),
@@ -83,12 +83,12 @@ def scan(spec: TaskSpec, build: ExampleBuilder, rows: Rows, split: str) -> Scan:
 
 
 def is_kept(spec: TaskSpec, row: Row) -> bool:
-    """False for a row that `keep` leaves out."""
+    """Return whether the task keeps a row, according to `keep`."""
     return all(plain(field(row, name)) in allowed for name, allowed in spec.keep.items())
 
 
 def text_key(spec: TaskSpec) -> Callable[[Example], str]:
-    """The function whose equal results mean: this is the same text twice."""
+    """Return a function that maps examples with the same text to the same key."""
     ignore = re.compile(spec.unique.ignore) if spec.unique.ignore else None
     prefix = spec.unique.prefix
 
@@ -102,12 +102,12 @@ def text_key(spec: TaskSpec) -> Callable[[Example], str]:
 
 
 class Splitter:
-    """Row indices of each of our splits, worked out when first asked for.
+    """Computes the row indices of each split on first use.
 
     Args:
-        spec: The checked task.
-        scan_of: Gives the scan of one of the source's splits.
-        available: The source's splits that can be read.
+        spec: Validated task file.
+        scan_of: Returns the scan of a source split.
+        available: Names of the source splits that can be read.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Splitter:
         self.notes: list[str] = []
 
     def indices(self, name: SplitName) -> Indices:
-        """Rows of split `name`, indices into the source split `source_split(name)`."""
+        """Return the rows of a split as indices into the source split `source_split(name)`."""
         if name not in self._done:
             if name == "test" and "test" in self._spec.splits:
                 self._done[name] = self._official_test()
@@ -131,7 +131,7 @@ class Splitter:
         return self._done[name]
 
     def source_split(self, name: SplitName) -> str:
-        """The source's split that split `name` is taken from."""
+        """Return the name of the source split from which a split is taken."""
         return self._spec.splits.get(name) or self._spec.splits["train"]
 
     def _official_test(self) -> Indices:
@@ -145,7 +145,7 @@ class Splitter:
         return scanned.rows[self._usable(name, scanned)]
 
     def _usable(self, name: SplitName, scanned: Scan) -> Mask:
-        """True for rows that are not empty and not in an official split that wins."""
+        """Return a mask of rows that are not empty and not in an official split with priority."""
         usable = ~scanned.empty
         if n_empty := int(scanned.empty.sum()):
             self.notes.append(f"{n_empty:,} {name} rows dropped: empty context")
@@ -160,7 +160,7 @@ class Splitter:
         return usable
 
     def _rest(self) -> dict[SplitName, Indices]:
-        """Train, with what is carved from it."""
+        """Return train and the splits that are carved from it."""
         carve = self._spec.carve
         scanned = self._scan_of(self._spec.splits["train"])
         usable = self._usable("train", scanned)
@@ -168,7 +168,7 @@ class Splitter:
             return {"train": scanned.rows[usable]}
         usable &= self._unrepeated(scanned, usable)
         if not usable.any():
-            raise DataError(f"Task '{self._spec.name}': no train rows are left to carve from.")
+            raise DataError(f"Task '{self._spec.name}': no usable train rows to carve splits from.")
         parts = _carve(self._spec, scanned, usable)
         _refuse_leaks(self._spec.name, {name: scanned.texts[part] for name, part in parts.items()})
         for name in ("val", "test"):
@@ -177,7 +177,7 @@ class Splitter:
         return {name: scanned.rows[part] for name, part in parts.items()}
 
     def _unrepeated(self, scanned: Scan, usable: Mask) -> Mask:
-        """True for the first row of each text; False for all if its labels disagree."""
+        """Return a mask of the first row of each text; none of a text with different labels."""
         kept = np.zeros_like(usable)
         candidates = np.flatnonzero(usable)
         _, first = np.unique(scanned.texts[candidates], return_index=True)
@@ -197,7 +197,7 @@ class Splitter:
 
 
 def _carve(spec: TaskSpec, scanned: Scan, usable: Mask) -> dict[SplitName, Indices]:
-    """Places in `scanned` for each carved split, per label if labels are fixed."""
+    """Return indices into `scanned` for each carved split, stratified by label if possible."""
     stratified = bool(spec.labels) and not spec.unique.group
     strata = scanned.targets if stratified else np.zeros_like(scanned.targets)
     parts: dict[SplitName, list[Indices]] = {"test": [], "val": [], "train": []}
@@ -210,7 +210,7 @@ def _carve(spec: TaskSpec, scanned: Scan, usable: Mask) -> dict[SplitName, Indic
         for part, groups in zip(parts.values(), cut, strict=True):
             part.append(np.flatnonzero(members & np.isin(scanned.groups, groups)))
     carved = {name: np.concatenate(found) for name, found in parts.items()}
-    # In hash order, so that the labels are mixed whatever the order of the source.
+    # In hash order, so that labels are mixed even if the source is sorted by label.
     return {
         name: part[np.argsort(scanned.groups[part], kind="stable")]
         for name, part in carved.items()

@@ -1,4 +1,4 @@
-"""What `latentwire tasks` shows: every task with its sizes and where its data is."""
+"""Table of all tasks with their sizes and data sources, for `latentwire tasks`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from latentwire.data.task import Task
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
         name: Name of the task.
         kind: `choice`, `letter` or `generation`.
         metric: Primary metric.
-        chance: Score of a uniform guess; None if it depends on data that is not here.
-        sizes: Examples per split; None where the data is not here.
-        found: True if the data is on this machine.
-        hub: Id of the data set on the hub, with its configuration; None if it is not there.
+        chance: Score of a uniform guess, 0..1; None if it depends on missing data.
+        sizes: Number of examples per split; None where data is missing.
+        found: Whether the data is on this machine.
+        hub: Id and configuration of the data set on the hub; None if it is not on the hub.
         source: Where the data is, or how to get it.
     """
 
@@ -36,7 +36,7 @@ class TaskRow:
 
 
 def task_table() -> list[TaskRow]:
-    """One row per task; data that is on this machine is read, the hub is not asked."""
+    """Return one row per task. Only local data is read; the hub is not contacted."""
     return [_row(load_task(name)) for name in task_names()]
 
 
@@ -46,7 +46,7 @@ def _row(task: Task) -> TaskRow:
         found, source = task.where()
         if found:
             sizes = task.sizes()
-    except LatentWireError as error:  # one unreadable data set must not hide the others
+    except LatentWireError as error:  # an unreadable data set must not hide the others
         found, source = False, str(error)
     known = found and sizes["test"] is not None
     chance = task.chance if known else task.chance_without_data

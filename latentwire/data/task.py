@@ -1,4 +1,4 @@
-"""Task: a checked YAML file and its examples, read when they are first asked for."""
+"""Task: a validated YAML file and its examples, which are read on first use."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from latentwire.data.templates import LETTERS, fill, list_choices, places
 
 
 class Split(Sequence[Example]):
-    """Examples of one split, built one at a time from their rows.
+    """Examples of one split, each built from its row on access.
 
     Args:
-        rows: The source split that holds them.
-        indices: Which of the rows, in the order of the examples.
-        build: Turns a row into an example.
-        source_split: Name of the source split, the stem of default ids.
+        rows: Rows of the source split.
+        indices: Row index of each example.
+        build: Builds an example from a row.
+        source_split: Name of the source split, with which default ids begin.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Split(Sequence[Example]):
 
 
 class Task:
-    """A task: how its items are asked and scored, and the items themselves.
+    """A task: prompts, scoring and examples.
 
     Args:
-        spec: The checked content of the task's YAML file.
-        base: Folder that the file paths in the YAML are relative to.
+        spec: Validated content of the task's YAML file.
+        base: Folder to which file paths in the YAML file are relative.
     """
 
     def __init__(self, spec: TaskSpec, base: Path | None = None) -> None:
@@ -88,11 +88,11 @@ class Task:
         self._size_notes: dict[str, str] = {}
 
     def split(self, name: Literal["train", "val", "test"]) -> Sequence[Example]:
-        """Examples of `train`, `val` or `test`, read from disk one by one.
+        """Return the examples of `train`, `val` or `test`, which are read on access.
 
         Raises:
             UnknownNameError: If there is no split of that name.
-            DataError: If its data cannot be found, read or trusted.
+            DataError: If its data cannot be found or read, or is invalid.
             MissingPackageError: If its data is in a package that is not installed.
         """
         if name not in SPLITS:
@@ -119,28 +119,28 @@ class Task:
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, not {limit}.")
         examples = self.split(split)
-        # RandomState: numpy keeps its stream the same for ever, a Generator's may change.
+        # NumPy guarantees a stable stream for RandomState, but not for Generator.
         order = np.random.RandomState(seed).permutation(len(examples))
         return [examples[int(i)] for i in order[:limit]]
 
     def notes(self) -> list[str]:
-        """What was loaded so far: the source, missing rows, dropped rows, carved splits."""
+        """Return notes on the data read so far: source, missing and dropped rows, carved splits."""
         sizes = [note for note in self._size_notes.values() if note]
         return [f"read from {self._source.description}", *sizes, *self._splitter.notes]
 
     @property
     def asks(self) -> bool:
-        """Whether items have a question of their own beside the context (boolq, squad)."""
+        """Whether each item has a question in addition to its context (boolq, squad)."""
         return "question" in places(self.prompts[0])
 
     def setting(self, name: Setting | None = None) -> Setting:
-        """Which part of an item the sender reads and which the receiver is asked.
+        """Return the setting: which parts of an item the sender and the receiver read.
 
         Args:
-            name: `blind`: the sender reads all, the receiver sees the message alone; `shared`:
-                both read all; `split`: the context to the sender, the question to the receiver.
-                By default `split` for tasks whose items have a question, else `blind`.
-        Raises: UsageError: If the task has no such setting.
+            name: `blind`: the sender reads everything, the receiver only the message; `shared`:
+                both read everything; `split`: the sender reads the context, the receiver the
+                question. Default: `split` for tasks with questions, else `blind`.
+        Raises: UsageError: If the task does not support the setting.
         """
         if name is None:
             return "split" if self.asks else "blind"
@@ -148,25 +148,24 @@ class Task:
             raise UnknownNameError.of("setting", name, SETTINGS)
         if name == "split" and not self.asks:
             raise UsageError(
-                f"Setting 'split' gives the context to the sender and the question to the "
-                f"receiver; the items of '{self.name}' have no question of their own. "
-                "Use blind or shared."
+                f"Task '{self.name}' does not support the setting 'split', because its items "
+                "have no separate question. Use blind or shared."
             )
         return name
 
     @property
     def reader_prompts(self) -> tuple[str, ...]:
-        """Candidate prompts of a model that reads the text itself."""
+        """Candidate prompts for a model that reads the text."""
         more = (self.harness_prompt,) if self.harness_prompt else ()
         return tuple(dict.fromkeys((*self.prompts, *more)))
 
     def handed_prompts(self, setting: Setting) -> tuple[str, ...]:
-        """Candidate prompts of a model that is handed something in place of the context."""
+        """Return candidate prompts for a model that reads a hand-off instead of the context."""
         return self.blind_prompts if setting == "blind" and self.asks else self.prompts
 
     @cached_property
     def chance(self) -> float:
-        """Expected score of a uniform guess on test; 0 for generation."""
+        """Expected score of a uniform guess on test, 0..1; 0 for generation."""
         known = self.chance_without_data
         if known is not None:
             return known
@@ -174,7 +173,7 @@ class Task:
 
     @property
     def chance_without_data(self) -> float | None:
-        """`chance` if the YAML alone tells it, None if items differ in their choices."""
+        """`chance` if it does not depend on the data, None if items have different choices."""
         if self.kind == "generation":
             return 0.0
         choices = self.spec.labels or self.spec.example.choices
@@ -182,7 +181,7 @@ class Task:
 
     @cached_property
     def majority(self) -> float:
-        """Score on test of always giving its most common target; 0 for generation."""
+        """Accuracy on test of always giving the most common target, 0..1; 0 for generation."""
         if self.kind == "generation":
             return 0.0
         targets = Counter(example.target for example in self.split("test"))
@@ -190,12 +189,12 @@ class Task:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the YAML's content and of the data of all splits found here."""
+        """Hash of the YAML file and of the data of all available splits."""
         digests = {split: self._source.digest(split) for split in self._source.available()}
         return fingerprint(self.spec.model_dump(mode="json"), digests)
 
     def answers(self, example: Example) -> tuple[str, ...]:
-        """What is scored for each choice: its text, or its letter for kind `letter`."""
+        """Return the text to score for each choice: the choice, or its letter for kind `letter`."""
         if self.kind == "letter":
             return tuple(LETTERS[: len(example.choices)])
         return example.choices
@@ -208,9 +207,16 @@ class Task:
         choices: Sequence[str],
         filled: str = "",
     ) -> str:
-        """Fill the places of a template; `{choices}` are lettered, one a line.
+        """Fill in a template. `{choices}` becomes a list with one lettered choice per line.
 
-        Braces inside the texts are never read as places.
+        Braces in the inserted texts are not treated as placeholders.
+
+        Args:
+            template: Prompt template of the task.
+            context: Text for `{context}`.
+            question: Text for `{question}`.
+            choices: Choices for `{choices}`, and for `{labels}` if the task has no labels.
+            filled: Text for `{filled}`.
         """
         values = {
             "context": context,
@@ -218,14 +224,14 @@ class Task:
             "labels": ", ".join(self.labels or choices),
             "filled": filled,
         }
-        if len(choices) <= len(LETTERS):  # 77 intents have no letters
+        if len(choices) <= len(LETTERS):  # there are not enough letters for more
             values["choices"] = list_choices(choices)
         return fill(template, lambda place: values.get(place, f"{{{place}}}"))
 
     def where(self) -> tuple[bool, str]:
-        """Whether the data is on this machine, and where it is or how to get it.
+        """Return whether the data is on this machine, and where it is or how to get it.
 
-        Raises: DataError: If files that the task names are missing.
+        Raises: DataError: If a file in `source.files` does not exist.
         """
         try:
             source = self._source
@@ -236,7 +242,7 @@ class Task:
         return True, source.description
 
     def sizes(self) -> dict[SplitName, int | None]:
-        """Number of examples per split; None where the source does not have the split."""
+        """Return the number of examples per split; None if the source does not have the split."""
         available = self._source.available()
         return {
             name: len(self.split(name)) if self._splitter.source_split(name) in available else None

@@ -1,4 +1,4 @@
-"""Fill `{places}` in a template, safely: what is filled in is never read as a template again."""
+"""Templates with `{placeholders}`. Inserted text is never treated as a template."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def places(template: str) -> list[str]:
-    """Names of the places in `template`, in order, repeats included."""
+    """Return the names of the placeholders of a template, in order, with repetitions."""
     return _PLACE.findall(template)
 
 
 def fill(template: str, value: Callable[[str], str]) -> str:
-    """Replace each `{name}` by `value(name)`. Other braces stay as they are."""
+    """Replace each `{name}` by `value(name)`. Other braces are left unchanged."""
     return _PLACE.sub(lambda match: value(match[1]), template)
 
 
 def field(row: Mapping[str, Any], path: str) -> Any:
-    """Value at a dotted path such as `choices.text`.
+    """Return the value at a dotted path such as `choices.text`.
 
-    Raises: DataError: If a part is missing or null; the message lists what is there.
+    Raises: DataError: If it is missing or null; the message lists the existing fields.
     """
     value: Any = row
     for part in path.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            there = (
-                ", ".join(sorted(map(str, value))) if isinstance(value, Mapping) else "no fields"
-            )
-            raise DataError(f"no field '{path}'; the row has {there}")
+            there = ", ".join(sorted(map(str, value))) if isinstance(value, Mapping) else "none"
+            raise DataError(f"no field '{path}'; existing fields: {there}")
         value = value[part]
     if value is None:
         raise DataError(f"field '{path}' is null")
@@ -41,5 +39,5 @@ def field(row: Mapping[str, Any], path: str) -> Any:
 
 
 def list_choices(choices: Sequence[str]) -> str:
-    """One lettered choice per line: `A. first`, `B. second`."""
+    """Return one lettered choice per line: `A. first`, `B. second`."""
     return "\n".join(f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices))

@@ -81,12 +81,12 @@ def test_many_rows_are_not_held_in_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"text": 1}\n{"text"\n', "a.jsonl line 2 is not JSON"),
+        ("a.jsonl", b'{"text": 1}\n{"text"\n', "a.jsonl line 2 is not valid JSON"),
         ("a.jsonl", b"[1]\n", "a.jsonl line 1 is not a JSON object"),
-        ("a.jsonl", b'{"text": "\xff"}\n', "a.jsonl is not UTF-8: .* Save it as UTF-8"),
-        ("a.csv", b"text,label\na,1,2\n", "a.csv line 2: more cells than the header has"),
-        ("a.parquet", b"nonsense", "a.parquet is not a parquet file"),
-        ("a.txt", b"x", r"Cannot read .*a.txt: use one of \.jsonl, \.parquet, \.csv"),
+        ("a.jsonl", b'{"text": "\xff"}\n', "a.jsonl is not UTF-8 .* Convert it to UTF-8"),
+        ("a.csv", b"text,label\na,1,2\n", "a.csv line 2 has more cells than the header"),
+        ("a.parquet", b"nonsense", "a.parquet is not a valid parquet file"),
+        ("a.txt", b"x", r"Cannot read .*a.txt: allowed formats are \.jsonl, \.parquet, \.csv"),
     ],
 )
 def test_broken_files_are_explained(
@@ -101,18 +101,20 @@ def test_broken_files_are_explained(
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = jsonl(tmp_path / "a.jsonl", ROWS[:1])
     monkeypatch.setenv("LATENTWIRE_CACHE", str(path))
-    with pytest.raises(DataError, match=r"Cannot write the cache .* Set LATENTWIRE_CACHE"):
+    with pytest.raises(
+        DataError, match=r"Cannot write to the cache folder .* Set LATENTWIRE_CACHE"
+    ):
         open_rows(path)
 
 
 def test_a_data_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTWIRE_DATA", str(tmp_path / "typo"))
-    with pytest.raises(DataError, match=r"LATENTWIRE_DATA is set to .*typo, which is no folder"):
+    with pytest.raises(DataError, match=r"LATENTWIRE_DATA is .*typo, which is not a folder"):
         load_task("sst2").split("test")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"No such data file: .*a\.csv"):
+    with pytest.raises(DataError, match=r"Data file not found: .*a\.csv"):
         open_rows(tmp_path / "a.csv")
 
 
@@ -148,7 +150,7 @@ def test_an_emptied_package_gives_the_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("latentwire.data.sources.package_folder", lambda package: tmp_path)
-    with pytest.raises(DataError, match=r"has no bbcnews/data/.* Install it again: pip install"):
+    with pytest.raises(DataError, match=r"has no files bbcnews/data/.* Reinstall it: pip install"):
         load_task("bbc_news").split("test")
 
 
@@ -222,10 +224,11 @@ def test_a_hub_failure_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError) as caught:
         load_task("arc_challenge").split("test")
     assert str(caught.value) == (
-        "Task 'arc_challenge' found no data here, and the hub data set allenai/ai2_arc could not "
-        "be loaded (ConnectionError: Couldn't reach the hub). Connect once to the hub for "
-        "allenai/ai2_arc (config ARC-Challenge), or put test.jsonl, train.jsonl, validation.jsonl "
-        "(or .parquet, .csv; fields as on the hub) into $LATENTWIRE_DATA/arc_challenge/."
+        "The data of task 'arc_challenge' is not on this machine, and the hub data set "
+        "allenai/ai2_arc could not be loaded (ConnectionError: Couldn't reach the hub). Connect to "
+        "the internet once to download allenai/ai2_arc (config ARC-Challenge) from the hub, or put "
+        "test.jsonl, train.jsonl, validation.jsonl (or .parquet, .csv; with the fields of the hub "
+        "data set) into $LATENTWIRE_DATA/arc_challenge/."
     )
 
 

@@ -14,14 +14,14 @@ from latentwire.data.metrics import (
     exact_match,
     f1,
     final_number,
-    normalise,
+    normalize,
     rouge_l,
 )
 from latentwire.eval.method import Prediction
 
 
 def test_squad_normalisation() -> None:
-    assert normalise("  The Cat, an  owl; a dog's!") == "cat owl dogs"
+    assert normalize("  The Cat, an  owl; a dog's!") == "cat owl dogs"
     assert exact_match("the Norway.", "Norway") == 1.0
     assert exact_match("in Norway", "Norway") == 0.0
 
