@@ -39,9 +39,10 @@ def measure(n_tokens: int, width: int, rounds: int) -> dict[str, dict[str, float
     basis = fit_basis(soft, min(RANK, width))
     names = "smollm2-135m-instruct@" + "0" * 16, "gemma3-270m@" + "0" * 16
     messages = {
-        name: [Message(each, "0" * 16, name, *names, basis) for each in soft] for name in CODECS
+        name: [Message(each, "0" * 16, name, *names, basis) for each in soft]
+        for name in CODECS.names()
     }
-    taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in CODECS}
+    taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in CODECS.names()}
     n_bytes = {}
     for turn in range(rounds + WARM_UP):
         for name, made in messages.items():

@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from latentwire.data import Example, Task, load_task
     from latentwire.eval.evaluate import evaluate
     from latentwire.train import TrainConfig, train_bridge
+    from latentwire.wire.decoder import Decoder
+    from latentwire.wire.encoder import Encoder
     from latentwire.wire.message import Message
-    from latentwire.wire.wire import Answer, Wire
+    from latentwire.wire.spec import Answer
+    from latentwire.wire.wire import Wire, send_to_all
 
 _HOMES = {
-    "Answer": "wire.wire",
+    "Answer": "wire.spec",
+    "Decoder": "wire.decoder",
+    "Encoder": "wire.encoder",
     "Example": "data",
     "LatentWireError": "core.errors",
     "Message": "wire.message",
@@ -23,12 +28,15 @@ _HOMES = {
     "Wire": "wire.wire",
     "evaluate": "eval.evaluate",
     "load_task": "data",
+    "send_to_all": "wire.wire",
     "train_bridge": "train",
 }
 
 __version__ = "0.1.0"
 __all__ = [
     "Answer",
+    "Decoder",
+    "Encoder",
     "Example",
     "LatentWireError",
     "Message",
@@ -37,6 +45,7 @@ __all__ = [
     "Wire",
     "evaluate",
     "load_task",
+    "send_to_all",
     "train_bridge",
 ]
 

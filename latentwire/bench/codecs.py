@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from latentwire.bench.subject import Subject
-from latentwire.core.errors import UnknownNameError, UsageError
+from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
 from latentwire.core.provenance import describe_environment
 from latentwire.data import Example
@@ -50,10 +50,9 @@ def measure_wire(
     Raises: UsageError: If there is no run, the runs differ in task, or a rank is below 1;
         UnknownNameError: If there is no such codec.
     """
-    names = list(codecs or CODECS)
+    names = list(codecs or CODECS.names())
     for name in names:
-        if name not in CODECS:
-            raise UnknownNameError.of("codec", name, CODECS)
+        CODECS.get(name)
     if not subjects or any(subject.run is None for subject in subjects):
         raise UsageError(
             "Accuracy on the wire is that of a trained bridge: give --run (repeat it for several)."
@@ -96,7 +95,7 @@ def _points(
     wire, width = subject.wire, subject.wire.receiver.soft_width
     made = []
     for name in names:
-        if not CODECS[name].needs_basis:
+        if not CODECS.get(name).needs_basis:
             made.append((wire.with_codec(name), 0))
             continue
         fitting = sorted({rank for rank in ranks if rank <= width}) or [width]
@@ -128,8 +127,8 @@ def _point(
     context = context_of(wire, subject.task)
     found = METHODS.get("bridge")(context).predict(examples, progress)
     k, width = wire.spec.soft_tokens, wire.receiver.soft_width
-    parts = CODECS[wire.spec.codec].parts(k, rank or width)
-    least, row = sum(part.n_bytes for part in parts), _row(found)
+    least = CODECS.get(wire.spec.codec)().n_bytes(k, rank or width)
+    row = _row(found)
     return {
         "run": str(subject.run),
         "codec": wire.spec.codec,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,12 +75,11 @@ class Subject:
 
     def exact(self) -> Wire:
         """The wire, reading texts as long as they are and writing answers of one length."""
-        wire = copy(self.wire)
-        wire.task = self.task
-        wire.receiver = ExactWriter(wire.receiver.lm, wire.receiver.reads)
+        wire, spec = self.wire, self.wire.spec
         if self.input_tokens is not None:
-            wire.spec = replace(wire.spec, max_tokens=self.input_tokens)
-        return wire
+            spec = replace(spec, max_tokens=self.input_tokens)
+        writer = ExactWriter(wire.receiver.lm, wire.receiver.reads)
+        return wire.replace(receiver=writer, task=self.task, spec=spec)
 
     def context(self, wire: Wire) -> Context:
         """What methods work with: both models write exactly what they may."""

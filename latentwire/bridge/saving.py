@@ -59,10 +59,10 @@ def save_bridge(
         write_text(temporary / _CARD, _card(bridge, facts))
 
 
-def load_bridge(folder: Path) -> tuple[Bridge, dict[str, Any]]:
-    """Read a bridge folder; also returns its whole configuration.
+def load_bridge_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a bridge folder; its weights may be missing.
 
-    Raises: BridgeError: If the folder is missing, foreign, damaged or of another format.
+    Raises: BridgeError: If the folder is missing, foreign or of another format.
     """
     path = folder / _CONFIG
     if not path.is_file():
@@ -70,21 +70,32 @@ def load_bridge(folder: Path) -> tuple[Bridge, dict[str, Any]]:
             f"No bridge in {folder}: there is no {_CONFIG}. Give the folder of a run."
         )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        version, kind, sizes = config["format"], config["kind"], dict(config["sizes"])
-        options, expected = dict(config["options"]), config["weights_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"format", "kind", "sizes", "options", "weights_sha256"} - set(config)
+    except (ValueError, TypeError) as error:
         raise BridgeError(f"{path} is not a LatentWire bridge: {error!r}.") from error
-    if version != _FORMAT:
-        raise BridgeError(f"{folder} has bridge format {version}; this version reads {_FORMAT}.")
-    weights = folder / _WEIGHTS
-    if not weights.is_file() or sha256_file(weights) != expected:
+    if missing:
+        raise BridgeError(f"{path} is not a LatentWire bridge: no {', '.join(sorted(missing))}.")
+    if config["format"] != _FORMAT:
+        raise BridgeError(
+            f"{folder} has bridge format {config['format']}; this version reads {_FORMAT}."
+        )
+    return config
+
+
+def load_bridge(folder: Path) -> tuple[Bridge, dict[str, Any]]:
+    """Read a bridge folder; also returns its whole configuration.
+
+    Raises: BridgeError: If the folder is missing, foreign, damaged or of another format.
+    """
+    config, weights = load_bridge_config(folder), folder / _WEIGHTS
+    if not weights.is_file() or sha256_file(weights) != config["weights_sha256"]:
         raise BridgeError(
             f"{weights} is missing or damaged: its sha256 is not the recorded one. "
             "Copy the folder again or train again."
         )
     try:
-        bridge = build_bridge(kind, **sizes, **options)
+        bridge = build_bridge(config["kind"], **config["sizes"], **config["options"])
         bridge.load_state_dict(load_file(weights))
     except (RuntimeError, TypeError, SafetensorError, LatentWireError) as error:
         raise BridgeError(f"{folder} does not fit its own configuration: {error}") from error

@@ -46,7 +46,7 @@ def notes_of(
         )
     if context.wire is not None:
         spec, basis = context.wire.spec, context.wire.basis
-        rank = f" of rank {basis.rank}" if basis and CODECS[spec.codec].needs_basis else ""
+        rank = f" of rank {basis.rank}" if basis and CODECS.get(spec.codec).needs_basis else ""
         notes.append(
             f"messages are written as {spec.codec}{rank}; what is scored is what was read "
             "from their bytes"

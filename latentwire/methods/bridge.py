@@ -14,6 +14,7 @@ from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.models.state_cache import StateCache
+from latentwire.wire.message import Message
 from latentwire.wire.wire import Wire
 
 _BATCH = 32
@@ -51,7 +52,7 @@ class MessageMethod(Method):
             self.name,
             soft=self.tamper(self.unpack(messages)),
             ranking_only=fresh,
-            sent=[{"n_bytes": len(data)} for data in messages],
+            sent=[{"n_bytes": message.n_bytes} for message in messages],
         )
 
     def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
@@ -60,28 +61,28 @@ class MessageMethod(Method):
 
     def write(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
-    ) -> list[bytes]:
-        """The message of each example, as it travels."""
+    ) -> list[Message]:
+        """The message of each example, rounded by the wire's codec."""
         texts = self.texts(examples)
         if not fresh:
             self._cache.ensure(texts, progress=progress)
-        messages: list[bytes] = []
+        messages: list[Message] = []
         for start in range(0, len(texts), _BATCH):
             part = texts[start : start + _BATCH]
             if fresh:
                 soft = self.writer.soft_tokens_of(part)
             else:
                 soft = self.writer.soft_tokens(self._cache.states(part))
-            messages += [m.to_bytes() for m in self.writer.pack(soft)]
+            messages += self.writer.pack(soft)
         return messages
 
     def texts(self, examples: Sequence[Example]) -> list[str]:
         """What the sender reads for each example."""
         return self.context.sender_texts(examples, self.writer.spec.sender_prompt)
 
-    def unpack(self, messages: Sequence[bytes]) -> Float[Tensor, "b k dr"]:
+    def unpack(self, messages: Sequence[Message]) -> Float[Tensor, "b k dr"]:
         """Soft tokens from messages, on the receiver's device."""
-        soft = torch.stack([message.soft for message in self.writer.read_all(messages)])
+        soft = torch.stack([message.soft for message in messages])
         return soft.to(self.wire.receiver.lm.device)
 
     @cached_property

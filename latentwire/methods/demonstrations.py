@@ -39,10 +39,10 @@ class FewShotPromptBuilder(PromptBuilder):
         self._static = self._shown + self._static
 
     def _solved(self, example: Example) -> str:
-        return f"{self._render(self.cut(example)[0])} {right_label(self.task, example)}"
+        return f"{self.render(self.cut(example)[0])} {right_label(self.task, example)}"
 
-    def _render(self, example: Example, filled: str = "") -> str:
-        return self._shown + super()._render(example, filled)
+    def render(self, example: Example, filled: str = "") -> str:
+        return self._shown + super().render(example, filled)
 
 
 def draw_rounds(context: Context, train: Sequence[Example]) -> list[list[Example]]:

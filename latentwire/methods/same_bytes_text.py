@@ -32,7 +32,7 @@ class SameBytesText(Method):
         self.context = context
         wire = context.need_wire(self.name)
         one = torch.zeros(1, wire.spec.soft_tokens, wire.receiver.soft_width)
-        self.budget = len(wire.pack(one)[0].to_bytes())
+        self.budget = wire.pack(one)[0].n_bytes
         self.cut: dict[str, bool] = {}
 
     def predict(

@@ -21,7 +21,8 @@ from latentwire.methods.lora import kept_or_not
 from latentwire.models import Receiver
 from latentwire.models.state_cache import StateCache
 from latentwire.train import train_bridge
-from latentwire.wire.wire import Wire, WireSpec
+from latentwire.wire.spec import WireSpec
+from latentwire.wire.wire import Wire
 
 
 class OwnWire(MessageMethod):
@@ -122,7 +123,7 @@ class LearnedPrefixMethod(OwnWire):
             max_tokens=context.max_tokens,
             prompt=prompt,
         )
-        return Wire(context.sender, receiver, bridge, spec)
+        return Wire.of(context.sender, receiver, bridge, spec)
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False

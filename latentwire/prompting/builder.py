@@ -1,4 +1,4 @@
-"""Where tasks meet models: an example becomes the requests that one model is given."""
+"""Build prompts from task examples."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from latentwire.data.spec import Setting
 from latentwire.data.templates import places
 from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt
 
+SENDER_PROMPTS = ("raw", "aware")
+
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt, and what is asked for behind it.
+    """One prompt and the answers to score after it.
 
     Args:
         prompt: With or without the mark for soft tokens.
-        answers: Token ids of each answer to be scored; none if the model is to write.
-        sizes: Bytes of each answer's text.
+        answers: Token ids of each answer to score; empty if the model writes its answer.
+        sizes: Length of each answer's text in bytes.
     """
 
     prompt: Prompt
@@ -28,14 +30,14 @@ class Request:
 
 
 class PromptBuilder:
-    """Renders the examples of a task for one model, in every method alike.
+    """Turns examples of a task into prompts for one model, the same way in every method.
 
     Args:
-        task: Gives the words.
-        lm: Gives tokens, chat template and the limit of its context.
-        template: A reader template of the task.
-        max_tokens: Longest context in tokens of this model; the task's own limit by default.
-        setting: What stands in the prompt beside a message; the task's own by default.
+        task: Task of the examples.
+        lm: Model that reads the prompts: gives tokenizer, chat template and context limit.
+        template: Prompt template of the task.
+        max_tokens: Longest context in tokens of this model; the task's limit by default.
+        setting: What stands in the prompt next to a message; the task's default by default.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class PromptBuilder:
         self.task, self.lm, self.template = task, lm, template
         self.setting = task.setting(setting)
         self.max_tokens = min(max_tokens or task.max_context_tokens, lm.max_tokens * 3 // 4)
-        # What stands before the context is the same for all examples unless it names the example.
+        # Text before the context is the same for all examples unless it depends on the example.
         head = template.partition("{context}")[0]
         varies = {"question", "filled"} & set(places(head)) or (
             "choices" in places(head) and not task.labels
@@ -57,9 +59,10 @@ class PromptBuilder:
         self._static = "" if varies else task.render(head, "", "", task.labels)
 
     def cut(self, example: Example) -> tuple[Example, bool]:
-        """The example with its context cut to the limit, and whether anything was cut.
+        """Cut the context of an example to the limit; also return whether anything was cut.
 
         The protected tail (a question, its choices) is never cut.
+
         Raises: UsageError: If the context is empty.
         """
         if not example.context.strip():
@@ -76,34 +79,43 @@ class PromptBuilder:
         joint = "\n" if kept and not kept[0].isspace() else ""
         return replace(example, context=body + joint + kept), True
 
-    def build(self, example: Example) -> list[Request]:
-        """What a model is given that reads the (cut) text itself.
+    def render(self, example: Example, filled: str = "") -> str:
+        """Fill the places of the template with the fields of an example."""
+        return self.task.render(
+            self.template, example.context, example.question, example.choices, filled
+        )
 
-        One request, whose prompt all answers follow; or, for a template with the place
-        `{filled}`, one request for each choice, behind which the same words are scored.
+    def build(self, example: Example) -> list[Request]:
+        """Build the requests for a model that reads the (cut) text itself.
+
+        Returns: One request that all answers follow. For a template with the place `{filled}` one
+            request for each choice; the same words are scored after each of them.
         """
         cut = self.cut(example)[0]
         if "filled" not in places(self.template):
-            return [self._request(self.lm.prompt(self._render(cut), self._static), example)]
-        prompts = [self.lm.prompt(self._render(cut, filled=filled)) for filled in cut.contexts]
+            return [self._request(self.render(cut), self._static, example)]
+        prompts = [self.lm.prompt(self.render(cut, filled)) for filled in cut.contexts]
         size = len(cut.continuation.encode())
         return [Request(p, (self.lm.answer_ids(p, cut.continuation),), (size,)) for p in prompts]
 
     def build_handoff(self, example: Example, text: str = MESSAGE_MARK) -> list[Request]:
-        """What a model is given that sees a hand-off in the context's place: soft tokens or a text.
+        """Build the request for a model that gets soft tokens or a text instead of the context.
 
-        In the setting `shared` the hand-off stands before the prompt of a model that reads.
+        In the setting `shared` the message stands before the prompt of a model that reads the text.
+
+        Args:
+            example: Its context is read in the setting `shared` only.
+            text: Text in place of the context; by default the mark for soft tokens.
         """
         if self.setting == "shared":
-            reading = self._render(self.cut(example)[0])
-            return [self._request(self.lm.prompt(f"{text}\n{reading}"), example)]
-        handed = self._render(replace(example, context=text))
-        return [self._request(self.lm.prompt(handed, self._static), example)]
+            reading = self.render(self.cut(example)[0])
+            return [self._request(f"{text}\n{reading}", "", example)]
+        return [self._request(self.render(replace(example, context=text)), self._static, example)]
 
     def right_answer(self, prompt: Prompt, example: Example) -> tuple[int, ...]:
-        """Ids of what the model should say: the right choice as it is scored, else the reference.
+        """Token ids of the right answer: the target choice as it is scored, else the reference.
 
-        What is written ends as the task's answers end, so that a bridge learns to end it too.
+        A written answer ends the way the task's answers end, so that a bridge learns to end it too.
         """
         if example.target is not None:
             return self.lm.answer_ids(prompt, self.task.answers(example)[example.target])
@@ -111,19 +123,10 @@ class PromptBuilder:
             return self.lm.answer_ids(prompt, example.references[0] + "\n")
         return (*self.lm.answer_ids(prompt, example.references[0]), *self.lm.end_ids[:1])
 
-    def _request(self, prompt: Prompt, example: Example) -> Request:
-        answers = self.task.answers(example)
+    def _request(self, text: str, static: str, example: Example) -> Request:
+        prompt, answers = self.lm.prompt(text, static), self.task.answers(example)
         ids = tuple(self.lm.answer_ids(prompt, answer) for answer in answers)
         return Request(prompt, ids, tuple(len(answer.encode()) for answer in answers))
-
-    def _render(self, example: Example, filled: str = "") -> str:
-        task = self.task
-        return task.render(
-            self.template, example.context, example.question, example.choices, filled
-        )
-
-
-SENDER_PROMPTS = ("raw", "aware")
 
 
 def sender_texts(
@@ -134,31 +137,32 @@ def sender_texts(
     max_tokens: int | None = None,
     setting: Setting | None = None,
 ) -> tuple[list[str], list[bool]]:
-    """What the sender reads for each example, and whether its context was cut.
+    """Build the text that the sender reads for each example.
 
     Args:
-        task: The task.
-        lm: The sending model.
-        examples: Their contexts are cut to `max_tokens`.
+        task: Task of the examples.
+        lm: Sending model.
+        examples: Examples; their contexts are cut to `max_tokens`.
         sender_prompt: `raw`: the text alone; `aware`: the text and the task, as a chat turn for
             a chat model.
-        max_tokens: In sender tokens; the task's limit by default.
-        setting: The task's own by default. Unless it is `split`, the text has the question, too.
+        max_tokens: Longest context in sender tokens; the task's limit by default.
+        setting: The task's default by default. Unless it is `split`, the text includes the
+            question.
+    Returns: The texts, and for each whether its context was cut.
     """
-    setting = task.setting(setting)
     if sender_prompt == "aware":
         builder = PromptBuilder(task, lm, task.sender_prompt_aware, max_tokens)
         cut = [builder.cut(example) for example in examples]
-        return [lm.turn(builder._render(e)) for e, _ in cut], [was_cut for _, was_cut in cut]
+        return [lm.turn(builder.render(e)) for e, _ in cut], [was_cut for _, was_cut in cut]
     builder = PromptBuilder(task, lm, "{context}", max_tokens)
-    if task.asks and setting != "split":
-        examples = [_whole(task, example) for example in examples]
+    if task.asks and task.setting(setting) != "split":
+        examples = [_with_question(task, example) for example in examples]
     cut = [builder.cut(example) for example in examples]
     return [e.context for e, _ in cut], [was_cut for _, was_cut in cut]
 
 
-def _whole(task: Task, example: Example) -> Example:
-    """The example with its question in the context, safe from being cut."""
+def _with_question(task: Task, example: Example) -> Example:
+    """The example with its question in the context, protected from being cut."""
     before, _, after = task.whole.partition("{context}")
     head, tail = (task.render(part, "", example.question, ()) for part in (before, after))
     return replace(
@@ -170,39 +174,34 @@ def _whole(task: Task, example: Example) -> Example:
 
 def examples_of(
     task: Task,
-    setting: Setting | None,
-    texts: Sequence[str],
+    contexts: Sequence[str],
     questions: Sequence[str] | None,
+    choices: Sequence[Sequence[str]] | None = None,
+    *,
+    need_questions: bool = True,
 ) -> list[Example]:
-    """A user's texts as examples of a task, without a right answer.
+    """Build examples without a right answer from a user's texts or questions.
 
     Args:
-        task: What is asked about them.
-        setting: How; the task's own by default.
-        texts: What the sender reads.
-        questions: One for each text, for tasks whose items have a question of their own.
-    Raises: UsageError: If the task cannot be asked so, a text is empty or a question is missing.
+        task: Task that the examples are of.
+        contexts: Text of each example; empty where a message takes its place.
+        questions: Question of each example, for tasks whose items have their own.
+        choices: Choices of each example; the task's labels by default.
+        need_questions: Whether such a task's questions are read here. Where they are not, they
+            may be left out.
+    Raises: UsageError: If the number of questions does not fit.
     """
-    if not task.labels and task.kind != "generation":
+    n, asked = len(contexts), [question for question in questions or () if question.strip()]
+    allowed = {n} if task.asks and need_questions else {0, n} if task.asks else {0}
+    if len(asked) not in allowed:
+        needs = "one question for each text" if task.asks else "no question besides the text"
         raise UsageError(
-            f"The choices of task '{task.name}' differ from example to example: "
-            "use wire.respond(task, examples, soft)."
+            f"Task '{task.name}' needs {needs}; given: {n} text(s) and {len(asked)} question(s)."
         )
-    if task.setting(setting) == "shared":
-        raise UsageError(
-            "In the setting 'shared' the receiver reads the text, too: "
-            "use wire.respond(task, examples, soft)."
-        )
-    asked = [question for question in questions or () if question.strip()]
-    if len(asked) != (len(texts) if task.asks else 0):
-        wants = "one question for each text" if task.asks else "no question beside the text"
-        raise UsageError(
-            f"Task '{task.name}' wants {wants}; it was given {len(texts)} text(s) and "
-            f"{len(asked)} question(s)."
-        )
-    if not all(text.strip() for text in texts):
-        raise UsageError("The text is empty: there is nothing to send.")
+    choices = [task.labels] * n if choices is None else choices
+    if len(choices) != n:
+        raise UsageError(f"Give one list of choices for each text: {len(choices)} for {n} text(s).")
     return [
-        Example("", text, question, task.labels, None, ())
-        for text, question in zip(texts, asked or [""] * len(texts))
+        Example("", text, question, tuple(each), None, ())
+        for text, question, each in zip(contexts, asked or [""] * n, choices, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""One way to answer, for text and for soft tokens: requests -> responses, batched by length."""
+"""Let a model answer requests: score their choices, or write the answer."""
 
 from __future__ import annotations
 
@@ -22,53 +22,60 @@ def respond(
     *,
     batch_size: int = 32,
     ranking_only: bool = False,
+    max_new_tokens: int | None = None,
     on_batch: Callable[[int], object] = lambda n: None,
 ) -> list[Response]:
-    """Score the choices, or write the answer, of every example; equal questions are asked once.
+    """Score the choices of every example, or write an answer where it has none.
+
+    Equal requests with equal soft tokens are answered once.
 
     Args:
         receiver: The answering model.
-        task: Says which kind of answer; gives length and stop sequences of what is written.
-        requests: For each example what `PromptBuilder.read` or `PromptBuilder.hand` made of it.
+        task: Gives the metric, and the stop sequences of written answers.
+        requests: Requests of each example, from `PromptBuilder.build` or `build_handoff`.
         soft: Soft tokens of each example, or None if prompts are text.
-        batch_size: Most prompts per forward pass; passes hold prompts of like length, and no
-            more tokens than the device is quick with.
+        batch_size: Most prompts per forward pass. A pass holds prompts of similar length, and no
+            more tokens than the device handles efficiently.
         ranking_only: Only the best choice matters: see `Receiver.score_choices`.
-        on_batch: Told how many prompts were answered after each pass.
-    Returns: One for each example, in their order.
+        max_new_tokens: Longest written answer in tokens; the task's limit by default.
+        on_batch: Called after each pass with the number of prompts answered in it.
+    Returns: One response for each example, in their order.
     """
-    places = _distinct(requests, soft)
+    places: Sequence[int] = range(len(requests))
+    if len(requests) > 1:
+        places = _first_equal(requests, soft)
     if len(firsts := sorted({*places})) < len(requests):
-        answers = respond(
+        responses = respond(
             receiver,
             task,
             [requests[i] for i in firsts],
             None if soft is None else soft[firsts],
             batch_size=batch_size,
             ranking_only=ranking_only,
+            max_new_tokens=max_new_tokens,
             on_batch=on_batch,
         )
         on_batch(sum(map(len, requests)) - sum(len(requests[i]) for i in firsts))
-        known = dict(zip(firsts, answers))
+        known = dict(zip(firsts, responses))
         return [known[place] for place in places]
     flat = [(i, request) for i, asked in enumerate(requests) for request in asked]
+    writes = not any(request.answers for _, request in flat)
     k = 0 if soft is None else soft.shape[1]
     sizes = [len(r.prompt.before) - r.prompt.n_static + k + len(r.prompt.after) for _, r in flat]
     scores: list[tuple[float, ...]] = [()] * len(flat)
     texts: list[str | None] = [None] * len(flat)
-    # Lengths of the choices decide as well where the metric divides by them.
+    # A metric that divides scores by lengths needs more than their order.
     ranking_only = ranking_only and task.metric == "acc"
-    # Writing is one token of each row at a time: there the more rows the better.
-    most = None if task.kind == "generation" else tokens_per_pass(receiver.lm.device)
+    # Writing runs one token of each row at a time, so more rows are always faster.
+    most = None if writes else tokens_per_pass(receiver.lm.device)
     for index in by_length(sizes, batch_size, most):
         prompts = [flat[j][1].prompt for j in index]
         given = None if soft is None else soft[[flat[j][0] for j in index]]
-        if task.kind == "generation":
-            written = receiver.write(
-                prompts, given, max_new_tokens=task.max_new_tokens, stop=task.stop
-            )
-            for j, text in zip(index, written):
-                texts[j] = text
+        if writes:
+            length = task.max_new_tokens if max_new_tokens is None else max_new_tokens
+            written = receiver.write(prompts, given, max_new_tokens=length, stop=task.stop)
+            for j, answer in zip(index, written):
+                texts[j] = answer
         else:
             choices = [flat[j][1].answers for j in index]
             rows = receiver.score_choices(prompts, choices, given, ranking_only=ranking_only)
@@ -76,18 +83,16 @@ def respond(
                 scores[j] = tuple(row.tolist())
         on_batch(len(index))
     responses = [Response() for _ in requests]
-    for (i, request), found, said in zip(flat, scores, texts):
+    for (i, request), found, text in zip(flat, scores, texts):
         before = responses[i]
-        responses[i] = Response((*before.scores, *found), (*before.sizes, *request.sizes), said)
+        responses[i] = Response((*before.scores, *found), (*before.sizes, *request.sizes), text)
     return responses
 
 
-def _distinct(
+def _first_equal(
     requests: Sequence[Sequence[Request]], soft: Float[Tensor, "b k dr"] | None
 ) -> list[int]:
-    """For each example the first one that is asked the same, with the same soft tokens."""
-    if len(requests) == 1:
-        return [0]
+    """For each example the index of the first one with equal requests and equal soft tokens."""
     first: dict[object, int] = {}
     rows = [None] * len(requests) if soft is None else list(soft.detach().cpu().float())
     return [

@@ -109,4 +109,4 @@ def _with_new_bridge(wire: Wire, seed: int) -> Wire:
         seed=seed,
         **wire.spec.options,
     )
-    return Wire(wire.sender, wire.receiver, bridge, wire.spec)
+    return Wire.of(wire.sender, wire.receiver, bridge, wire.spec)

@@ -22,7 +22,7 @@ from functools import cached_property, lru_cache
 from typing import Any, NoReturn
 
 from latentwire.core.errors import MessageError
-from latentwire.wire.codecs import CODECS, Part, check_codec
+from latentwire.wire.codecs import TensorSpec, find_codec
 
 VERSION = "2"
 _LONGEST = 4096  # bytes of a header
@@ -77,14 +77,19 @@ class Header:
     basis: str = ""
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
-        """The tensors behind the header, in their order."""
-        return CODECS[self.codec].parts(self.n_tokens, self.rank or self.width)
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """Tensors that follow the header, in order."""
+        return find_codec(self.codec).layout(self.n_tokens, self.rank or self.width)
 
     @cached_property
-    def n_bytes(self) -> int:
-        """Size of all of them."""
-        return sum(part.n_bytes for part in self.parts)
+    def n_payload_bytes(self) -> int:
+        """Size of all tensors."""
+        return sum(tensor.n_bytes for tensor in self.tensors)
+
+    @cached_property
+    def n_message_bytes(self) -> int:
+        """Size of the whole message: header and tensors."""
+        return sum(map(len, self._around_checksum)) + len(_NO_SUM) + self.n_payload_bytes
 
     def to_bytes(self, checksum: str) -> bytes:
         """Length and JSON, filled up with spaces to whole eights."""
@@ -114,10 +119,10 @@ class Header:
         said = "".join(f'"{key}":"{value}",' for key, value in facts.items())
         before = f'{{"__metadata__":{{{said}"checksum":"'
         after, start = '"}', 0
-        for part in self.parts:
-            end = start + part.n_bytes
-            shape = ",".join(map(str, part.shape))
-            after += f',"{part.name}":{{"dtype":"{part.dtype}","shape":[{shape}],'
+        for tensor in self.tensors:
+            end = start + tensor.n_bytes
+            shape = ",".join(map(str, tensor.shape))
+            after += f',"{tensor.name}":{{"dtype":"{tensor.dtype}","shape":[{shape}],'
             after += f'"data_offsets":[{start},{end}]}}'
             start = end
         after += "}"
@@ -158,10 +163,10 @@ def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryvie
         head = head[: found.start(1)] + _NO_SUM.encode() + head[found.end(1) :]
     header = _checked(head, limits)
     payload = memoryview(data)[end:]
-    if len(payload) != header.n_bytes:
-        what = "cut short" if len(payload) < header.n_bytes else "too long"
+    if len(payload) != header.n_payload_bytes:
+        what = "cut short" if len(payload) < header.n_payload_bytes else "too long"
         raise MessageError(
-            f"The message is {what}: {header.n_bytes:,} bytes should follow its header, "
+            f"The message is {what}: {header.n_payload_bytes:,} bytes should follow its header, "
             f"{len(payload):,} do."
         )
     if header.checksum(payload) != said:
@@ -226,7 +231,7 @@ def _facts(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _header(facts: dict[str, str], limits: Limits) -> Header:
-    codec = check_codec(facts["encoding"][:40])
+    codec = find_codec(facts["encoding"][:40])
     k = _count(facts, "n_tokens", limits.max_tokens)
     width = _count(facts, "width", limits.max_width)
     if 4 * k * width > limits.max_bytes:
@@ -257,20 +262,20 @@ def _count(facts: dict[str, str], what: str, most: int) -> int:
 def _explain(header: Header, found: dict[str, Any]) -> NoReturn:
     """Say in what a header differs from the one that its own facts lead to."""
     start = 0
-    for part in header.parts:
-        end = start + part.n_bytes
+    for tensor in header.tensors:
+        end = start + tensor.n_bytes
         expected = {
-            "dtype": part.dtype,
-            "shape": list(part.shape),
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
             "data_offsets": [start, end],
         }
-        if found.get(part.name) != expected:
+        if found.get(tensor.name) != expected:
             raise MessageError(
-                f"The message's tensor '{part.name}' should be {expected}; its header says "
-                f"{_shown(found.get(part.name))}."
+                f"The message's tensor '{tensor.name}' should be {expected}; its header says "
+                f"{_shown(found.get(tensor.name))}."
             )
         start = end
-    known = {"__metadata__", *(part.name for part in header.parts)}
+    known = {"__metadata__", *(tensor.name for tensor in header.tensors)}
     if extra := sorted(set(found) - known):
         raise MessageError(f"The message has tensors that do not belong to it: {_shown(extra)}.")
     raise MessageError(

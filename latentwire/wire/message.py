@@ -1,9 +1,9 @@
-"""A message: the soft tokens of one text as bytes, with a header that says whose they are."""
+"""A message: the soft tokens of one text, and the header that says which pair they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentwire.core.errors import MessageError
 from latentwire.wire.basis import Basis
-from latentwire.wire.codecs import CODECS, DTYPES, Numbers, check_codec
+from latentwire.wire.codecs import DTYPES, Numbers, find_codec
 from latentwire.wire.header import LIMITS, Header, Limits, header_of, read_header
 
 
@@ -22,11 +22,13 @@ class Message:
 
     Args:
         soft: Soft tokens, (k, dr).
-        bridge: Fingerprint of the bridge that made them; several are joined by `+`.
-        codec: How the numbers are written, one of `CODECS`.
-        sender: The model that read, `name@fingerprint`.
-        receiver: The model they are for, likewise.
-        basis: What `lowrank` expands them by.
+        bridge: Fingerprint of the bridge that made them; several, joined by `+`, after `join`.
+        codec: Name of the codec, see `CODECS`.
+        sender: Model that read the text, `name@fingerprint`.
+        receiver: Model that the soft tokens are for, `name@fingerprint`.
+        basis: Basis of a codec that writes coordinates, such as `lowrank`.
+        truncated: Whether the text was longer than the sender reads. It is not serialised: None in
+            a message that was read from bytes.
     """
 
     soft: Float[Tensor, "k dr"]
@@ -35,26 +37,26 @@ class Message:
     sender: str = ""
     receiver: str = ""
     basis: Basis | None = None
+    truncated: bool | None = field(default=None, compare=False)
 
-    def to_bytes(self) -> bytes:
-        """The message as a safetensors file.
+    @property
+    def header(self) -> Header:
+        """Header of the message.
 
-        Raises: MessageError: If the codec is unknown or lacks its basis, a number does not fit
-            into it, or a name cannot stand in a header.
+        Raises: MessageError: If the codec is unknown or lacks its basis, or there are no soft
+            tokens.
         """
-        codec = check_codec(self.codec)
-        soft = self.soft.detach().to("cpu", torch.float32)
-        if soft.dim() != 2 or not soft.numel():
+        codec = find_codec(self.codec)
+        if self.soft.dim() != 2 or not self.soft.numel():
             raise MessageError(
-                f"A message has soft tokens (k, dr), at least one; these are {tuple(soft.shape)}."
+                "A message has soft tokens (k, dr), at least one; these have the shape "
+                f"{tuple(self.soft.shape)}."
             )
-        k, width = soft.shape
-        basis = self.basis if codec.needs_basis else None
-        if basis is not None:
-            soft = basis.shrink(soft)
-        elif codec.needs_basis:
-            raise _no_basis(codec.name)
-        header = header_of(
+        basis = None
+        if codec.needs_basis:
+            basis = need_basis(codec.name, self.basis)
+        k, width = self.soft.shape
+        return header_of(
             self.bridge,
             self.sender,
             self.receiver,
@@ -64,38 +66,53 @@ class Message:
             basis.rank if basis else 0,
             basis.fingerprint if basis else "",
         )
-        arrays = codec.write(np.ascontiguousarray(soft.numpy()))
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of `to_bytes()`, computed from the header. Raises: MessageError: As `to_bytes`."""
+        return self.header.n_message_bytes
+
+    def to_bytes(self) -> bytes:
+        """The message as a safetensors file.
+
+        Raises: MessageError: If the codec is unknown or lacks its basis, a number does not fit
+            into it, or a name cannot stand in a header.
+        """
+        header, soft = self.header, self.soft.detach().to("cpu", torch.float32)
+        if header.rank:
+            soft = need_basis(self.codec, self.basis).shrink(soft)
+        arrays = find_codec(self.codec).write(np.ascontiguousarray(soft.numpy()))
         return header.sealed(b"".join(array.tobytes() for array in arrays))
 
     @classmethod
     def from_bytes(
         cls, data: bytes, *, basis: Basis | None = None, limits: Limits = LIMITS
     ) -> Message:
-        """Read a message. `Wire.read` also looks whether it is for that wire.
+        """Read a message. `Decoder.read` also checks that it is for that decoder.
 
         Args:
-            data: What `to_bytes` gave, or anything else.
-            basis: What a `lowrank` message is expanded by.
-            limits: What is accepted.
+            data: Bytes from `to_bytes`, or from anywhere else.
+            basis: Basis that a `lowrank` message is expanded by.
+            limits: Largest sizes that are accepted.
         Raises: MessageError: If the bytes are not a message, before any tensor is made.
         """
-        return cls.from_parts(*read_header(data, limits), basis)
+        return cls.from_payload(*read_header(data, limits), basis)
 
     @classmethod
-    def from_parts(cls, header: Header, payload: memoryview, basis: Basis | None) -> Message:
-        """The same when the header was read already."""
+    def from_payload(cls, header: Header, payload: memoryview, basis: Basis | None) -> Message:
+        """Read the tensors of a message whose header was already read and checked."""
         numbers = torch.from_numpy(_numbers(header, payload, basis))
-        # What was expanded keeps its basis, and can be written again.
+        # An expanded message keeps its basis and can be written again.
         used = basis if header.rank else None
         soft = used.expand(numbers) if used else numbers
         return cls(soft, header.bridge, header.codec, header.sender, header.receiver, used)
 
     @classmethod
     def join(cls, messages: Sequence[Message]) -> Message:
-        """Several messages as one that the receiver reads in their order, written in fp32.
+        """Several messages as one that the receiver reads in this order, written in fp32.
 
         Args:
-            messages: For the same receiver, from any senders, at least one.
+            messages: At least one message for the same receiver, from any senders.
         Raises: MessageError: If there are none, or their receivers or widths differ.
         """
         if not messages:
@@ -118,11 +135,20 @@ class Message:
         )
 
 
+def need_basis(codec: str, basis: Basis | None) -> Basis:
+    """Return the basis. Raises: MessageError: If there is none."""
+    if basis is None:
+        raise MessageError(
+            f"The codec {codec} needs a basis and the wire has none: fit one with "
+            "Wire.fit_lowrank, or read the message with the wire that wrote it (Wire.read)."
+        )
+    return basis
+
+
 def _numbers(header: Header, payload: memoryview, basis: Basis | None) -> Numbers:
-    """What the tensors of a message say: soft tokens, or their coordinates."""
+    """Numbers in the tensors of a message: soft tokens, or their coordinates."""
     if header.rank:
-        if basis is None:
-            raise _no_basis(header.codec)
+        basis = need_basis(header.codec, basis)
         if (basis.fingerprint, *basis.mean.shape, basis.rank) != (
             header.basis,
             header.n_tokens,
@@ -135,15 +161,9 @@ def _numbers(header: Header, payload: memoryview, basis: Basis | None) -> Number
                 "sides."
             )
     arrays, start = [], 0
-    for part in header.parts:
-        end = start + part.n_bytes
-        arrays.append(np.frombuffer(payload[start:end], DTYPES[part.dtype]).reshape(part.shape))
+    for tensor in header.tensors:
+        end = start + tensor.n_bytes
+        array = np.frombuffer(payload[start:end], DTYPES[tensor.dtype])
+        arrays.append(array.reshape(tensor.shape))
         start = end
-    return CODECS[header.codec].read(arrays, header.rank or header.width)
-
-
-def _no_basis(codec: str) -> MessageError:
-    return MessageError(
-        f"The codec {codec} needs a basis that the wire has not got: fit one with "
-        "Wire.fit_lowrank, or read the message with the wire that has it (Wire.read)."
-    )
+    return find_codec(header.codec).read(arrays, header.rank or header.width)

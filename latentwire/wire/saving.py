@@ -1,116 +1,141 @@
-"""A wire on disk: its bridge's folder, what it belongs to, and the basis of `lowrank` messages."""
+"""A wire on disk: the folder of its bridge, its contract, and the basis of `lowrank` messages."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from latentwire.bridge import Bridge
-from latentwire.bridge.saving import load_bridge, save_bridge
+from latentwire.bridge import BRIDGES, Bridge
+from latentwire.bridge.saving import load_bridge, load_bridge_config, save_bridge
 from latentwire.core.errors import BridgeError, PairMismatchError
 from latentwire.core.progress import Progress
 from latentwire.data import Task
 from latentwire.data.spec import TaskSpec
-from latentwire.models import LanguageModel
-from latentwire.models.loading import load_pair
+from latentwire.models import LanguageModel, load_model
 from latentwire.wire.basis import Basis
+from latentwire.wire.contract import Contract, ModelIdentity
 from latentwire.wire.spec import WireSpec
-
-if TYPE_CHECKING:
-    from latentwire.wire.wire import Wire
 
 _BASIS = "lowrank.safetensors"
 
 
-@dataclass(frozen=True)
-class SavedWire:
-    """What a wire is made of again.
+def save_wire(
+    folder: Path,
+    bridge: Bridge,
+    contract: Contract,
+    sender: LanguageModel,
+    receiver: LanguageModel,
+) -> None:
+    """Write a bridge and its contract into `folder`, atomically.
 
-    Args:
-        lms: Sending and receiving model.
-        bridge: With its trained weights.
-        spec: What the wire is beside.
-        task: What it was trained on.
-        prompts: What its receiver reads, by task.
-        training: Settings it was trained with.
-        basis: Of `lowrank` messages, if one was fitted.
+    The configuration holds what either half needs of the other one, so that an encoder loads
+    without the receiver and a decoder without sender and bridge.
     """
-
-    lms: tuple[LanguageModel, LanguageModel]
-    bridge: Bridge
-    spec: WireSpec
-    task: Task | None
-    prompts: dict[str, str]
-    training: dict[str, Any]
-    basis: Basis | None
-
-
-def save_wire(wire: Wire, folder: Path) -> None:
-    """Write the bridge and what it belongs to into `folder`, atomically."""
-    task = wire.task
+    spec, task = contract.spec, contract.task
     facts = {
-        "wire": asdict(wire.spec),
-        "sender": {**_identity(wire.sender.lm), "layers": list(wire.spec.layers)},
-        "receiver": _identity(wire.receiver.lm),
+        "wire": asdict(spec),
+        "sender": {**_model_facts(sender), "layers": list(spec.layers)},
+        "receiver": {**_model_facts(receiver), "soft_width": contract.soft_width},
+        "writes": contract.writes,
         "task": task.spec.model_dump(mode="json") if task else None,
         "task_folder": str(task.base.resolve()) if task and task.base else None,
-        "prompts": wire.prompts,
-        "training": wire.training,
-        "fingerprint": wire.fingerprint,
-        "basis": wire.basis.fingerprint if wire.basis else None,
+        "prompts": contract.prompts,
+        "training": contract.training,
+        "fingerprint": contract.fingerprint,
+        "basis": contract.basis.fingerprint if contract.basis else None,
     }
-    beside = {_BASIS: wire.basis.tensors()} if wire.basis else {}
-    save_bridge(wire.bridge, wire.spec.options, facts, folder, beside)
+    more = {_BASIS: contract.basis.tensors()} if contract.basis else {}
+    save_bridge(bridge, spec.options, facts, folder, more)
 
 
-def load_wire(
+def load_contract(folder: Path) -> Contract:
+    """Read the contract of a saved wire; no weights are read or needed.
+
+    Args:
+        folder: Run folder, or the bridge folder inside it.
+    Raises: BridgeError: If the folder is missing, foreign or damaged.
+    """
+    inner = _bridge_folder(folder)
+    config = load_bridge_config(inner)
+    if missing := [key for key in ("sender", "receiver", "wire") if not config.get(key)]:
+        raise BridgeError(f"The bridge in {folder} does not state its {', '.join(missing)}.")
+    spec = {**config["wire"], "layers": tuple(config["wire"]["layers"])}
+    if "encoding" in spec:  # the name of the codec in runs saved before 2026-12
+        spec["codec"] = spec.pop("encoding")
+    sender, receiver, basis = config["sender"], config["receiver"], config.get("basis")
+    return Contract(
+        spec=WireSpec(**spec),
+        sender=ModelIdentity(sender["name"], sender["fingerprint"]),
+        receiver=ModelIdentity(receiver["name"], receiver["fingerprint"]),
+        # Runs saved before 2026-12 do not state these two.
+        soft_width=receiver.get("soft_width") or config["sizes"]["receiver_width"],
+        writes=config.get("writes") or BRIDGES.get(config["kind"]).writes,
+        fingerprint=config.get("fingerprint") or "",
+        task=_task(config),
+        prompts=dict(config.get("prompts") or {}),
+        training=dict(config.get("training") or {}),
+        basis=Basis.load(inner / _BASIS, basis) if basis else None,
+    )
+
+
+def load_weights(folder: Path) -> Bridge:
+    """Read the bridge of a saved wire. Raises: BridgeError: If it is missing or damaged."""
+    return load_bridge(_bridge_folder(folder))[0]
+
+
+def load_side(
     folder: Path,
-    sender: str | LanguageModel | None,
-    receiver: str | LanguageModel | None,
+    role: str,
+    model: str | LanguageModel | None,
     *,
     device: str,
     dtype: str,
     progress: Progress | None,
-) -> SavedWire:
-    """Read what `save_wire` wrote; `Wire.from_pretrained` says what the arguments are.
+) -> LanguageModel:
+    """Load one of the two models of a saved wire and check that it is that model.
 
-    Raises:
-        BridgeError: If the folder is missing, foreign or damaged.
-        PairMismatchError: If a model is not the one the bridge was trained for.
+    Args:
+        folder: Run folder, or the bridge folder inside it.
+        role: `sender` or `receiver`.
+        model: Model to use, or where it is stored now; the saved name by default.
+        device: As in `Wire.build`.
+        dtype: As in `Wire.build`.
+        progress: As in `Wire.build`.
+    Raises: PairMismatchError: If the bridge was trained for another model.
     """
+    saved = load_bridge_config(_bridge_folder(folder))[role]
+    lm = model if isinstance(model, LanguageModel) else None
+    if lm is None:
+        lm = load_model(str(model or saved["name"]), device=device, dtype=dtype, progress=progress)
+    if lm.fingerprint != saved["fingerprint"]:
+        raise PairMismatchError(
+            f"The bridge in {folder} was trained for the {role} '{saved['name']}' "
+            f"({saved['fingerprint']}); '{lm.name}' ({lm.fingerprint}) is another model. Train a "
+            "bridge for it."
+        )
+    if saved.get("tokenizer") not in (None, tokenizer_digest(lm)):
+        raise PairMismatchError(
+            f"The tokenizer or chat template of '{lm.name}' differs from that of the {role} the "
+            f"bridge in {folder} was trained for. Use the tokenizer files of that time, or train "
+            "a bridge again."
+        )
+    return lm
+
+
+def tokenizer_digest(lm: LanguageModel) -> str:
+    """16 hex digits that identify the vocabulary and the chat template of a model."""
+    tokenizer = lm.tokenizer
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    facts = [vocabulary, tokenizer.bos_token, getattr(tokenizer, "chat_template", None)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _bridge_folder(folder: Path) -> Path:
     inner = folder / "bridge"
-    inner = inner if inner.is_dir() else folder
-    bridge, config = load_bridge(inner)
-    if missing := [key for key in ("sender", "receiver", "wire") if not config.get(key)]:
-        raise BridgeError(f"The bridge in {folder} does not say its {', '.join(missing)}.")
-    lms = load_pair(
-        sender or config["sender"]["name"],
-        receiver or config["receiver"]["name"],
-        device=device,
-        dtype=dtype,
-        progress=progress,
-    )
-    for role, lm in zip(("sender", "receiver"), lms):
-        if lm.fingerprint != config[role]["fingerprint"]:
-            raise PairMismatchError(
-                f"The bridge in {folder} was trained for the {role} "
-                f"'{config[role]['name']}' ({config[role]['fingerprint']}); "
-                f"'{lm.name}' ({lm.fingerprint}) is another model. Train a bridge for it."
-            )
-    spec = {**config["wire"], "layers": tuple(config["wire"]["layers"])}
-    if "encoding" in spec:  # the name of the codec in runs saved before 2026-12
-        spec["codec"] = spec.pop("encoding")
-    named = config.get("basis")
-    return SavedWire(
-        lms=(lms[0], lms[1]),
-        bridge=bridge,
-        spec=WireSpec(**spec),
-        task=_task(config),
-        prompts=dict(config.get("prompts") or {}),
-        training=dict(config.get("training") or {}),
-        basis=Basis.load(inner / _BASIS, named) if named else None,
-    )
+    return inner if inner.is_dir() else folder
 
 
 def _task(config: dict[str, Any]) -> Task | None:
@@ -120,5 +145,5 @@ def _task(config: dict[str, Any]) -> Task | None:
     return Task(TaskSpec.model_validate(config["task"]), Path(base) if base else None)
 
 
-def _identity(lm: LanguageModel) -> dict[str, str]:
-    return {"name": lm.name, "fingerprint": lm.fingerprint}
+def _model_facts(lm: LanguageModel) -> dict[str, str]:
+    return {"name": lm.name, "fingerprint": lm.fingerprint, "tokenizer": tokenizer_digest(lm)}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from latentwire.core.errors import UnknownNameError, UsageError
+from latentwire.core.errors import UsageError
 from latentwire.core.progress import default_progress
 from telepathy.cli.options import (
     CodecOption,
@@ -68,8 +68,8 @@ def evaluate(
     for name in method or []:
         if METHODS.get(name).needs_wire and run is None:
             raise no_bridge(f"Method '{name}'")
-    if codec is not None and codec not in CODECS:
-        raise UnknownNameError.of("codec", codec, CODECS)
+    if codec is not None:
+        CODECS.get(codec)
     if codec is not None and run is None:
         raise no_bridge("A codec")
     if run is None and task is None:

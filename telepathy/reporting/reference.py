@@ -224,8 +224,8 @@ def _codecs() -> tuple[str, list[str]]:
     from latentwire.wire.codecs import CODECS
 
     table = Table([Column("codec", left=True, code=True), Column("what it writes", left=True)])
-    for name, codec in CODECS.items():
-        table.add(name, getattr(codec, "about", "") or _first_line(type(codec)))
+    for name in CODECS.names():
+        table.add(name, _first_line(CODECS.get(name)))
     return "Codecs", [
         "A codec decides how the numbers of a message are written. Choose one with "
         "`latentwire eval --codec NAME`; `latentwire bench wire` measures bytes and accuracy.",

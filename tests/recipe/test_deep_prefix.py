@@ -183,7 +183,7 @@ def test_widths_are_never_guessed(fake_wire: Callable[..., Wire]) -> None:
         Receiver(receiver.lm).score_choices(prompts, [[(1,)]] * 2, prefix)
     wire = fake_wire(bridge="deep_prefix")
     with pytest.raises(UsageError, match="writes prefix, this receiver reads embeddings"):
-        Wire(wire.sender, Receiver(wire.receiver.lm), wire.bridge, wire.spec)
+        Wire.of(wire.sender, Receiver(wire.receiver.lm), wire.bridge, wire.spec)
 
 
 def test_models_without_keys_and_values_are_refused(own_cache: Path) -> None:

@@ -160,8 +160,8 @@ def _option_mistakes(key: str, options: Mapping[str, Option], flags: Flags) -> l
 
     found = flags.without(OWN_FLAGS).mistakes(key, options)
     name = str(options.get("codec", "fp32"))
-    if name not in CODECS:
-        found.append(f"{key}.codec: {UnknownNameError.of('codec', name, CODECS)}")
+    if name not in CODECS.names():
+        found.append(f"{key}.codec: {UnknownNameError.of('codec', name, CODECS.names())}")
     return found
 
 

@@ -1,0 +1,203 @@
+"""The sending half of a wire: texts -> messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from latentwire.bridge import Bridge
+from latentwire.bridge.compiled import CompiledBridge
+from latentwire.bridge.saving import bridge_fingerprint
+from latentwire.core.errors import UsageError
+from latentwire.core.progress import Progress
+from latentwire.data import Example, Task
+from latentwire.models import LanguageModel, Sender, SenderStates
+from latentwire.prompting.builder import examples_of, sender_texts
+from latentwire.wire.basis import DEFAULT_RANK, Basis, fit_basis
+from latentwire.wire.codecs import find_codec
+from latentwire.wire.contract import Contract, Party
+from latentwire.wire.message import Message, need_basis
+from latentwire.wire.saving import load_contract, load_side, load_weights
+
+
+class Encoder(Party):
+    """Sender and bridge: turns texts into messages. It needs no weights of the receiver.
+
+    Args:
+        sender: Sending model.
+        bridge: Bridge that was built for it.
+        contract: What the decoder of the same wire agrees to.
+    """
+
+    def __init__(self, sender: Sender, bridge: Bridge, contract: Contract) -> None:
+        self.sender, self.bridge, self.contract = sender, bridge, contract
+        self.compiled: CompiledBridge | None = None
+        self._versions: tuple[int, ...] = ()  # of the weights that the fingerprint is of
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        run: str | Path,
+        *,
+        sender: str | LanguageModel | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        progress: Progress | None = None,
+    ) -> Encoder:
+        """Load the sender and the bridge of a trained wire. The receiver is not loaded.
+
+        Args:
+            run: Run folder, or the bridge folder inside it.
+            sender: Sending model, or where it is stored now; the saved name by default.
+            device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+            dtype: Type of the sender's weights: `auto`, `float32`, `bfloat16` or `float16`.
+            progress: Reports the conversion of a model.
+        Raises:
+            BridgeError: If the folder is missing, foreign or damaged.
+            PairMismatchError: If the bridge was trained for another sender.
+        """
+        folder = Path(run)
+        contract, bridge = load_contract(folder), load_weights(folder)
+        lm = load_side(folder, "sender", sender, device=device, dtype=dtype, progress=progress)
+        return cls(Sender(lm), bridge.to(lm.device), contract)
+
+    def encode(
+        self, texts: str | Sequence[str], questions: Sequence[str] | None = None
+    ) -> list[Message]:
+        """Return the message of each text.
+
+        Any number of receivers may read a message. Its soft tokens are already rounded by the
+        wire's codec; it is serialised when `to_bytes` is called.
+
+        Args:
+            texts: Texts that the sender reads, run in batches of similar length.
+            questions: One question for each text, for tasks whose items have one. They may be left
+                out in the setting `split`, where the receiver alone reads them.
+        Raises:
+            MessageError: If a number does not fit into the codec, or the wire has no basis.
+            UsageError: If the wire was not trained yet, a text is empty or a question is missing.
+        """
+        texts = [texts] if isinstance(texts, str) else texts
+        task, spec = self.need_task(), self.spec
+        if not all(text.strip() for text in texts):
+            raise UsageError("The text is empty: there is nothing to send.")
+        setting, prompt = task.setting(spec.setting), spec.sender_prompt
+        asks = setting != "split" or prompt == "aware"
+        examples = examples_of(task, texts, questions, need_questions=asks)
+        read, cut = sender_texts(task, self.sender.lm, examples, prompt, spec.max_tokens, setting)
+        return self.pack(self.soft_tokens_of(read), cut)
+
+    def sender_texts(self, task: Task, examples: Sequence[Example]) -> tuple[list[str], list[bool]]:
+        """Return what the sender reads for each example, and whether its context was cut."""
+        spec, lm = self.spec, self.sender.lm
+        return sender_texts(task, lm, examples, spec.sender_prompt, spec.max_tokens, spec.setting)
+
+    def soft_tokens_of(self, texts: Sequence[str]) -> Float[Tensor, "b k dr"]:
+        """Return soft tokens of texts as the sender reads them, one batch of lengths at a time."""
+        places: list[int] = []
+        parts = []
+        for index, states in self.sender.encode_batches(texts, self.spec.layers):
+            places += index
+            parts.append(self.soft_tokens(states))
+        if not parts:
+            return self.bridge.anchors.new_zeros(0, *self.bridge.anchors.shape)
+        order = torch.tensor(places).argsort()
+        return torch.cat(parts)[order.to(parts[0].device)]
+
+    @torch.inference_mode()
+    def soft_tokens(self, states: SenderStates) -> Float[Tensor, "b k dr"]:
+        """Return soft tokens for sender states, float32, on the bridge's device."""
+        device = self.bridge.anchors.device
+        run = self.compiled or self.bridge
+        return run(states.states.to(device), states.mask.to(device))
+
+    def pack(
+        self, soft: Float[Tensor, "b k dr"], truncated: Sequence[bool | None] | None = None
+    ) -> list[Message]:
+        """Round soft tokens by the wire's codec and address them to its receiver.
+
+        Args:
+            soft: Soft tokens, float32.
+            truncated: Whether each text was cut, if known.
+        Raises: MessageError: If a number does not fit into the codec, or the wire has no basis.
+        """
+        contract, codec = self.contract, find_codec(self.spec.codec)
+        basis = need_basis(codec.name, contract.basis) if codec.needs_basis else None
+        bridge, sender, receiver = self.fingerprint, str(contract.sender), str(contract.receiver)
+        messages = []
+        rows = soft.detach().to("cpu", torch.float32)  # one transfer for all
+        for row, cut in zip(rows, truncated or [None] * len(rows), strict=True):
+            numbers = basis.shrink(row) if basis else row
+            numbers = torch.from_numpy(codec.round(np.ascontiguousarray(numbers.numpy())))
+            row = basis.expand(numbers) if basis else numbers
+            messages.append(Message(row, bridge, codec.name, sender, receiver, basis, cut))
+        return messages
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that identify the bridge's weights; messages carry them."""
+        versions = tuple(value._version for value in self.bridge.state_dict().values())
+        if self._versions != versions:  # hashing costs milliseconds
+            self.contract.fingerprint = bridge_fingerprint(self.bridge)
+            self._versions = versions
+        return self.contract.fingerprint
+
+    def compile(self, *, mode: str | None = "reduce-overhead", **options: Any) -> None:
+        """Let torch compile the bridge for encoding, from the next text on.
+
+        A GPU then starts the bridge as one CUDA graph. The first texts of a new length or batch
+        size wait for the compilation, so it pays off where many texts are encoded. Soft tokens
+        differ by rounding at most. Requires what torch.compile requires: Triton on a GPU, a C++
+        compiler on a CPU.
+
+        Args:
+            mode: Mode of torch.compile; `reduce-overhead` uses CUDA graphs.
+            options: More options of torch.compile, such as `backend`.
+        """
+        self.compiled = CompiledBridge(self.bridge, mode=mode, **options)
+
+    def fit_lowrank(
+        self, states: SenderStates | Iterable[SenderStates], rank: int | None = None
+    ) -> Basis:
+        """Fit the basis of `lowrank` messages. `Wire.save` keeps it; both halves need the same.
+
+        Args:
+            states: Sender states of some hundred training texts, in one batch or several.
+            rank: Coordinates per soft token, 1..dr; by default 128, or dr if that is less. A
+                higher rank costs bytes and loses less accuracy.
+        Raises: UsageError: If the rank is out of range, or there are fewer than two texts.
+        """
+        batches = [states] if isinstance(states, SenderStates) else states
+        soft = torch.cat([self.soft_tokens(batch).cpu() for batch in batches])
+        self.basis = fit_basis(soft, min(DEFAULT_RANK, soft.shape[-1]) if rank is None else rank)
+        return self.basis
+
+
+class OneReading(Sender):
+    """A sender that reads texts once for several encoders.
+
+    Args:
+        lm: Sending model.
+        layers: All layers that one of the encoders reads, ascending.
+    """
+
+    def __init__(self, lm: LanguageModel, layers: Sequence[int]) -> None:
+        super().__init__(lm)
+        self._layers = tuple(layers)
+        self._known: dict[tuple[str, ...], list[tuple[list[int], SenderStates]]] = {}
+
+    def encode_batches(self, texts: Sequence[str], layers: Sequence[int], *, batch_size: int = 16):  # type: ignore[no-untyped-def]
+        """As `Sender.encode_batches`; states of texts that were read before are kept."""
+        key = tuple(texts)  # encoders may cut texts differently
+        if key not in self._known:
+            batches = super().encode_batches(texts, self._layers, batch_size=batch_size)
+            self._known[key] = list(batches)
+        places = [self._layers.index(layer) for layer in layers]
+        for index, states in self._known[key]:
+            yield index, SenderStates(states.states[:, places], states.mask)
