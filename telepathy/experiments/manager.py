@@ -19,10 +19,23 @@ from telepathy.experiments.registry.failure import ERROR_CLASSES, SHORT_NAMES
 from telepathy.experiments.registry.record import FAILED, RUNNING, age_seconds, superseded_keys
 from telepathy.experiments.registry.scheduling import is_due
 from telepathy.experiments.registry.store import RebuildResult
-from telepathy.reporting.text import View, cut, table
+from telepathy.reporting.table import Column, Table
+from telepathy.reporting.text import WIDTH, View, cut
 
-_LIST_COLUMNS = (("experiment", 30), ("state", 11), ("try", 3), ("when (UTC)", 11), ("", 17))
-_RUNNING_COLUMNS = (("running", 34), ("on", 20), ("for", 8), ("last heartbeat", 14))
+_LIST_COLUMNS = (
+    Column("experiment", left=True, wraps=True),
+    Column("state", left=True),
+    Column("starts"),
+    Column("when (UTC)", left=True),
+    Column("remark", left=True, wraps=True),
+)
+_RUNNING_COLUMNS = (
+    Column("running", left=True, wraps=True),
+    Column("host", left=True, wraps=True),
+    Column("GPU", left=True),
+    Column("for"),
+    Column("last heartbeat"),
+)
 
 
 def status(registry: Registry) -> View:
@@ -41,7 +54,8 @@ def status(registry: Registry) -> View:
         why = ", ".join(f"{n} {kind}" for kind, n in classes.most_common())
         lines.append(f"  {state:<12}{states[state]:>6}  {why if state == FAILED else ''}".rstrip())
     if running:
-        lines += ["", *table(_RUNNING_COLUMNS, (_running_row(r) for r in running))]
+        rows = [_running_row(r) for r in running]
+        lines += ["", *Table(_RUNNING_COLUMNS, rows=rows).lines(WIDTH)]
     data = {
         "registry": str(registry.store.path),
         "n": len(current),
@@ -64,9 +78,11 @@ def listing(registry: Registry, state: str) -> View:
     records = registry.records()
     old = superseded_keys(records)
     found = [r for r in records if state in (r.state, "all")]
-    rows = ((r.name, r.state, str(r.attempts), _when(r), _remark(r, r.key in old)) for r in found)
+    listed = Table(_LIST_COLUMNS)
+    for r in found:
+        listed.add(r.name, r.state, str(r.attempts), _when(r), _remark(r, r.key in old))
     none = "No experiments." if state == "all" else f"No {state} experiments."
-    lines = table(_LIST_COLUMNS, rows) if found else [none]
+    lines = listed.lines(WIDTH) if found else [none]
     return View({"state": state, "experiments": [_to_json(r) for r in found]}, lines)
 
 
@@ -222,10 +238,9 @@ def _to_json(record: Record) -> dict[str, Any]:
     return {"key": record.key, "state": record.state, **record.to_json()}
 
 
-def _running_row(record: Record) -> tuple[str, ...]:
-    gpu = f" gpu {record.gpu}" if record.gpu else ""
+def _running_row(record: Record) -> Sequence[str]:
     since, heard = _duration(record.started_at), _duration(record.heartbeat_at)
-    return record.name, f"{record.host[:13]}{gpu}", since, f"{heard} ago"
+    return record.name, record.host, record.gpu, since, f"{heard} ago"
 
 
 def _when(record: Record) -> str:

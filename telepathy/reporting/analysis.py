@@ -21,10 +21,14 @@ from telepathy.reporting.numbers import (
 )
 from telepathy.reporting.results import score_cell, score_matrix
 from telepathy.reporting.table import Column, Table
-from telepathy.reporting.text import WIDTH, table
+from telepathy.reporting.text import WIDTH
 
 _MAX_KEYS = 4
-_COLUMNS = (("task", 12), ("method", 28), ("score", 6), ("95 %", 13), ("n", 6), ("seeds", 5))
+_COLUMNS = (
+    Column("task", left=True, wraps=True),
+    Column("method", left=True, wraps=True, code=True),
+    *(Column(title) for title in ("score %", "95 % interval", "n", "seeds")),
+)
 _TITLES = (
     ("Failures by cause", "No failures."),
     ("Suspicious results", "None."),
@@ -36,7 +40,7 @@ def as_text(found: Analysis) -> list[str]:
     """Lines of text for a terminal."""
     lines = [*_wrapped(_summary(found)), "", "Results"]
     if found.results:
-        lines += table(_COLUMNS, [_score_row(result) for result in found.results])
+        lines += Table(_COLUMNS, rows=[_score_row(r) for r in found.results]).lines(WIDTH)
     else:
         lines.append("  No results yet.")
     for test in found.tests:
@@ -100,7 +104,7 @@ def _sections(found: Analysis) -> tuple[Sequence[Finding], ...]:
     return found.failures, found.suspicions, found.next_runs
 
 
-def _score_row(result: PooledResult) -> tuple[str, ...]:
+def _score_row(result: PooledResult) -> Sequence[str]:
     s = result.score
     score = f"{100 * s['value']:.1f}"
     return result.task, result.name, score, interval(s), str(s["n"]), str(s["n_seeds"])
@@ -129,9 +133,7 @@ def _score_table(found: Analysis, link: Callable[[str], str]) -> list[str]:
     tests = {(test.task, test.b): test for test in found.tests}
     scores = Table(
         [
-            Column("task", left=True),
-            Column("method", left=True, code=True),
-            *(Column(title) for title in ("score %", "95 % interval", "n", "seeds")),
+            *_COLUMNS,
             *(Column(title) for title in (f"{_reference(found)} minus it", "p (Holm)")),
             Column("runs", left=True),
         ]
@@ -174,4 +176,6 @@ def _escaped(text: str) -> str:
 
 def _wrapped(text: str, start: str = "") -> list[str]:
     inner = " " * len(start)
-    return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=inner) or [start]
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=start, subsequent_indent=inner, break_on_hyphens=False
+    ) or [start]

@@ -157,7 +157,7 @@ def wrap(line: str, width: int | None, indent: str = "") -> list[str]:
         width: Width in characters; None does not wrap.
         indent: Start of the lines after the first one.
     """
-    if width is None:
+    if width is None or len(line) <= width:
         return [line]
     return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
