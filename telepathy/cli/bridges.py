@@ -12,7 +12,7 @@ _SOFT_TOKENS = 8
 
 
 def bridges(pair: PairOption = None, as_json: JsonOption = False) -> None:
-    """List the bridges with their size for a pair of models and their sources."""
+    """List the bridges with their sizes for a pair of models and their sources."""
     found = describe_bridges(pair)
     if as_json:
         print_json(found)

@@ -34,9 +34,10 @@ def demo(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train and evaluate a bridge between two small real models (under ten minutes on a CPU).
+    """Train and evaluate a bridge between two small real models.
 
-    A finished demo is shown again; an interrupted one is resumed.
+    Takes under ten minutes on two CPU cores. A complete demo is shown again; an interrupted one
+    is resumed.
     """
     show_results(run_demo(out, default_progress(), fresh=fresh), as_json)
 

@@ -13,7 +13,7 @@ from telepathy.reporting.text import print_json
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Show this machine's device, package versions, embedded models, cache and free disk.
+    """Show this machine's device, versions, embedded models and disk space.
 
     A missing model is listed with the command that installs it.
     """
