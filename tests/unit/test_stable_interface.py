@@ -22,6 +22,7 @@ from latentwire.core.errors import (
 from latentwire.eval.method import METHODS
 from latentwire.objectives.base import OBJECTIVES
 from latentwire.train.trackers import TRACKERS
+from latentwire.wire.codecs import CODECS
 from telepathy import eval_telepathy, run_baselines, run_benchmarks, train_telepathy
 from telepathy.cli import experiment_manager
 from telepathy.cli.errors import run_guarded
@@ -83,6 +84,8 @@ SCRIPTS = {
 REGISTRY_COMMANDS = "should_run add start complete fail preempt heartbeat run summary merge-driver"
 PYTHON = {
     "Wire": "build from_pretrained save answer send read",
+    "Encoder": "from_pretrained encode",
+    "Decoder": "from_pretrained answer read read_all",
     "Message": "to_bytes",
 }
 
@@ -133,7 +136,7 @@ def test_registry_script_keeps_its_commands() -> None:
 def test_python_names_are_there() -> None:
     needed = {
         *("Answer", "Example", "LatentWireError", "Message", "Task", "TrainConfig", "Wire"),
-        *("evaluate", "load_task", "train_bridge"),
+        *("Decoder", "Encoder", "evaluate", "load_task", "send_to_all", "train_bridge"),
     }
     assert needed <= set(latentwire.__all__)
     for name in latentwire.__all__:
@@ -150,6 +153,7 @@ def test_python_names_are_there() -> None:
         (METHODS, {"latentwire.methods", "latentwire.baselines.methods"}),
         (OBJECTIVES, {"latentwire.objectives", "latentwire.objectives.kinds"}),
         (TRACKERS, {"latentwire.trackers", "latentwire.sinks.kinds"}),
+        (CODECS, {"latentwire.codecs"}),
     ],
 )
 def test_entry_point_groups_are_read(catalogue: Catalogue[Any], groups: set[str]) -> None:
