@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latentwire.core.catalogue import Catalogue
-from latentwire.core.errors import MessageError, UnknownNameError
+from latentwire.core.errors import MessageError
 
 Numbers = npt.NDArray[np.float32]
 """Soft tokens, or their coordinates in a basis, (k, w)."""
@@ -115,7 +115,7 @@ class Codec(ABC):
 
 def find_codec(name: str) -> Codec:
     """Return the codec called `name`. Raises: MessageError: If there is none."""
-    try:
-        return CODECS.get(name)()
-    except UnknownNameError:  # its text would quote the name, which may come from anywhere
-        raise MessageError(f"Unknown codec {name!a}. Known: {', '.join(CODECS.names())}.") from None
+    codec = CODECS.find(name)
+    if codec is None:  # the name may come from an untrusted message: print it escaped
+        raise MessageError(f"Unknown codec {name!a}. Known: {', '.join(CODECS.names())}.")
+    return codec()
