@@ -226,3 +226,14 @@ def test_many_methods_at_chance_are_one_sentence_for_each_task(garden: Garden) -
     assert [f.about for f in found] == [("arc_easy",), ("winogrande", "lora")]
     assert found[0].statement.startswith("2 methods on arc_easy are not significantly better than")
     assert ": bridge 2" in found[0].statement and ", lora 2" in found[0].statement
+
+
+def test_pool_results_tells_flat_configurations_from_nested_ones(garden: Garden) -> None:
+    garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.9})
+    nested = garden.begun("boolq", "bridge", config={"eval": {"split": "test"}})
+    nested = replace(nested, name="nested", config={**nested.config, "seed": 0})
+    garden.completed(nested, {"bridge": 0.8})
+    record = garden.records[-1]
+    garden.records[-1] = replace(record, config={**record.config, "task": {"name": "boolq"}})
+    names = [result.name for result in analyze(garden.registry()).results]
+    assert names == ["bridge", "bridge (flat config)"]

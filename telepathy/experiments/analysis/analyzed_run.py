@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +112,11 @@ class AnalyzedRun:
     def completed(self) -> bool:
         """Whether the run is completed."""
         return self.record.state == COMPLETED
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether its configuration is not an `ExperimentConfig`: shell jobs, earlier versions."""
+        return not isinstance(self.record.config.get("task"), Mapping)
 
     @property
     def task(self) -> str:

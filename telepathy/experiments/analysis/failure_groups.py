@@ -94,10 +94,11 @@ def group_failures(runs: Sequence[AnalyzedRun]) -> list[FailureGroup]:
     for run in current:
         if has_failed(run):
             alike.setdefault(signature(run), []).append(run)
-    succeeded = [run.facts for run in current if run.completed]
     groups = []
     for (kind, cause), members in alike.items():
         facts = [run.facts for run in members]
+        forms = {run.is_flat for run in members}
+        succeeded = [run.facts for run in current if run.completed and run.is_flat in forms]
         condition = separating_condition(facts, succeeded, _RELEVANT.get(kind, ()))
         groups.append(FailureGroup(kind, cause, cause_of(members[0]), tuple(members), condition))
     return sorted(groups, key=lambda group: (-len(group.runs), group.kind, group.cause))

@@ -42,6 +42,11 @@ class PooledResult:
         return f"{self.method} ({self.label})" if self.label else self.method
 
     @property
+    def is_flat(self) -> bool:
+        """Whether its options come from a flat configuration; False without options."""
+        return bool(self.options) and next(iter(self.runs.values())).is_flat
+
+    @property
     def is_bridge(self) -> bool:
         """Whether the method is the bridge under evaluation."""
         return bool(self.source.traits(self.method)["role"] == "method")
@@ -168,13 +173,22 @@ def _label(results: list[PooledResult]) -> None:
     for result in results:
         by_method.setdefault(result.method, []).append(result)
     for alike in by_method.values():
-        keys = sorted({key for result in alike for key in result.options})
-        differing = [k for k in keys if len({_text(result.options, k) for result in alike}) > 1]
-        for result in alike:
-            own = [key for key in differing if key in result.options]
-            result.label = ", ".join(f"{short_name(key)}={result.options[key]}" for key in own)
-            if differing and not own:
-                result.label = "defaults"
+        flat = [result for result in alike if result.is_flat]
+        nested = [result for result in alike if not result.is_flat]
+        _label_alike(flat)
+        _label_alike(nested)
+        for result in flat if nested else ():
+            result.label = f"{result.label}, flat config".removeprefix(", ")
+
+
+def _label_alike(results: list[PooledResult]) -> None:
+    keys = sorted({key for result in results for key in result.options})
+    differing = [k for k in keys if len({_text(result.options, k) for result in results}) > 1]
+    for result in results:
+        own = [key for key in differing if key in result.options]
+        result.label = ", ".join(f"{short_name(key)}={result.options[key]}" for key in own)
+        if differing and not own:
+            result.label = "defaults"
 
 
 def _text(options: Mapping[str, Any], key: str) -> str:
