@@ -1,4 +1,4 @@
-"""Layers that several kinds are made of. Masks: True = keep; widths in features."""
+"""Layers shared by several bridges. Masks are True at real tokens."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 
 def linear_with_gain(n_in: int, n_out: int, gain: float) -> nn.Linear:
-    """A linear map without bias whose outputs start with root mean square `gain`.
+    """Create a linear layer without bias whose initial outputs have root mean square `gain`.
 
     Args:
-        n_in: Size of the input, whose root mean square is about 1.
-        n_out: Size of the output.
-        gain: Size of an output at the start, in units of the input's.
+        n_in: Width of the input, whose root mean square is about 1.
+        n_out: Width of the output.
+        gain: Initial root mean square of the output.
     """
     linear = nn.Linear(n_in, n_out, bias=False)
     nn.init.normal_(linear.weight, std=gain * n_in**-0.5)
@@ -25,7 +25,7 @@ def linear_with_gain(n_in: int, n_out: int, gain: float) -> nn.Linear:
 
 
 def feed_forward(width: int) -> nn.Sequential:
-    """Two linear layers with a GELU between them, twice as wide inside."""
+    """Create two linear layers with a GELU in between and a hidden width of 2 * width."""
     return nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
 
@@ -33,8 +33,8 @@ class Attention(nn.Module):
     """Multi-head attention of queries over tokens.
 
     Args:
-        width: Size of queries, tokens and results.
-        heads: Must divide `width`.
+        width: Width of queries, tokens and outputs.
+        heads: Number of attention heads; must divide `width`.
     Source: Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762, section 3.2.
     """
 
@@ -42,7 +42,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.q, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        # A bias on keys would get no gradient: softmax does not see a common shift.
+        # A bias of the keys would get no gradient: softmax ignores a common shift.
         self.kv = nn.Linear(width, 2 * width, bias=False)
 
     def forward(
@@ -51,7 +51,7 @@ class Attention(nn.Module):
         tokens: Float[Tensor, "b t w"],
         mask: Bool[Tensor, "b t"] | None,
     ) -> Float[Tensor, "b k w"]:
-        """What the queries read; without a mask every token is real."""
+        """Attend to the tokens. Without a mask all tokens are attended to."""
         q = rearrange(self.q(queries), "b k (h d) -> b h k d", h=self.heads)
         k, v = rearrange(self.kv(tokens), "b t (n h d) -> n b h t d", n=2, h=self.heads)
         keep = None if mask is None else mask[:, None, None, :]
@@ -60,17 +60,17 @@ class Attention(nn.Module):
 
 
 class ReadingBlock(nn.Module):
-    """Latents read the tokens, then each other, then go through a feed-forward layer.
+    """Cross-attention to the tokens, self-attention of the latents, then feed-forward.
 
     Args:
-        width: Size of a latent and of a token.
-        heads: Attention heads; must divide `width`.
+        width: Width of latents and tokens.
+        heads: Number of attention heads; must divide `width`.
     Source: Jaegle et al. 2021, Perceiver IO, arXiv:2107.14795, section 3.1.
     """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        # Saved bridges know these names, and logged results the order of their random weights.
+        # Saved bridges depend on these names, and recorded results on the order of creation.
         self.cross, self.self_ = Attention(width, heads), Attention(width, heads)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.feed = feed_forward(width)
@@ -81,7 +81,7 @@ class ReadingBlock(nn.Module):
         tokens: Float[Tensor, "b t w"],
         mask: Bool[Tensor, "b t"],
     ) -> Float[Tensor, "b k w"]:
-        """The latents after the block."""
+        """Return the updated latents."""
         latents = latents + self.cross(self.norms[0](latents), tokens, mask)
         normed = self.norms[1](latents)
         latents = latents + self.self_(normed, normed, None)
@@ -89,10 +89,10 @@ class ReadingBlock(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """A vector that says how far a flow or a diffusion has come.
+    """Embedding of the time of a flow or diffusion step.
 
     Args:
-        width: Its size.
+        width: Width of the embedding.
     Source: Peebles & Xie 2023, DiT, arXiv:2212.09748, section 3.2 (sinusoids, then an MLP).
     """
 

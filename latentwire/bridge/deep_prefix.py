@@ -1,4 +1,4 @@
-"""Keys and values for every layer of the receiver, made from the sender's states."""
+"""Deep prefix: keys and values for every layer of the receiver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from latentwire.bridge.base import BRIDGES, PairFacts
+from latentwire.bridge.base import BRIDGES
+from latentwire.bridge.pair_facts import PairFacts
 from latentwire.bridge.blocks import ReadingBlock, linear_with_gain
 from latentwire.bridge.latent_bridge import LatentBridge
 from latentwire.core.errors import ConfigError
@@ -16,21 +17,22 @@ from latentwire.core.errors import ConfigError
 
 @BRIDGES.add("deep_prefix")
 class DeepPrefixBridge(LatentBridge):
-    """Prefix tuning whose prefix depends on the text: every layer reads the message itself.
+    """Prefix tuning with a prefix that depends on the text.
 
-    A soft token is one prefix position: its keys and values in all layers, side by side. Learned
-    queries read the sender's tokens; what they found and the mean state become a short code, and
-    one linear map makes offsets of all layers from it. The prefix starts at the keys and values
-    that the receiver has for the anchors. Every head keeps the unit of its real ones, but no
-    length is prescribed: how long a key is says how firmly it is attended to.
+    A soft token is one prefix position: the concatenated keys and values of all layers. Learned
+    queries attend to the sender tokens. Their latents and the mean state are projected to a short
+    code, and one linear map turns the code into offsets of all layers. The anchors are the keys and
+    values that the receiver computes for real embeddings. Offsets are in units of each head's real
+    keys or values, but the result is not normalized, because the norm of a key determines how
+    strongly it is attended to.
 
     Args:
-        width: Size of a latent.
-        depth: Blocks of cross-attention, self-attention and feed-forward.
-        heads: Attention heads; must divide `width`.
-        rank: Size of the code between latents and offsets.
-        gain: Size of the offsets at the start, in units of each head's keys or values.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        depth: Number of blocks of cross-attention, self-attention and feed-forward.
+        heads: Number of attention heads; must divide `width`.
+        rank: Width of the code between latents and offsets.
+        gain: Initial size of the offsets, in units of each head's keys or values.
+        dropout: Dropout probability of the state features, 0..1.
     Raises: ConfigError: If `rank` is below 1.
     """
 
@@ -55,7 +57,7 @@ class DeepPrefixBridge(LatentBridge):
         **sizes: Any,
     ) -> None:
         if rank < 1:
-            raise ConfigError(f"deep_prefix: rank is {rank}; it must be at least 1.")
+            raise ConfigError(f"deep_prefix: rank is {rank}; it must be >= 1.")
         super().__init__(width=width, heads=heads, gain=1.0, dropout=dropout, written=rank, **sizes)
         self.blocks = torch.nn.ModuleList(ReadingBlock(width, heads) for _ in range(depth))
         self.expanding = linear_with_gain(rank, self.receiver_width, gain)
@@ -65,14 +67,14 @@ class DeepPrefixBridge(LatentBridge):
     def offsets(
         self, latents: Float[Tensor, "b k w"], mean: Float[Tensor, "b f"]
     ) -> Float[Tensor, "b k dr"]:
-        """Offsets from latents and the mean state, in units of each head's keys or values."""
+        """Compute offsets from latents and mean state, in units of each head's keys or values."""
         return self.expanding(super().offsets(latents, mean))  # type: ignore[no-any-return]
 
     def write(self, offsets: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
-        """Packed keys and values; each head has the scale of its real ones."""
+        """Packed keys and values, at the scale of each head's real keys and values."""
         return self.scale * (self.anchors + offsets)
 
-    def start(self, facts: PairFacts) -> None:
-        assert facts.prefix is not None  # calibrate has looked
+    def initialize_anchors(self, facts: PairFacts) -> None:
+        assert facts.prefix is not None  # checked by initialize
         self.scale.copy_(facts.prefix.scale)
-        self.anchors.copy_(facts.prefix.start / facts.prefix.scale)
+        self.anchors.copy_(facts.prefix.values / facts.prefix.scale)

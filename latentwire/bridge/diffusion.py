@@ -1,4 +1,4 @@
-"""A small diffusion transformer that denoises fixed noise into soft tokens, given the text."""
+"""Diffusion transformer that denoises soft tokens, conditioned on the text."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from latentwire.bridge.pooling import masked_mean
 from latentwire.core.errors import ConfigError
 
 _START = 0.05
-"""Standard deviation of the first modulation weights; DiT starts at 0, where the weights behind
-a gate learn nothing in the first step of what may be a short training."""
+"""Standard deviation of the initial modulation weights. DiT uses 0, with which gated weights get no
+gradient in the first step; that matters in a short training run."""
 
 
 @BRIDGES.add("diffusion")
 class DiffusionBridge(LatentBridge):
-    """A few deterministic denoising steps; each predicts the clean offsets from the noisy ones.
+    """A few deterministic denoising steps, each predicting the clean offsets from noisy ones.
 
-    The text conditions the blocks through its mean state (adaptive layer norm). The noise at the
-    start is learned and the same for every text, so the answer is a function of the text alone.
-    No soft token is known to be the right one: the receiver's loss flows back through all steps,
-    and the own loss `denoising` teaches the network to find the offsets that it ended at from
-    any noisy version of them.
+    The mean state conditions the blocks (adaptive layer norm). The initial noise is learned and the
+    same for all texts, so the result depends on the text only. There are no target soft tokens: the
+    receiver's loss is backpropagated through all steps, and the auxiliary loss `denoising` trains
+    the network to recover the offsets it produced from noisy versions of them.
 
     Args:
-        width: Size of a latent.
-        depth: Transformer blocks.
-        n_steps: Denoising steps, at least 1.
-        heads: Attention heads; must divide `width`.
-        denoise_weight: Weight of the own loss `denoising`.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        depth: Number of transformer blocks.
+        n_steps: Number of denoising steps, at least 1.
+        heads: Number of attention heads; must divide `width`.
+        denoise_weight: Weight of the auxiliary loss `denoising`.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "diffusion"
@@ -59,7 +58,7 @@ class DiffusionBridge(LatentBridge):
     ) -> None:
         super().__init__(width=width, heads=heads, gain=gain, dropout=dropout, **sizes)
         if n_steps < 1:
-            raise ConfigError(f"diffusion: n_steps is {n_steps}; it must be at least 1.")
+            raise ConfigError(f"diffusion: n_steps is {n_steps}; it must be >= 1.")
         self.n_steps, self.denoise_weight = n_steps, denoise_weight
         self.noise = nn.Parameter(torch.randn(self.soft_tokens, self.receiver_width))
         self.entering = nn.Linear(self.receiver_width, width, bias=False)
@@ -81,7 +80,7 @@ class DiffusionBridge(LatentBridge):
         return offsets
 
     def _denoise(self, noisy: Tensor, time: Tensor, mean: Tensor) -> Tensor:
-        """Clean offsets (b, k, dr) as they look from noisy ones at `time` (b,)."""
+        """Predict clean offsets (b, k, dr) from noisy ones at `time` (b,)."""
         condition = self.reading(mean) + self.time(time)
         latents = self.queries + self.entering(noisy)
         for block in self.blocks:
@@ -89,7 +88,7 @@ class DiffusionBridge(LatentBridge):
         return self.offsets(latents, mean)
 
     def _denoising_loss(self, clean: Tensor, mean: Tensor) -> Tensor:
-        """Mean squared error of the prediction from a random time and fresh noise.
+        """Mean squared error of the prediction at a random time with new noise.
 
         Source: Ho et al. 2020, DDPM, arXiv:2006.11239, algorithm 1, predicting the clean sample.
         """
@@ -100,7 +99,7 @@ class DiffusionBridge(LatentBridge):
 
 
 class _DiTBlock(nn.Module):
-    """Self-attention and feed-forward, shifted, scaled and gated by the condition.
+    """Self-attention and feed-forward, with shift, scale and gates from the condition.
 
     Source: Peebles & Xie 2023, DiT, arXiv:2212.09748, section 3.2 (adaLN).
     """
@@ -123,7 +122,7 @@ class _DiTBlock(nn.Module):
 
 
 def _levels(time: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of signal and noise at a time in 0..1; their squares add up to 1.
+    """Weights of signal and noise at a time in 0..1; their squares sum to 1.
 
     Source: Nichol & Dhariwal 2021, arXiv:2102.09672, section 3.2 (cosine schedule).
     """
@@ -132,7 +131,7 @@ def _levels(time: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _ddim_step(noisy: Tensor, clean: Tensor, now: float, then: float) -> Tensor:
-    """Noisy offsets at time `then` from those at `now` > 0, without fresh noise.
+    """Step from noisy offsets at time `now` > 0 to those at time `then`, without new noise.
 
     Source: Song et al. 2021, DDIM, arXiv:2010.02502, equation 12 with sigma = 0.
     """

@@ -1,4 +1,4 @@
-"""Soft tokens that flow from the anchors along a velocity field that the text conditions."""
+"""Flow matching from the anchors to soft tokens, conditioned on the text."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from latentwire.core.errors import ConfigError
 class FlowMatchingBridge(LatentBridge):
     """A conditional velocity field, integrated in a few Euler steps from the anchors.
 
-    No soft token is known to be the right one, so the receiver's loss, which flows back through
-    all steps, decides where paths end. The own loss `flow` is the flow-matching objective
-    towards those ends: it makes paths straight, so that few steps are enough.
+    There are no target soft tokens: the receiver's loss is backpropagated through all steps and
+    determines where paths end. The auxiliary loss `flow` is the flow-matching objective with these
+    ends as targets. It makes paths straight, so that few steps suffice.
 
     Args:
-        width: Size of a latent.
-        depth: Blocks of the velocity field.
-        n_steps: Euler steps, at least 1.
-        heads: Attention heads; must divide `width`.
-        flow_weight: Weight of the own loss `flow`.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        depth: Number of blocks of the velocity field.
+        n_steps: Number of Euler steps, at least 1.
+        heads: Number of attention heads; must divide `width`.
+        flow_weight: Weight of the auxiliary loss `flow`.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "flow_matching"
@@ -50,7 +50,7 @@ class FlowMatchingBridge(LatentBridge):
     ) -> None:
         super().__init__(width=width, heads=heads, gain=gain, dropout=dropout, **sizes)
         if n_steps < 1:
-            raise ConfigError(f"flow_matching: n_steps is {n_steps}; it must be at least 1.")
+            raise ConfigError(f"flow_matching: n_steps is {n_steps}; it must be >= 1.")
         self.n_steps, self.flow_weight = n_steps, flow_weight
         self.entering = nn.Linear(self.receiver_width, width, bias=False)
         self.time = TimeEmbedding(width)
@@ -72,7 +72,7 @@ class FlowMatchingBridge(LatentBridge):
     def _velocity(
         self, offsets: Tensor, time: Tensor, tokens: Tensor, mean: Tensor, mask: Tensor
     ) -> Tensor:
-        """Velocity (b, k, dr) where the soft tokens are `offsets` away from the anchors."""
+        """Velocity (b, k, dr) at these offsets from the anchors."""
         place = self.entering(self.anchors + offsets) + self.time(time)[:, None]
         latents = self.queries + place
         for block in self.blocks:
@@ -80,7 +80,7 @@ class FlowMatchingBridge(LatentBridge):
         return self.offsets(latents, mean)
 
     def _flow_loss(self, ends: Tensor, tokens: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
-        """Mean squared error of the velocity at a random time of the straight path to `ends`.
+        """Mean squared error of the velocity at a random time on the straight path to `ends`.
 
         Source: Lipman et al. 2022, arXiv:2210.02747, equation 23 with sigma_min = 0.
         """

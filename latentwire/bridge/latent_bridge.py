@@ -1,4 +1,4 @@
-"""What the attending kinds share: states -> tokens of one width -> k latents -> offsets."""
+"""Base class of bridges with latents: states -> tokens -> k latents -> offsets."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from latentwire.core.errors import ConfigError
 
 
 class LatentBridge(Bridge):
-    """Base of the kinds that work on k latents; one has `blocks`, or its own `read` or `mix`.
+    """Base class of bridges that compute k latents from the sender tokens.
 
-    A linear path from the mean state runs beside the latents: it carries from the first step what
-    attention has to learn to find.
+    A subclass defines `blocks`, or overrides `read` or `mix`. A linear path from the mean state
+    runs parallel to the latents and is useful from the first step, before attention is trained.
 
     Args:
-        width: Size of a latent.
-        heads: Attention heads; must divide `width`.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
-        features: Size of one token's state as `encode` gets it; all layers side by side by default.
-        written: Size of what `offsets` gives; the receiver's width by default.
-        sizes: Of the pair, see Bridge.
+        width: Width of the latents.
+        heads: Number of attention heads; must divide `width`.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
+        features: Width of a token's state in `encode`; by default all layers concatenated.
+        written: Width of the result of `offsets`; the receiver's width by default.
+        sizes: Sizes of the pair, see Bridge.
     Raises: ConfigError: If `heads` does not divide `width`.
     """
 
@@ -59,11 +59,11 @@ class LatentBridge(Bridge):
     def read(
         self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b k w"]:
-        """Latents from the tokens: the queries go through the kind's `blocks`, one by one.
+        """Compute latents from the tokens, by default with `blocks` applied to the queries.
 
         Args:
-            tokens: Sender states brought to the bridge's width; what they hold where `mask` is
-                False is finite and must not matter.
+            tokens: Sender states projected to the bridge's width; finite at padding, which must
+                not influence the result.
             mask: True at real tokens.
         """
         latents = self.queries.expand(len(tokens), -1, -1)
@@ -80,7 +80,7 @@ class LatentBridge(Bridge):
     def encode(
         self, x: Float[Tensor, "b l t d"], mask: Bool[Tensor, "b t"]
     ) -> tuple[Float[Tensor, "b t w"], Float[Tensor, "b f"]]:
-        """Tokens of the bridge's width, and the mean state of each text."""
+        """Project states to tokens of the bridge's width; also return each text's mean state."""
         x = self.drop(x)
         tokens = self.reading(rearrange(x, "b l t d -> b t (l d)"))
         return tokens, rearrange(masked_mean(x, mask), "b l d -> b (l d)")
@@ -88,5 +88,5 @@ class LatentBridge(Bridge):
     def offsets(
         self, latents: Float[Tensor, "b k w"], mean: Float[Tensor, "b f"]
     ) -> Float[Tensor, "b k dr"]:
-        """Offsets from latents and the mean state, in units of the embedding scale."""
+        """Compute offsets from latents and mean state, in units of the embedding scale."""
         return self.writing(self.norm(latents)) + self.mean_path(mean)[:, None]  # type: ignore[no-any-return]

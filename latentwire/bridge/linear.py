@@ -1,4 +1,4 @@
-"""Mean of the sender states, then one low-rank linear map per soft token."""
+"""Linear bridge: a low-rank linear map of the mean state."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from latentwire.bridge.pooling import masked_mean
 
 @BRIDGES.add("linear")
 class LinearBridge(Bridge):
-    """The simplest channel: what a linear probe could read, written in soft tokens.
+    """A low-rank linear map from the mean sender state to all soft tokens.
 
     Args:
-        rank: Width between the mean state and the soft tokens.
-        gain: Size of the offsets at the start, in units of the embedding scale.
+        rank: Rank of the map.
+        gain: Initial size of the offsets, in units of the embedding scale.
     """
 
     kind = "linear"

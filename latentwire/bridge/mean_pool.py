@@ -1,4 +1,4 @@
-"""The text in k segments; the mean state of each becomes one soft token by a linear map."""
+"""Mean pooling of k segments of the text, each mapped to one soft token."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from latentwire.bridge.pooling import segment_mean
 
 @BRIDGES.add("mean_pool")
 class MeanPoolBridge(Bridge):
-    """Soft token j says what segment j of the text says, as patches of an image would.
+    """A linear map of the mean state of segment j to soft token j.
 
-    All segments share one map: unlike `linear`, order in the text is order in the message.
+    All segments share one map. Unlike `linear`, this keeps the order of the text.
 
     Args:
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "mean_pool"

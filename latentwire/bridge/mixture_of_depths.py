@@ -1,4 +1,4 @@
-"""Blocks that a router lets only some sender tokens through; then queries read them all."""
+"""Mixture of depths: a router selects the sender tokens that each block processes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from latentwire.core.errors import ConfigError
 
 @BRIDGES.add("mixture_of_depths")
 class MixtureOfDepthsBridge(LatentBridge):
-    """Spend computation on the tokens that deserve it.
+    """Blocks applied to selected tokens, then cross-attention of learned queries to all tokens.
 
     Args:
-        width: Size of a token.
-        depth: Routed blocks.
-        capacity: Share of a text's tokens that each block works on, > 0 and <= 1.
-        heads: Attention heads; must divide `width`.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
-    Raises: ConfigError: If `capacity` is not in its range.
+        width: Width of the tokens.
+        depth: Number of routed blocks.
+        capacity: Fraction of a text's tokens that each block processes, > 0 and <= 1.
+        heads: Number of attention heads; must divide `width`.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
+    Raises: ConfigError: If `capacity` is out of range.
     """
 
     kind = "mixture_of_depths"
-    about = "a router sends a share of the tokens through each block"
+    about = "a router selects the tokens that each block processes"
     source = "Raposo et al. 2024, Mixture-of-Depths, arXiv:2404.02258, section 3"
 
     def __init__(
@@ -45,7 +45,9 @@ class MixtureOfDepthsBridge(LatentBridge):
     ) -> None:
         super().__init__(width=width, heads=heads, gain=gain, dropout=dropout, **sizes)
         if not 0 < capacity <= 1:
-            raise ConfigError(f"mixture_of_depths: capacity is {capacity}; give 0 < capacity <= 1.")
+            raise ConfigError(
+                f"mixture_of_depths: capacity is {capacity}; it must be > 0 and <= 1."
+            )
         self.routed = nn.ModuleList(_RoutedBlock(width, heads, capacity) for _ in range(depth))
         self.cross, self.tokens_norm = Attention(width, heads), nn.LayerNorm(width)
 
@@ -59,29 +61,29 @@ class MixtureOfDepthsBridge(LatentBridge):
 
 
 class _RoutedBlock(nn.Module):
-    """One block and its router; tokens that are not chosen stay as they are, at no cost."""
+    """A block and its router. Tokens that are not selected are unchanged, at no cost."""
 
     def __init__(self, width: int, heads: int, capacity: float) -> None:
         super().__init__()
         self.capacity = capacity
         self.router = nn.Linear(width, 1)
-        self.inner = _Inner(width, heads)
+        self.inner = _ResidualUpdate(width, heads)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        # A text's own length sets its share, so that padding does not change who is chosen.
+        # The number depends on the length of each text, so that padding changes no selection.
         n_chosen = (mask.sum(1) * self.capacity).ceil().long()  # (b,)
         scores = self.router(tokens).squeeze(-1).masked_fill(~mask, -torch.inf)
         best, place = scores.topk(int(n_chosen.max()), dim=1)  # (b, c)
         keep = torch.arange(best.shape[1], device=mask.device) < n_chosen[:, None]
         place = place[..., None].expand(-1, -1, tokens.shape[-1])  # (b, c, w)
         change = self.inner(tokens.gather(1, place), keep)
-        # Scaling by the score is the router's only way to a gradient: top-k itself has none.
+        # Scaling by the score gives the router a gradient: top-k itself has none.
         change = change * best.sigmoid()[..., None]
         return tokens.scatter_add(1, place, change.masked_fill(~keep[..., None], 0.0))
 
 
-class _Inner(nn.Module):
-    """What a transformer block adds to the rows that enter it."""
+class _ResidualUpdate(nn.Module):
+    """The update that a transformer block adds to its input."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Mean of the sender states, then a multi-layer perceptron that writes all soft tokens."""
+"""Multi-layer perceptron from the mean state to all soft tokens."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from latentwire.core.errors import ConfigError
 
 @BRIDGES.add("mlp")
 class MlpBridge(Bridge):
-    """One hidden vector for the whole text, and k soft tokens from it.
+    """A multi-layer perceptron from the mean sender state to all soft tokens.
 
-    Beside `linear` it says what non-linearity adds; beside `perceiver`, what attention adds.
+    The comparison with `linear` shows the effect of non-linearity, and with `perceiver` that of
+    attention.
 
     Args:
-        width: Size of a hidden layer.
-        depth: Hidden layers, at least 1.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the mean state's features that training drops, 0..1.
+        width: Width of the hidden layers.
+        depth: Number of hidden layers, at least 1.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the mean state's features, 0..1.
     """
 
     kind = "mlp"
@@ -42,7 +43,7 @@ class MlpBridge(Bridge):
     ) -> None:
         super().__init__(**sizes)
         if depth < 1:
-            raise ConfigError(f"mlp: depth is {depth}; it must be at least 1.")
+            raise ConfigError(f"mlp: depth is {depth}; it must be >= 1.")
         layers: list[nn.Module] = [nn.Dropout(dropout)]
         n_in = self.n_layers * self.sender_width
         for _ in range(depth):

@@ -1,4 +1,4 @@
-"""Latents that read the sender states, then go through a few of many experts."""
+"""Mixture of experts: cross-attention, then top-k routing of latents to experts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class MoeBridge(LatentBridge):
     """A perceiver whose feed-forward layer is a mixture of experts with top-k routing.
 
     Args:
-        width: Size of a latent.
+        width: Width of the latents.
         experts: Number of experts.
-        top_k: Experts that each latent goes through, 1..experts.
-        heads: Attention heads; must divide `width`.
-        balance_weight: Weight of the own loss `balance`, which keeps experts equally busy.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
-    Raises: ConfigError: If `top_k` is not in 1..experts.
+        top_k: Number of experts per latent, 1..experts.
+        heads: Number of attention heads; must divide `width`.
+        balance_weight: Weight of the auxiliary loss `balance`, which balances the load of experts.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
+    Raises: ConfigError: If `top_k` is out of range.
     """
 
     kind = "moe"
@@ -49,7 +49,7 @@ class MoeBridge(LatentBridge):
     ) -> None:
         super().__init__(width=width, heads=heads, gain=gain, dropout=dropout, **sizes)
         if not 1 <= top_k <= experts:
-            raise ConfigError(f"moe: top_k is {top_k}; it must be in 1..{experts} (experts).")
+            raise ConfigError(f"moe: top_k is {top_k}; it must be 1 to {experts}.")
         self.balance_weight = balance_weight
         self.cross = Attention(width, heads)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
@@ -67,12 +67,12 @@ class MoeBridge(LatentBridge):
 
 
 class Experts(nn.Module):
-    """Feed-forward layers of which a router picks some for each row; the others are not run.
+    """Feed-forward layers, of which a router selects some for each row. The others are not run.
 
     Args:
-        width: Size of a row.
-        n_experts: How many there are.
-        top_k: How many each row goes through.
+        width: Width of the rows.
+        n_experts: Number of experts.
+        top_k: Number of experts per row.
     Source: Fedus et al. 2021, Switch Transformer, arXiv:2101.03961, section 2.1 and equation 4.
     """
 
@@ -83,10 +83,10 @@ class Experts(nn.Module):
         self.layers = nn.ModuleList(feed_forward(width) for _ in range(n_experts))
 
     def forward(self, rows: Float[Tensor, "n w"]) -> tuple[Float[Tensor, "n w"], Float[Tensor, ""]]:
-        """Results of the chosen experts, weighted by the router, and the load-balance loss."""
+        """Weighted sum of the selected experts' outputs, and the load-balancing loss."""
         shares = self.router(rows).softmax(-1)
         weights, chosen = shares.topk(self.top_k)  # (n, top_k)
-        if self.top_k > 1:  # a single weight would always be 1 and teach the router nothing
+        if self.top_k > 1:  # a single weight would always be 1 and give the router no gradient
             weights = weights / weights.sum(-1, keepdim=True)
         out = torch.zeros_like(rows)
         for expert, layer in enumerate(self.layers):
@@ -98,11 +98,11 @@ class Experts(nn.Module):
 
 
 def load_balance(shares: Float[Tensor, "n e"], chosen: Tensor) -> Float[Tensor, ""]:
-    """1 if all experts are equally busy, up to e if one does everything.
+    """Load-balancing loss: 1 if all experts have the same load, up to e if one has all of it.
 
     Args:
         shares: Router probabilities.
-        chosen: Numbers of the chosen experts, (n, top_k).
+        chosen: Indices of the selected experts, (n, top_k).
     Source: Fedus et al. 2021, Switch Transformer, arXiv:2101.03961, equation 4.
     """
     n_experts = shares.shape[1]

@@ -1,4 +1,4 @@
-"""One learned mixture of several sender layers, then learned queries that read it."""
+"""Learned weighted average of sender layers, read by learned queries."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from latentwire.bridge.latent_bridge import LatentBridge
 
 @BRIDGES.add("multi_layer")
 class MultiLayerBridge(LatentBridge):
-    """Which layers matter is learned; the bridge does not grow with their number.
+    """Learned weighted average of sender layers. Its size does not depend on their number.
 
     Args:
-        width: Size of a latent.
-        depth: Blocks of cross-attention, self-attention and feed-forward.
-        heads: Attention heads; must divide `width`.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        depth: Number of blocks of cross-attention, self-attention and feed-forward.
+        heads: Number of attention heads; must divide `width`.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "multi_layer"
-    about = "learned mixture of sender layers, then learned queries"
+    about = "learned average of sender layers, then learned queries"
     source = "Peters et al. 2018, ELMo, arXiv:1802.05365, section 3.2 (scalar mix)"
 
     def __init__(
@@ -47,15 +47,15 @@ class MultiLayerBridge(LatentBridge):
             features=sizes["sender_width"],
             **sizes,
         )
-        # One layer needs no share: softmax over one value is 1 and has no gradient.
+        # A single layer needs no weight: the softmax of one value is always 1.
         self.layer_logits: nn.Parameter | None = None
         if self.n_layers > 1:
             self.layer_logits = nn.Parameter(torch.zeros(self.n_layers))
         self.blocks = nn.ModuleList(ReadingBlock(width, heads) for _ in range(depth))
 
     @property
-    def layer_shares(self) -> Float[Tensor, " l"]:
-        """Share of each sender layer in the mixture; they sum to 1."""
+    def layer_weights(self) -> Float[Tensor, " l"]:
+        """Weight of each sender layer; they sum to 1."""
         if self.layer_logits is None:
             return torch.ones(1, device=self.anchors.device)
         return self.layer_logits.softmax(0)
@@ -63,5 +63,5 @@ class MultiLayerBridge(LatentBridge):
     def encode(
         self, x: Float[Tensor, "b l t d"], mask: Bool[Tensor, "b t"]
     ) -> tuple[Float[Tensor, "b t w"], Float[Tensor, "b f"]]:
-        mixed = torch.einsum("l,bltd->btd", self.layer_shares, x)
+        mixed = torch.einsum("l,bltd->btd", self.layer_weights, x)
         return super().encode(mixed[:, None], mask)

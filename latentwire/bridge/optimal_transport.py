@@ -1,4 +1,4 @@
-"""Sender tokens dealt out to soft tokens by entropic optimal transport."""
+"""Entropic optimal transport of sender tokens to soft tokens."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from latentwire.core.errors import ConfigError
 
 @BRIDGES.add("optimal_transport")
 class OptimalTransportBridge(LatentBridge):
-    """Every soft token takes an equal share of the text, every token of the text is dealt out.
+    """A transport plan that assigns an equal share of the text to each soft token.
 
-    Attention may read one token k times and leave the rest; a transport plan may not.
+    Attention may use one token k times and ignore others. A transport plan uses each token once.
 
     Args:
-        width: Size of a latent.
-        epsilon: Entropy of the plan, in units of the cost (1 - cosine, 0..2), > 0.
-        iterations: Sinkhorn iterations, at least 1.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        epsilon: Entropy regularization, in units of the cost (1 - cosine similarity, 0..2), > 0.
+        iterations: Number of Sinkhorn iterations, at least 1.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "optimal_transport"
-    about = "a Sinkhorn plan deals sender tokens out to soft tokens"
+    about = "a Sinkhorn plan assigns sender tokens to soft tokens"
     source = "Cuturi 2013, Sinkhorn Distances, arXiv:1306.0895"
 
     def __init__(
@@ -48,7 +48,7 @@ class OptimalTransportBridge(LatentBridge):
         if epsilon <= 0 or iterations < 1:
             raise ConfigError(
                 f"optimal_transport: epsilon is {epsilon}, iterations {iterations}; "
-                "give epsilon > 0 and at least 1 iteration."
+                "epsilon must be > 0 and iterations >= 1."
             )
         self.epsilon, self.iterations = epsilon, iterations
         self.keying = nn.Linear(width, width, bias=False)
@@ -67,16 +67,16 @@ class OptimalTransportBridge(LatentBridge):
 def sinkhorn(
     cost: Float[Tensor, "b k t"], mask: Bool[Tensor, "b t"], epsilon: float, iterations: int
 ) -> Float[Tensor, "b k t"]:
-    """Transport plan between k equal bins and the n real tokens, by iterations in log space.
+    """Compute a transport plan between k equal bins and the n real tokens, in log space.
 
-    Rows sum to 1/k up to rounding; columns to 1/n as far as the iterations have come. Potentials
-    stay finite whatever the cost, where exp(-cost / epsilon) would be 0 in every cell.
+    Rows sum to 1/k up to rounding, and columns approach 1/n with more iterations. Log space keeps
+    the potentials finite where exp(-cost / epsilon) would underflow.
 
     Args:
-        cost: Finite at real tokens.
-        mask: True at real tokens, at least one in each row; the others get nothing.
-        epsilon: Entropy, in units of the cost.
-        iterations: Of one column and one row update each.
+        cost: Cost of each pair; finite at real tokens.
+        mask: True at real tokens, at least one per row; padding gets no mass.
+        epsilon: Entropy regularization, in units of the cost.
+        iterations: Number of iterations, each of one column and one row update.
     Source: Cuturi 2013, arXiv:1306.0895, algorithm 1; Peyre & Cuturi 2019, Computational Optimal
         Transport, arXiv:1803.00567, section 4.4 (log domain).
     """
@@ -87,8 +87,8 @@ def sinkhorn(
     by_row = kernel.new_zeros(*kernel.shape[:2], 1)
     for _ in range(iterations):
         by_column = columns_log - (kernel + by_row).logsumexp(1, keepdim=True)  # (b, 1, t)
-        # -inf only where a sum over tokens is taken: nothing is ever subtracted from it.
+        # -inf is used only in sums over tokens and is never subtracted.
         by_column = by_column.masked_fill(hidden, -torch.inf)
         by_row = rows_log - (kernel + by_column).logsumexp(2, keepdim=True)  # (b, k, 1)
-    # The last row update as a softmax: its sums are right even where potentials are huge.
+    # The last row update as a softmax has exact row sums, even with very large potentials.
     return (kernel + by_column).softmax(2) / cost.shape[1]

@@ -1,4 +1,4 @@
-"""Learned queries that read the sender states by cross-attention."""
+"""Perceiver: learned queries with cross-attention to the sender states."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class PerceiverBridge(LatentBridge):
     """k learned queries attend to the t sender tokens, then to each other.
 
     Args:
-        width: Size of a latent.
-        depth: Blocks of cross-attention, self-attention and feed-forward.
-        heads: Attention heads; must divide `width`.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        depth: Number of blocks of cross-attention, self-attention and feed-forward.
+        heads: Number of attention heads; must divide `width`.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "perceiver"

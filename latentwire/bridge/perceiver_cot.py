@@ -1,4 +1,4 @@
-"""Latents that take several steps; each reads the sender states and the steps before it."""
+"""Recurrent perceiver: latents updated in several steps, with a memory of earlier steps."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from latentwire.core.errors import ConfigError
 
 @BRIDGES.add("perceiver_cot")
 class PerceiverCotBridge(LatentBridge):
-    """A chain of thought in latents: one block, run several times over a growing memory.
+    """A chain of thought in latents: one block, applied several times to a growing memory.
 
-    The latents of every step are put behind the sender's tokens, so that a later step can read
-    what an earlier one found. The weights are the same at each step; a step vector tells them
-    apart.
+    The latents of each step are appended to the sender tokens, so that later steps can attend to
+    them. All steps share their weights, and a learned step vector distinguishes them.
 
     Args:
-        width: Size of a latent.
-        n_steps: Steps, at least 1.
-        heads: Attention heads; must divide `width`.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        n_steps: Number of steps, at least 1.
+        heads: Number of attention heads; must divide `width`.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "perceiver_cot"
-    about = "recurrent latents that read the states and their own past"
+    about = "recurrent latents with attention to states and earlier steps"
     source = "Hao et al. 2024, Coconut, arXiv:2412.06769 (latent steps); arXiv:2107.14795 (reading)"
 
     def __init__(
@@ -46,7 +45,7 @@ class PerceiverCotBridge(LatentBridge):
     ) -> None:
         super().__init__(width=width, heads=heads, gain=gain, dropout=dropout, **sizes)
         if n_steps < 1:
-            raise ConfigError(f"perceiver_cot: n_steps is {n_steps}; it must be at least 1.")
+            raise ConfigError(f"perceiver_cot: n_steps is {n_steps}; it must be >= 1.")
         self.block = ReadingBlock(width, heads)
         self.step_vectors = nn.Parameter(torch.randn(n_steps, width) * 0.1)
         self.memory_norm = nn.LayerNorm(width)
@@ -57,7 +56,7 @@ class PerceiverCotBridge(LatentBridge):
         latents = self.queries.expand(len(tokens), -1, -1)
         written = mask.new_ones(len(tokens), self.soft_tokens)
         for step in self.step_vectors:
-            # The first step finds the queries themselves in memory: every step reads alike.
+            # The memory of the first step contains the queries, so all steps work in the same way.
             tokens = torch.cat([tokens, self.memory_norm(latents)], dim=1)  # (b, t + k, w)
             mask = torch.cat([mask, written], dim=1)
             latents = self.block(latents + step, tokens, mask)

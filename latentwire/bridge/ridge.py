@@ -1,4 +1,4 @@
-"""Sender states mapped into the receiver's embedding space by ridge regression: no training."""
+"""Ridge regression from sender states to receiver embeddings, without training."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from latentwire.bridge.base import BRIDGES, Bridge, PairFacts
+from latentwire.bridge.base import BRIDGES, Bridge
+from latentwire.bridge.pair_facts import PairFacts
 from latentwire.bridge.pooling import segment_mean
 from latentwire.core.errors import ConfigError
 
 
 @BRIDGES.add("ridge")
 class RidgeBridge(Bridge):
-    """What a map that was never trained on a task carries.
+    """A closed-form linear map from sender states to receiver embeddings.
 
-    The map is solved for in closed form from spans of text that both models have read: mean
-    sender state -> mean receiver embedding. The mapped states of k segments of a text are its
-    soft tokens. The anchors start at zero, so that the map stands alone; they are the only values
-    that training could change. Until the pair is calibrated the map is random.
+    The map is a ridge regression from mean sender states to mean receiver embeddings of the same
+    spans of text. The mapped states of k segments of a text are its soft tokens. The anchors, the
+    only trained parameters, are initially zero. Before initialization the map is random.
 
     Args:
-        penalty: Ridge penalty, in units of the mean variance of a state's feature, >= 0.
+        penalty: Ridge penalty, in units of the mean variance of a state feature, >= 0.
     """
 
     kind = "ridge"
-    about = "closed-form map to the receiver's embeddings, pooled in k segments"
+    about = "closed-form map to receiver embeddings, mean of k segments"
     source = "Hoerl & Kennard 1970, Technometrics 12(1); Mikolov et al. 2013, arXiv:1309.4168"
     wants = frozenset({"spans"})
 
     def __init__(self, *, penalty: float = 0.01, **sizes: Any) -> None:
         super().__init__(**sizes)
         if penalty < 0:
-            raise ConfigError(f"ridge: penalty is {penalty}; it must not be negative.")
+            raise ConfigError(f"ridge: penalty is {penalty}; it must be >= 0.")
         self.penalty = penalty
         features = self.n_layers * self.sender_width
         self.map: Tensor
@@ -52,14 +52,16 @@ class RidgeBridge(Bridge):
 
     @torch.no_grad()
     def initialize(self, facts: PairFacts) -> None:
-        """Take over the pair's scales and solve for the map.
+        """Initialize the scales and solve for the map.
 
-        Raises: ConfigError: If the facts hold no spans.
+        Raises: ConfigError: If the facts contain no spans.
         """
         super().initialize(facts)
         self.anchors.zero_()
         if facts.spans is None or not len(facts.spans.states):
-            raise ConfigError("ridge: the calibration texts share no span between the models.")
+            raise ConfigError(
+                "ridge: the models share no span of the initialization texts. Use more texts."
+            )
         states, embeddings = facts.spans
         x = (states.to(self.state_mean) - self.state_mean) / self.state_std
         found = ridge_map(
@@ -72,14 +74,14 @@ class RidgeBridge(Bridge):
 def ridge_map(
     x: Float[Tensor, "n f"], y: Float[Tensor, "n d"], penalty: float
 ) -> tuple[Float[Tensor, "f d"], Float[Tensor, " d"]]:
-    """The map W and shift c that minimise |x W + c - y|^2 + penalty n v |W|^2.
+    """Find the map W and shift c that minimize |x W + c - y|^2 + penalty n v |W|^2.
 
     Args:
         x: Inputs.
         y: Targets.
-        penalty: In units of v, the mean variance of an input feature, so that it means the same
-            for any scale and number of inputs.
-    Returns: W and c, float64, on the CPU (not every device has float64).
+        penalty: Ridge penalty in units of v, the mean variance of an input feature, so that it does
+            not depend on the scale and number of inputs.
+    Returns: W and c, float64, on the CPU (some devices have no float64).
     Source: Hoerl & Kennard 1970, Ridge Regression, Technometrics 12(1), equation 2.1.
     """
     x, y = x.cpu().double(), y.cpu().double()
@@ -87,7 +89,7 @@ def ridge_map(
     x, y = x - x_mean, y - y_mean
     gram = x.T @ x
     size = gram.diagonal().mean().clamp(min=1e-12)
-    # Fewer spans than features leave directions without data: a tiny floor keeps them at zero.
+    # With fewer rows than features some directions have no data; a tiny floor keeps them at zero.
     gram.diagonal().add_(max(penalty, 1e-9) * size)
     found = torch.linalg.solve(gram, x.T @ y)
     return found, y_mean - x_mean @ found

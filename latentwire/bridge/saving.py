@@ -1,4 +1,4 @@
-"""A bridge folder: config.json, model.safetensors, README.md. Whole, checked, no pickle."""
+"""Bridge folders: config.json, model.safetensors and README.md. Atomic, verified, no pickle."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def save_bridge(
     options: dict[str, Any],
     facts: dict[str, Any],
     folder: Path,
-    beside: Mapping[str, dict[str, Tensor]] | None = None,
+    extra: Mapping[str, dict[str, Tensor]] | None = None,
 ) -> None:
-    """Write a bridge and what it belongs to, atomically.
+    """Write a bridge folder atomically.
 
     Args:
         bridge: The bridge.
-        options: The kind's options it was built with.
-        facts: JSON-able facts about the pair and the task; `load_bridge` gives them back.
-        folder: Where to; an older bridge there is replaced.
-        beside: More tensors that belong to it, by the name of their file.
+        options: Options that the bridge was built with; those not given are saved as defaults.
+        facts: JSON-serializable facts about the pair and the task, which `load_bridge` returns.
+        folder: Destination; an existing bridge is replaced.
+        extra: Additional tensor files, by file name.
     """
     with replacing_dir(folder) as temporary:
         weights = {name: value.contiguous() for name, value in bridge.state_dict().items()}
         save_file(weights, temporary / _WEIGHTS)
-        for name, tensors in (beside or {}).items():
+        for name, tensors in (extra or {}).items():
             save_file(tensors, temporary / name)
         config = {
             "format": _FORMAT,
             "kind": bridge.kind,
-            "options": options,
+            "options": {**bridge.options(), **options},
             "sizes": {
                 "n_layers": bridge.n_layers,
                 "sender_width": bridge.sender_width,
@@ -62,13 +62,11 @@ def save_bridge(
 def load_bridge_config(folder: Path) -> dict[str, Any]:
     """Read the configuration of a bridge folder; its weights may be missing.
 
-    Raises: BridgeError: If the folder is missing, foreign or of another format.
+    Raises: BridgeError: If the folder is missing, foreign or in another format.
     """
     path = folder / _CONFIG
     if not path.is_file():
-        raise BridgeError(
-            f"No bridge in {folder}: there is no {_CONFIG}. Give the folder of a run."
-        )
+        raise BridgeError(f"No bridge in {folder}: {_CONFIG} is missing. Give a run folder.")
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         missing = {"format", "kind", "sizes", "options", "weights_sha256"} - set(config)
@@ -84,26 +82,26 @@ def load_bridge_config(folder: Path) -> dict[str, Any]:
 
 
 def load_bridge(folder: Path) -> tuple[Bridge, dict[str, Any]]:
-    """Read a bridge folder; also returns its whole configuration.
+    """Load a bridge folder. Returns the bridge and its configuration.
 
-    Raises: BridgeError: If the folder is missing, foreign, damaged or of another format.
+    Raises: BridgeError: If the folder is missing, foreign, damaged or in another format.
     """
     config, weights = load_bridge_config(folder), folder / _WEIGHTS
     if not weights.is_file() or sha256_file(weights) != config["weights_sha256"]:
         raise BridgeError(
-            f"{weights} is missing or damaged: its sha256 is not the recorded one. "
-            "Copy the folder again or train again."
+            f"{weights} is missing or damaged: its SHA-256 differs from the recorded one. "
+            "Copy the folder again, or train again."
         )
     try:
         bridge = build_bridge(config["kind"], **config["sizes"], **config["options"])
         bridge.load_state_dict(load_file(weights))
     except (RuntimeError, TypeError, SafetensorError, LatentWireError) as error:
-        raise BridgeError(f"{folder} does not fit its own configuration: {error}") from error
+        raise BridgeError(f"The weights in {folder} do not match its {_CONFIG}: {error}") from error
     return bridge.eval(), config
 
 
 def bridge_fingerprint(bridge: Bridge) -> str:
-    """16 hex digits that name the bridge's kind and weights."""
+    """16 hexadecimal digits that identify the bridge's kind and weights."""
     digest = hashlib.sha256(bridge.kind.encode())
     for name, value in sorted(bridge.state_dict().items()):
         digest.update(name.encode())
@@ -115,19 +113,19 @@ def _card(bridge: Bridge, facts: dict[str, Any]) -> str:
     sender, receiver = facts.get("sender", {}), facts.get("receiver", {})
     return f"""# LatentWire bridge: {sender.get("name")} -> {receiver.get("name")}
 
-Turns hidden states of `{sender.get("name")}` (layers {sender.get("layers")}) into
+Maps hidden states of `{sender.get("name")}` (layers {sender.get("layers")}) to
 {bridge.soft_tokens} soft tokens for `{receiver.get("name")}`. It works with these two models only.
 
 | | |
 |---|---|
 | kind | `{bridge.kind}`: {bridge.about} |
 | source | {bridge.source} |
-| trained values | {bridge.n_parameters:,} |
+| trained parameters | {bridge.n_parameters:,} |
 | trained on task | {facts.get("task", {}).get("name", "none yet")} |
 
 ```python
 from latentwire import Wire
-wire = Wire.from_pretrained("this folder, or the run folder above it")
+wire = Wire.from_pretrained("path/to/this/folder")
 print(wire.answer("a text"))
 ```
 """

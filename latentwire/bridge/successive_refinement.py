@@ -1,4 +1,4 @@
-"""Coarse soft tokens from the mean state, then residuals that add what is still missing."""
+"""Successive refinement: coarse soft tokens from the mean state, then residuals."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from latentwire.core.errors import ConfigError
 
 @BRIDGES.add("successive_refinement")
 class SuccessiveRefinementBridge(Bridge):
-    """A description that is good when it is short and better when it goes on.
+    """Coarse soft tokens from the mean state, refined by residuals in several stages.
 
-    Each stage sees the soft tokens so far and the sender states, and starts half as large as the
-    one before. In training some examples end at an early stage: every stage has to be of use by
-    itself.
+    Each stage reads the current soft tokens and the sender states; its residuals are initially half
+    as large as those of the stage before. In training some examples stop at an early stage, so that
+    the result of each stage is useful by itself.
 
     Args:
-        width: Size of a latent.
-        stages: Refinements behind the coarse soft tokens, at least 0.
-        rank: Width between the mean state and the coarse soft tokens.
-        heads: Attention heads; must divide `width`.
-        early: Share of training examples that end before the last stage, 0..1.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        stages: Number of refinement stages, at least 0.
+        rank: Rank of the map from the mean state to the coarse soft tokens.
+        heads: Number of attention heads; must divide `width`.
+        early: Fraction of training examples that stop before the last stage, 0..1.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "successive_refinement"
@@ -63,7 +63,7 @@ class SuccessiveRefinementBridge(Bridge):
         )
         self.reading = nn.Linear(features, width) if stages else None
         self.stages = nn.ModuleList(
-            _Stage(width, heads, self.soft_tokens, self.receiver_width, gain * 0.5 ** (i + 1))
+            _Refinement(width, heads, self.soft_tokens, self.receiver_width, gain * 0.5 ** (i + 1))
             for i in range(stages)
         )
 
@@ -77,13 +77,13 @@ class SuccessiveRefinementBridge(Bridge):
             return offsets
         tokens = self.reading(rearrange(x, "b l t d -> b t (l d)"))
         ends = self._last_stages(len(x), x.device)
-        for number, stage in enumerate(self.stages, 1):
+        for index, stage in enumerate(self.stages, 1):
             more = stage(offsets, tokens, mask)
-            offsets = offsets + more * (ends >= number)[:, None, None]
+            offsets = offsets + more * (ends >= index)[:, None, None]
         return offsets
 
     def _last_stages(self, n: int, device: torch.device) -> Tensor:
-        """The stage at which each example ends, (n,); the last one unless training says else."""
+        """Last stage of each example, (n,); earlier for some examples in training."""
         last = torch.full((n,), len(self.stages), device=device)
         if not self.training:
             return last
@@ -91,8 +91,8 @@ class SuccessiveRefinementBridge(Bridge):
         return torch.where(torch.rand(n, device=device) < self.early, sooner, last)
 
 
-class _Stage(nn.Module):
-    """One refinement: reads the soft tokens so far and the states, gives a residual."""
+class _Refinement(nn.Module):
+    """One refinement stage: computes a residual from the current soft tokens and the states."""
 
     def __init__(self, width: int, heads: int, k: int, receiver_width: int, gain: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A relay with gates: what passes is decided token by token and feature by feature."""
+"""Gated relay: a gate for each token and feature, then learned queries."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from latentwire.bridge.pooling import masked_mean
 
 @BRIDGES.add("thalamic")
 class ThalamicBridge(LatentBridge):
-    """Gate first, relay then, as the thalamus does on the way to the cortex.
+    """Gates on the sender tokens, then learned queries, named after the relay in the thalamus.
 
-    The gate of a token looks at the token and at the whole text; it starts half open.
+    The gate of a token depends on the token and on the mean of the text. It is initially half open.
 
     Args:
-        width: Size of a latent.
-        depth: Blocks of queries that read what has passed.
-        heads: Attention heads; must divide `width`.
-        gain: Size of the offsets at the start, in units of the embedding scale.
-        dropout: Share of the standardised state's features that training drops, 0..1.
+        width: Width of the latents.
+        depth: Number of blocks that read the gated tokens.
+        heads: Number of attention heads; must divide `width`.
+        gain: Initial size of the offsets, in units of the embedding scale.
+        dropout: Dropout probability of the state features, 0..1.
     """
 
     kind = "thalamic"
@@ -58,6 +58,6 @@ class ThalamicBridge(LatentBridge):
     def gates(
         self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b t w"]:
-        """How much of every feature of every token passes, 0..1."""
+        """Gate of each feature of each token, 0..1."""
         text = masked_mean(rearrange(tokens, "b t w -> b 1 t w"), mask)  # (b, 1, w)
         return (self.token_gate(tokens) + self.text_gate(text)).sigmoid()  # type: ignore[no-any-return]

@@ -91,17 +91,17 @@ def test_facts_of_the_pair_survive_a_run(
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("moe", {"top_k": 5}, r"top_k is 5; it must be in 1\.\.4"),
-        ("mixture_of_depths", {"capacity": 0.0}, "0 < capacity <= 1"),
-        ("optimal_transport", {"epsilon": 0.0}, "epsilon > 0"),
-        ("vocab", {"table": K}, "more than 3 rows"),
-        ("ridge", {"penalty": -1.0}, "must not be negative"),
+        ("moe", {"top_k": 5}, r"top_k is 5; it must be 1 to 4"),
+        ("mixture_of_depths", {"capacity": 0.0}, "must be > 0 and <= 1"),
+        ("optimal_transport", {"epsilon": 0.0}, "epsilon must be > 0"),
+        ("vocab", {"table": K}, "table must be > 3"),
+        ("ridge", {"penalty": -1.0}, "must be >= 0"),
         ("thalamic", {"heads": 7}, "thalamic: width 320 is not a multiple of heads 7"),
-        ("deep_prefix", {"rank": 0}, "rank is 0; it must be at least 1"),
-        ("mlp", {"depth": 0}, "at least 1"),
-        ("perceiver_cot", {"n_steps": 0}, "at least 1"),
-        ("flow_matching", {"n_steps": 0}, "at least 1"),
-        ("diffusion", {"n_steps": 0}, "at least 1"),
+        ("deep_prefix", {"rank": 0}, "rank is 0; it must be >= 1"),
+        ("mlp", {"depth": 0}, ">= 1"),
+        ("perceiver_cot", {"n_steps": 0}, ">= 1"),
+        ("flow_matching", {"n_steps": 0}, ">= 1"),
+        ("diffusion", {"n_steps": 0}, ">= 1"),
     ],
 )
 def test_wrong_options_are_refused(kind: str, options: dict[str, Any], words: str) -> None:
@@ -279,12 +279,12 @@ def test_thalamic_gates_can_shut() -> None:
 
 def test_multi_layer_mixes_layers() -> None:
     bridge = _bridge("multi_layer").eval()
-    assert torch.allclose(bridge.layer_shares, torch.tensor([0.5, 0.5]))
+    assert torch.allclose(bridge.layer_weights, torch.tensor([0.5, 0.5]))
     states, mask = _batch()
     other = torch.cat([torch.randn(4, 1, T, DS), states[:, 1:]], dim=1)
     assert not torch.allclose(bridge(states, mask), bridge(other, mask), atol=1e-2)
     bridge.layer_logits.data[:] = torch.tensor([0.0, math.log(3)])
-    assert torch.allclose(bridge.layer_shares, torch.tensor([0.25, 0.75]))
+    assert torch.allclose(bridge.layer_weights, torch.tensor([0.25, 0.75]))
     bridge.layer_logits.data[:] = torch.tensor([-100.0, 100.0])
     assert torch.allclose(bridge(states, mask), bridge(other, mask), atol=1e-6)
     assert _bridge("multi_layer", n_layers=5).n_parameters == bridge.n_parameters + 3

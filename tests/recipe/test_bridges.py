@@ -17,8 +17,8 @@ L, T, DS, DR, K = 2, 7, 16, 24, 3
 pytestmark = pytest.mark.parametrize("kind", BRIDGES.names())
 
 
-# What is documented in the kinds: where soft tokens do not get the embeddings' length, do not
-# start at the anchors, do not come from random weights.
+# Documented exceptions: bridges whose soft tokens are not normalized, are not initialized near the
+# anchors, or do not depend on the seed.
 WITHOUT_LENGTH = {"vocab"}
 IN_UNITS_OF_HEADS = {"deep_prefix"}
 WITHOUT_ANCHORS = {"identity", "ridge"}
@@ -60,20 +60,20 @@ def _prefix() -> InitialPrefix:
 
 
 def _start(kind: str) -> torch.Tensor:
-    """What the soft tokens of a kind start from."""
+    """Values that the soft tokens of a bridge are initialized with."""
     facts = _facts()
     assert facts.prefix is not None
-    return facts.prefix.start if kind in IN_UNITS_OF_HEADS else facts.anchors
+    return facts.prefix.values if kind in IN_UNITS_OF_HEADS else facts.anchors
 
 
-def _calibrated(kind: str) -> Bridge:
+def _initialized(kind: str) -> Bridge:
     bridge = _bridge(kind)
     bridge.initialize(_facts())
     return bridge.eval()
 
 
 def test_shape_and_scale(kind: str) -> None:
-    bridge = _calibrated(kind)
+    bridge = _initialized(kind)
     soft = bridge(*_batch())
     assert soft.shape == (4, K, DR) and soft.dtype == torch.float32
     rms = soft.pow(2).mean(-1).sqrt()
@@ -90,7 +90,7 @@ def test_shape_and_scale(kind: str) -> None:
 
 
 def test_starts_near_the_anchors(kind: str) -> None:
-    cosine = torch.cosine_similarity(_calibrated(kind)(*_batch()), _start(kind), dim=-1)
+    cosine = torch.cosine_similarity(_initialized(kind)(*_batch()), _start(kind), dim=-1)
     assert (cosine.mean() > 0.7) == (kind not in WITHOUT_ANCHORS)
 
 
@@ -151,7 +151,7 @@ def test_own_losses_are_handed_out_once(kind: str) -> None:
 
 
 def test_padding_does_not_change_the_answer(kind: str) -> None:
-    bridge = _calibrated(kind)
+    bridge = _initialized(kind)
     states, mask = _batch()
     clean = bridge(states, mask)
     dirty = states.masked_fill(~mask[:, None, :, None], float("inf"))
@@ -162,12 +162,12 @@ def test_padding_does_not_change_the_answer(kind: str) -> None:
 
 
 def test_the_message_depends_on_the_text(kind: str) -> None:
-    soft = _calibrated(kind)(*_batch())
+    soft = _initialized(kind)(*_batch())
     assert (soft[0] - soft[1]).abs().max() > 1e-3
 
 
 def test_save_and_load_are_bit_equal(kind: str, tmp_path: Path) -> None:
-    bridge = _calibrated(kind)
+    bridge = _initialized(kind)
     save_bridge(bridge, {}, {"sender": {}, "receiver": {}}, tmp_path / "b")
     again, config = load_bridge(tmp_path / "b")
     assert config["kind"] == kind
@@ -180,6 +180,15 @@ def test_save_and_load_are_bit_equal(kind: str, tmp_path: Path) -> None:
     ]
 
 
+def test_save_bridge_stores_every_option(kind: str, tmp_path: Path) -> None:
+    save_bridge(_bridge(kind), {}, {"sender": {}, "receiver": {}}, tmp_path / "b")
+    path = tmp_path / "b" / "config.json"
+    config = json.loads(path.read_text())
+    assert config["options"] == BRIDGES.get(kind).options()
+    path.write_text(json.dumps({**config, "options": {}}))  # as saved by earlier versions
+    assert bridge_fingerprint(load_bridge(tmp_path / "b")[0]) == bridge_fingerprint(_bridge(kind))
+
+
 def test_seed_decides_the_weights(kind: str) -> None:
     assert bridge_fingerprint(_bridge(kind)) == bridge_fingerprint(_bridge(kind))
     other = bridge_fingerprint(_bridge(kind, seed=1))
@@ -187,7 +196,7 @@ def test_seed_decides_the_weights(kind: str) -> None:
 
 
 def test_wrong_states_are_refused(kind: str) -> None:
-    with pytest.raises(ShapeError, match=rf"reads states \(b, {L}, t, {DS}\)"):
+    with pytest.raises(ShapeError, match=rf"expects states of shape \(b, {L}, t, {DS}\)"):
         _bridge(kind)(torch.zeros(1, L, T, DS + 1), torch.ones(1, T, dtype=torch.bool))
 
 
@@ -206,7 +215,7 @@ def test_damaged_and_foreign_folders(kind: str, tmp_path: Path) -> None:
     with pytest.raises(BridgeError, match="format 99"):
         load_bridge(folder)
     config.write_text(json.dumps({**good[1], "sizes": {**good[1]["sizes"], "soft_tokens": 9}}))
-    with pytest.raises(BridgeError, match="does not fit"):
+    with pytest.raises(BridgeError, match="do not match its config"):
         load_bridge(folder)
     config.write_text("{}")
     with pytest.raises(BridgeError, match="not a LatentWire bridge"):
