@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentwire.bridge.base import BRIDGES
-from latentwire.bridge.pair_facts import PairFacts
 from latentwire.bridge.blocks import ReadingBlock
 from latentwire.bridge.latent_bridge import LatentBridge
+from latentwire.bridge.pair_facts import PairFacts
 from latentwire.core.errors import ConfigError
 
 
