@@ -111,7 +111,7 @@ def _turn(wire: Wire, turns: Sequence[Sequence[Example]], size: int, turn: int) 
 
 def answer(wire: Wire, examples: Sequence[Example]) -> object:
     """What the wire answers to the texts of some examples, in one call."""
-    asks = wire.need_task().asks
+    asks = wire.need_task().has_questions
     questions = [example.question for example in examples] if asks else None
     return wire.answer([example.context for example in examples], questions)
 

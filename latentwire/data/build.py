@@ -86,15 +86,15 @@ class ExampleBuilder:
 
     def _target(self, row: Row, choices: Sequence[str]) -> int:
         path = self._spec.target or ""
-        given = plain(field(row, path))
+        given = as_text(field(row, path))
         values = self._spec.target_values
         if isinstance(values, str):
-            allowed = [plain(value) for value in _texts(field(row, values), values)]
+            allowed = [as_text(value) for value in _texts(field(row, values), values)]
         elif values is not None:
-            allowed = [plain(value) for value in values]
+            allowed = [as_text(value) for value in values]
         else:
             allowed = [str(i) for i in range(len(choices))]
-            texts = [plain(choice) for choice in choices]
+            texts = [as_text(choice) for choice in choices]
             if given in texts and given not in allowed:
                 allowed = texts
         if given not in allowed:
@@ -131,6 +131,6 @@ def _texts(value: Any, path: str) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
-def plain(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Return a value as lower-case text: 1 and "1" are equal, because CSV files have only text."""
     return str(value).strip().lower()

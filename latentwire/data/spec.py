@@ -154,7 +154,34 @@ def _named_files(content: Any) -> Any:
 
 
 class TaskSpec(_Strict):
-    """Content of a task file. docs/tasks.md describes each key."""
+    """Content of a task file.
+
+    Attributes:
+        name: Name of the task: lower-case letters, digits and underscores.
+        version: Version of the task; raise it when prompts or data change.
+        summary: One line about the task, for tables.
+        aliases: Other names of the task.
+        kind: `choice` scores the texts of the choices, `letter` their letters, `generation` is
+            answered in writing.
+        metric: Primary metric, one of METRICS for the kind.
+        labels: Choices that all items share.
+        source: Where the rows come from.
+        splits: Split of the source for each of train, val and test.
+        carve: Splits that are carved from train.
+        unique: Rule for duplicates.
+        keep: Allowed values of fields; other rows are dropped.
+        example: Rules that turn a row into an Example.
+        prompts: Candidate prompts of the receiver, at least three. Placeholders are {context},
+            {question}, {labels} and {choices}.
+        relay_prompts: Candidate prompts with which the sender writes a text for the receiver.
+        sender_prompt_aware: Prompt of a sender that knows the task.
+        whole: Context and question, for a sender that reads both.
+        blind_prompts: Candidate prompts of a receiver that does not read the question.
+        harness_prompt: Prompt of lm-evaluation-harness, if it has the task.
+        max_context_tokens: Maximum length of a context in tokens of the model that reads it.
+        max_new_tokens: Maximum length of a written answer in tokens.
+        stop: Sequences that end a written answer.
+    """
 
     _splits_of_files = model_validator(mode="before")(_named_files)
 
@@ -166,17 +193,17 @@ class TaskSpec(_Strict):
     metric: str
     labels: list[str] = []
     source: SourceSpec
-    splits: dict[SplitName, str]  # split -> split of the source
+    splits: dict[SplitName, str]
     carve: CarveSpec = CarveSpec()
     unique: UniqueSpec = UniqueSpec()
-    keep: dict[str, list[str]] = {}  # field -> allowed values; other rows are dropped
+    keep: dict[str, list[str]] = {}
     example: ExampleSpec
     prompts: list[str] = Field(min_length=3)
     relay_prompts: list[str] = Field(min_length=3)
     sender_prompt_aware: str
-    whole: str = "{context}\n{question}"  # context and question for a model that reads both
+    whole: str = "{context}\n{question}"
     blind_prompts: list[str] = Field(default=["{context}\nAnswer:"], min_length=1)
-    harness_prompt: str = ""  # prompt of lm-evaluation-harness
+    harness_prompt: str = ""
     max_context_tokens: int = Field(gt=0)
     max_new_tokens: int = Field(default=0, ge=0)
     stop: list[str] = []

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentwire.core.errors import DataError
-from latentwire.data.build import ExampleBuilder, plain
+from latentwire.data.build import ExampleBuilder, as_text
 from latentwire.data.example import Example
 from latentwire.data.rows import Row, Rows
 from latentwire.data.spec import SplitName, TaskSpec
@@ -84,7 +84,7 @@ def scan(spec: TaskSpec, build: ExampleBuilder, rows: Rows, split: str) -> Scan:
 
 def is_kept(spec: TaskSpec, row: Row) -> bool:
     """Return whether the task keeps a row, according to `keep`."""
-    return all(plain(field(row, name)) in allowed for name, allowed in spec.keep.items())
+    return all(as_text(field(row, name)) in allowed for name, allowed in spec.keep.items())
 
 
 def text_key(spec: TaskSpec) -> Callable[[Example], str]:

@@ -129,7 +129,7 @@ class Task:
         return [f"read from {self._source.description}", *sizes, *self._splitter.notes]
 
     @property
-    def asks(self) -> bool:
+    def has_questions(self) -> bool:
         """Whether each item has a question in addition to its context (boolq, squad)."""
         return "question" in places(self.prompts[0])
 
@@ -143,10 +143,10 @@ class Task:
         Raises: UsageError: If the task does not support the setting.
         """
         if name is None:
-            return "split" if self.asks else "blind"
+            return "split" if self.has_questions else "blind"
         if name not in SETTINGS:
             raise UnknownNameError.of("setting", name, SETTINGS)
-        if name == "split" and not self.asks:
+        if name == "split" and not self.has_questions:
             raise UsageError(
                 f"Task '{self.name}' does not support the setting 'split', because its items "
                 "have no separate question. Use blind or shared."
@@ -159,9 +159,9 @@ class Task:
         more = (self.harness_prompt,) if self.harness_prompt else ()
         return tuple(dict.fromkeys((*self.prompts, *more)))
 
-    def handed_prompts(self, setting: Setting) -> tuple[str, ...]:
+    def handoff_prompts(self, setting: Setting) -> tuple[str, ...]:
         """Return candidate prompts for a model that reads a hand-off instead of the context."""
-        return self.blind_prompts if setting == "blind" and self.asks else self.prompts
+        return self.blind_prompts if setting == "blind" and self.has_questions else self.prompts
 
     @cached_property
     def chance(self) -> float:

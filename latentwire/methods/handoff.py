@@ -33,7 +33,7 @@ class Way:
 def handed_ways(context: Context) -> tuple[Way, ...]:
     """The task's own prompts for something handed over, the text as it is."""
     assert context.setting is not None
-    return tuple(Way(prompt) for prompt in context.task.handed_prompts(context.setting))
+    return tuple(Way(prompt) for prompt in context.task.handoff_prompts(context.setting))
 
 
 def read_handed(

@@ -126,7 +126,7 @@ def branch_attention(
     return allowed, allowed.sum(2) - 1  # every branch continues from the end of the trunk
 
 
-def pack(choices: Sequence[Sequence[int]]) -> list[list[int]]:
+def group_for_packing(choices: Sequence[Sequence[int]]) -> list[list[int]]:
     """Group the indices of choices with two tokens or more into packed rows of limited length.
 
     The cost of a packed row grows with the square of its length and most of it is masked, so

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from latentwire.core.errors import UsageError
-from latentwire.models.attention_masks import PackedChoices, pack, packed_size
+from latentwire.models.attention_masks import PackedChoices, group_for_packing, packed_size
 from latentwire.models.decoding import TextGeneration
 from latentwire.models.forward import MAX_HEAD_POSITIONS, ForwardOutput
 from latentwire.models.lm import Prompt
@@ -214,7 +214,7 @@ class Receiver(TextGeneration):
         output: ForwardOutput,
     ) -> None:
         """Add to `scores` the log-likelihood of all tokens of each choice after its first."""
-        groups = [(i, places) for i, row in enumerate(choices) for places in pack(row)]
+        groups = [(i, places) for i, row in enumerate(choices) for places in group_for_packing(row)]
         groups.sort(key=lambda group: packed_size([choices[group[0]][j] for j in group[1]]))
         for start in range(0, len(groups), _MAX_PACKED_ROWS):
             part = groups[start : start + _MAX_PACKED_ROWS]

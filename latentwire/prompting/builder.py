@@ -155,7 +155,7 @@ def sender_texts(
         cut = [builder.cut(example) for example in examples]
         return [lm.turn(builder.render(e)) for e, _ in cut], [was_cut for _, was_cut in cut]
     builder = PromptBuilder(task, lm, "{context}", max_tokens)
-    if task.asks and task.setting(setting) != "split":
+    if task.has_questions and task.setting(setting) != "split":
         examples = [_with_question(task, example) for example in examples]
     cut = [builder.cut(example) for example in examples]
     return [e.context for e, _ in cut], [was_cut for _, was_cut in cut]
@@ -192,9 +192,10 @@ def examples_of(
     Raises: UsageError: If the number of questions does not fit.
     """
     n, asked = len(contexts), [question for question in questions or () if question.strip()]
-    allowed = {n} if task.asks and need_questions else {0, n} if task.asks else {0}
+    own = task.has_questions
+    allowed = {n} if own and need_questions else {0, n} if own else {0}
     if len(asked) not in allowed:
-        needs = "one question for each text" if task.asks else "no question besides the text"
+        needs = "one question for each text" if own else "no question besides the text"
         raise UsageError(
             f"Task '{task.name}' needs {needs}; given: {n} text(s) and {len(asked)} question(s)."
         )

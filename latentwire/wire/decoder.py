@@ -196,7 +196,7 @@ class Decoder(Party):
     def prompts_for(self, task: Task) -> tuple[str, ...]:
         """Return the prompts that training may choose from: the given one, or the task's."""
         given = self.spec.prompt
-        return (given,) if given else task.handed_prompts(task.setting(self.spec.setting))
+        return (given,) if given else task.handoff_prompts(task.setting(self.spec.setting))
 
     def _examples(
         self,

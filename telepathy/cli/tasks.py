@@ -135,7 +135,7 @@ def _prompts(
     sender, receiver = load_pair(None, None, pair=pair)
     asked = task.setting(setting)  # type: ignore[arg-type]
     (read,), (cut,) = sender_texts(task, sender, [example], sender_prompt, max_tokens, asked)
-    handed = PromptBuilder(task, receiver, task.handed_prompts(asked)[0], max_tokens, asked)
+    handed = PromptBuilder(task, receiver, task.handoff_prompts(asked)[0], max_tokens, asked)
     builder = PromptBuilder(task, receiver, task.prompts[0], max_tokens, asked)
     soft, text = handed.build_handoff(example)[0].prompt, builder.build(example)[0].prompt
     around = (

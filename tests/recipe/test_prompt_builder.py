@@ -29,7 +29,7 @@ def boolq() -> Task:
 
 
 def _handed(task: Task, lm: LanguageModel, example: Example, setting: Any) -> str:
-    template = task.handed_prompts(task.setting(setting))[0]
+    template = task.handoff_prompts(task.setting(setting))[0]
     (request,) = PromptBuilder(task, lm, template, None, setting).build_handoff(example, "<SOFT>")
     return str(lm.tokenizer.decode(list(request.prompt.before), skip_special_tokens=True))
 
@@ -62,7 +62,7 @@ def test_settings_of_a_task_without_questions() -> None:
     assert _handed(task, lm, example, "blind").endswith("Review: <SOFT>\nSentiment:")
     shared = _handed(task, lm, example, "shared")
     assert shared.startswith("<SOFT>\n") and shared.endswith("Review: a joy\nSentiment:")
-    with pytest.raises(UsageError, match="Setting 'split' gives the context to the sender"):
+    with pytest.raises(UsageError, match="does not support the setting 'split'"):
         task.setting("split")
     with pytest.raises(UnknownNameError, match=r"Unknown setting 'blnd'\. Did you mean 'blind'"):
         task.setting("blnd")  # type: ignore[arg-type]
