@@ -19,7 +19,7 @@ import pytest
 from telepathy.experiments.registry import Record, Registry
 
 ROOT = Path(__file__).parents[2]
-TASKS = ROOT / "telepathy" / "suites" / "tasks"
+TASKS = ROOT / "telepathy" / "experiments" / "suites" / "tasks"
 SECONDS = 1800.0  # patience with a busy machine
 
 pytestmark = [

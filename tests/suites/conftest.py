@@ -1,4 +1,4 @@
-"""A stand-in for `latentwire`, so that the running of experiments is tested without models."""
+"""A stand-in for `python -m telepathy.run`, so that workers are tested without models."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from telepathy.experiments.config import build_config
 from telepathy.experiments.registry import Registry
 from telepathy.experiments.suites.expansion import Experiment
-from telepathy.experiments.suites.spec import Need
+from telepathy.experiments.suites.spec import Resources
 
-# Called as `python -m telepathy.cli COMMAND FILE`.
+# Called as `python -m telepathy.run FOLDER`; the task in experiment.json says what to do.
 _STAND_IN = """\
 #!/usr/bin/env bash
-case "$3" in
-    nap) sleep 0.3; echo "{\\"threads\\": $OMP_NUM_THREADS}" >"$4" ;;
-    work) echo '{"methods": {"bridge": {"metrics": {"accuracy": {"value": 0.5, "ci_low": 0.4,' \
-        '"ci_high": 0.6, "n": 9}}}}}' >"$4" ;;
-    wait) trap 'exit 75' USR1 TERM; for _ in {1..600}; do sleep 0.1; done ;;
+out="$3/results.json"
+case "$(grep -A1 '"task": {' "$3/experiment.json")" in
+    *nap*) sleep 0.3; echo "{\\"threads\\": $OMP_NUM_THREADS}" >"$out" ;;
+    *work*) echo '{"methods": {"bridge": {"metrics": {"accuracy": {"value": 0.5, "ci_low": 0.4,' \
+        '"ci_high": 0.6, "n": 9}}}}}' >"$out" ;;
+    *wait*) trap 'exit 75' USR1 TERM; for _ in {1..600}; do sleep 0.1; done ;;
     *) echo "MemoryError: too much" && exit 1 ;;
 esac
 """
@@ -37,15 +39,15 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 @pytest.fixture
 def make(registry: Registry) -> Callable[..., Experiment]:
-    """An experiment that does one of the stand-in's commands."""
+    """An experiment on the task `does`, which names what the stand-in does."""
 
     def make(
         name: str, does: str = "work", *, needs: tuple[str, ...] = (), alone: bool = False
     ) -> Experiment:
-        config = {"kind": "bridge", "task": "t", "bridge": "mlp", "soft_tokens": 4, "seed": 0}
-        experiment = Experiment(name, config, (), Path(), Need(memory_gb=0.1), needs)
-        file = registry.store.folder(experiment.key) / "results.json"
-        line = f"latentwire {does} {file}"
-        return Experiment(name, config, (line,), file, experiment.need, needs, alone)
+        options = {"task.name": does, "wire.bridge": "mlp", "wire.soft_tokens": 4}
+        if alone:
+            options |= {"kind": "benchmark", "benchmark": {"name": "latency", "run": "x"}}
+        cost = Resources(memory_gb=0.1)
+        return Experiment(name, build_config(options), registry.store.runs_dir, cost, needs)
 
     return make

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from latentwire.core.errors import UsageError
+from telepathy.experiments.config import build_config
 from telepathy.experiments.registry import Registry
+from telepathy.experiments.schedulers.git_push import Pusher
 from telepathy.experiments.suites.expansion import Experiment
-from telepathy.experiments.suites.push import Pusher
-from telepathy.experiments.suites.spec import Need
 
 INDEX = "runs/experiment_registry.json"
 
@@ -50,12 +50,13 @@ def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
 def _complete(clone: Path, name: str) -> Pusher:
     """An experiment that is completed in a checkout, and what pushes it."""
     registry = Registry(clone / INDEX)
-    record = registry.start(name)
+    config = build_config({"task.name": "t"})
+    record = registry.start(name, config.resolved())
     file = registry.folder(record) / "results.json"
     file.write_text(json.dumps({"name": name}))
     (registry.folder(record) / "weights.bin").write_text("large")
     registry.complete(record, result_file=file)
-    experiment = Experiment(name, {}, (), file, Need())
+    experiment = Experiment(name, config, registry.store.runs_dir)
     return Pusher(registry, [experiment], "Results of mine")
 
 
@@ -88,7 +89,7 @@ def test_code_on_the_remote_is_left_to_the_user(clones: tuple[Path, Path]) -> No
 def test_a_race_is_run_again(clones: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = clones
     first, second = _complete(one, "a"), _complete(two, "b")
-    monkeypatch.setattr("telepathy.experiments.suites.push.random.uniform", lambda *_: 0)
+    monkeypatch.setattr("telepathy.experiments.schedulers.git_push.random.uniform", lambda *_: 0)
     fill = second._fill
 
     def late(tree: Path) -> int:

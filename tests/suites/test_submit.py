@@ -11,8 +11,14 @@ from typer.testing import CliRunner
 
 from latentwire.core.errors import ConfigError, UnknownNameError, UsageError
 from telepathy.cli.main import app
-from telepathy.experiments.suites.profile import Profile, load_profile
-from telepathy.experiments.suites.slurm import SubmitError, fits, sbatch_command, submit
+from telepathy.experiments.schedulers.slurm import (
+    Profile,
+    SubmitError,
+    fits,
+    load_profile,
+    sbatch_command,
+    submit,
+)
 
 _SBATCH = (
     '#!/bin/sh\nenv | grep -c "^SLURM_JOB" >&2\necho "$@" > "$SAID"\n[ -z "$REFUSE" ] && echo 7\n'
@@ -79,7 +85,9 @@ def test_a_job_hands_on_nothing_of_its_own(sbatch: Path, monkeypatch: pytest.Mon
     assert not fits(Profile(account="b")) and not fits(Profile(partition="p"))
     assert submit(sbatch_command(Profile(), 3, ["--x"])) == "7"
     monkeypatch.setenv("REFUSE", "1")
-    with pytest.raises(SubmitError, match=r"refused \(0\)"):  # no SLURM_JOB variable was left
+    with pytest.raises(
+        SubmitError, match=r"refused the job \(0\)"
+    ):  # no SLURM_JOB variable was left
         submit(sbatch_command(Profile(), 3, []))
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import pytest
 
 from latentwire.core.errors import ConfigError, UnknownNameError
-from telepathy.experiments.suites import commands as commands_module
-from telepathy.experiments.suites import expansion as expand
-from telepathy.experiments.suites import load_suite, suite_names
-from telepathy.experiments.suites.commands import Flags
+from telepathy.experiments.config import build_config, read_config
+from telepathy.experiments.suites import expand, load_suite, suite_names
 
 _GOOD = """\
 name: mine
@@ -30,22 +27,18 @@ def _write(folder: Path, text: str) -> str:
     ("name", "scale", "least"),
     [("smoke", "full", 12), ("reasoning_final", "full", 60), ("reasoning_final", "small", 16)],
 )
-def test_own_suites_give_ordinary_commands(name: str, scale: str, least: int) -> None:
-    experiments = expand(load_suite(name, scale), Path("runs"))
+def test_expand_gives_executable_experiments(
+    name: str, scale: str, least: int, tmp_path: Path
+) -> None:
+    experiments = expand(load_suite(name, scale), tmp_path)
     assert len({e.name for e in experiments}) == len(experiments) >= least
     for experiment in experiments:
-        assert experiment.result_file.parts[1] == experiment.key
-        for line in experiment.lines:
-            program, command, *words = shlex.split(line)
-            if experiment.config["kind"] == "benchmark":
-                if program == "mv":
-                    continue
-                command = f"{command} {words[0]}"
-            assert program == "latentwire"
-            known = Flags.of(command).kinds
-            flags = [word[2:].replace("-", "_") for word in words if word.startswith("--")]
-            assert set(flags) <= set(known)
-            assert "resume" in flags or command != "train"
+        experiment.config.write(experiment.folder)
+        assert read_config(experiment.folder) == experiment.config
+        assert build_config(experiment.config.resolved()).fingerprint[:12] == experiment.key[-12:]
+        assert experiment.command[:3] == ["python", "-m", "telepathy.run"]
+        assert Path(experiment.command[3]) == experiment.result_file.parent
+        experiment.config.check()
 
 
 def test_suites_are_named() -> None:
@@ -67,11 +60,32 @@ def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
         assert words in message
 
 
-def test_settings_that_one_command_would_drop_are_refused(tmp_path: Path) -> None:
-    text = _GOOD.replace("steps: 5", "warmup_steps: 5")
-    assert load_suite(_write(tmp_path, text)).spec.settings["warmup_steps"] == 5
-    with pytest.raises(ConfigError, match=r"settings\.warmup_steps: Unknown option"):
-        load_suite(_write(tmp_path, text + "baselines: {all: {}}\n"))
+def test_settings_hold_for_baselines_too(tmp_path: Path) -> None:
+    text = _GOOD.replace("steps: 5", "warmup_steps: 5") + "baselines: {all: {}}\n"
+    for experiment in expand(load_suite(_write(tmp_path, text)), Path("runs")):
+        assert experiment.config.train.warmup_steps == 5
+    text = text.replace("warmup_steps: 5", "set: [width=8]")
+    with pytest.raises(ConfigError, match=r"settings\.set: Unknown option for baselines"):
+        load_suite(_write(tmp_path, text))
+
+
+@pytest.mark.parametrize("steps", ["train.steps: 7", "train: {steps: 7}", "steps: 7"])
+def test_settings_take_short_dotted_and_nested_keys(steps: str, tmp_path: Path) -> None:
+    text = _GOOD.replace("steps: 5", f"{steps}, wire: {{options: {{width: 16}}}}")
+    first, *_ = expand(load_suite(_write(tmp_path, text)), Path("runs"))
+    assert first.config.train.steps == 7 and first.config.wire.options == {"width": 16}
+    assert first.config.pair.name == "fake"
+
+
+def test_wrong_values_are_reported_where_they_are_given(tmp_path: Path) -> None:
+    text = _GOOD.replace("steps: 5", "steps: 0, seed: 3").replace(
+        "[2, 4]}}", "[2], options: {lr: -1, split: tset}}}"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_suite(_write(tmp_path, text))
+    for words in ("settings.steps: Input should be greater", "settings.seed: the suite has a key",
+                  "bridges.main.options.lr: ", "bridges.main.options.split: "):  # fmt: skip
+        assert words in str(caught.value)
 
 
 def test_another_setting_is_another_experiment_of_that_name(tmp_path: Path) -> None:
@@ -88,8 +102,7 @@ def test_where_numbers_go_is_no_part_of_an_experiment(tmp_path: Path) -> None:
     logged = expand(load_suite(_write(tmp_path, text)), Path("runs"))
     assert [e.key for e in logged] == [e.key for e in plain]
     for experiment in logged:
-        assert "--log-to tensorboard,mlflow" in experiment.lines[0]
-        assert not any("--log-to" in line for line in experiment.lines[1:])
+        assert experiment.config.log_to == ("tensorboard", "mlflow")
     with pytest.raises(ConfigError, match=r"log_to: Unknown tracker 'nope'"):
         load_suite(_write(tmp_path, text.replace("mlflow", "nope")))
 
@@ -98,13 +111,11 @@ def test_a_section_may_name_the_codec_of_messages(tmp_path: Path) -> None:
     text = _GOOD.replace("[2, 4]}}", "[2], options: {codec: int8}}, plain: {soft_tokens: [2]}}")
     *int8, plain = expand(load_suite(_write(tmp_path, text)), Path("runs"))
     for experiment in int8:
-        assert experiment.config["codec"] == "int8" and ".main." in experiment.name
-        training, evaluation = experiment.lines
-        assert "--codec int8" in evaluation and "--codec" not in training
-    assert "codec" not in plain.config
+        assert experiment.config.wire.codec == "int8" and ".main." in experiment.name
+    assert plain.config.wire.codec == "fp16"
     with pytest.raises(ConfigError, match=r"main\.options\.codec: Unknown codec 'int9'"):
         load_suite(_write(tmp_path, text.replace("int8", "int9")))
-    # Baselines have no codec: as a setting of all it would not hold for all.
+    # Baselines have no codec, so it cannot be a setting of all experiments.
     everywhere = text.replace("steps: 5", "steps: 5, codec: int8")
     assert load_suite(_write(tmp_path, everywhere))
     with pytest.raises(ConfigError, match=r"settings\.codec: Unknown option"):
@@ -119,15 +130,13 @@ def test_sections_that_clash_are_refused_and_equal_ones_are_one(tmp_path: Path) 
         expand(load_suite(_write(tmp_path, other)), Path("runs"))
 
 
-def test_benchmarks_wait_for_their_bridge_and_for_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = _GOOD + "benchmarks: {cost: {kinds: [latency], of: main}}\n"
-    table = {**commands_module._table(), "bench": {"run": "value", "json": "flag"}}
-    monkeypatch.setattr(commands_module, "_table", lambda: table)
+def test_benchmarks_need_their_bridge(tmp_path: Path) -> None:
+    text = _GOOD + "benchmarks: {cost: {kinds: [latency], of: main, options: {rounds: 2}}}\n"
     *bridges, bench = expand(load_suite(_write(tmp_path, text)), Path("runs"))
     assert bench.name == "mine.sst2.bench-latency" and bench.needs == (bridges[0].key,)
-    run = f"runs/{bridges[0].key}"
-    assert bench.lines[0].startswith(f"latentwire bench latency --run {run} --json > ")
-    table.pop("bench")
-    assert len(expand(load_suite(_write(tmp_path, text)), Path("runs"))) == len(bridges)
+    assert bench.alone and bench.config.benchmark is not None
+    assert bench.config.benchmark.run == bridges[0].key
+    assert bench.config.benchmark.options["rounds"] == 2
+    assert bench.config.benchmark.options["relay_tokens"] == 64
+    with pytest.raises(ConfigError, match=r"cost\.options: Unknown option of bench latency"):
+        load_suite(_write(tmp_path, text.replace("rounds", "round")))

@@ -14,11 +14,10 @@ import pytest
 
 from telepathy.experiments.registry import Registry
 from telepathy.experiments.registry.execution import ReceivedSignals
+from telepathy.experiments.schedulers.local import run_here, slots, visible_gpus
+from telepathy.experiments.schedulers.worker import Worker
 from telepathy.experiments.suites import Suite, load_suite
 from telepathy.experiments.suites.expansion import Experiment
-from telepathy.experiments.suites.local import run_here
-from telepathy.experiments.suites.slots import slots, visible_gpus
-from telepathy.experiments.suites.worker import Worker
 
 Make = Callable[..., Experiment]
 
@@ -76,7 +75,7 @@ def test_what_measures_time_has_its_place_for_itself(
     shared: bool,
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr("telepathy.experiments.suites.worker.n_cores", lambda: 6)
+    monkeypatch.setattr("telepathy.experiments.schedulers.worker.n_cores", lambda: 6)
     names = ["a", "time", "b", "time-again", "c"]
     experiments = [make(name, "nap", alone=name.startswith("time")) for name in names]
     Worker(registry, experiments, ReceivedSignals(), lambda _: None).run(places)
@@ -116,10 +115,10 @@ def test_slots_follow_gpus_cores_and_memory(make: Make, monkeypatch: pytest.Monk
     assert visible_gpus() == ["2", "5"]
     assert slots([make("a")]) == ["2", "5"] and slots([make("a")], 3) == ["2", "5", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr("telepathy.experiments.suites.slots.n_cores", lambda: 9)
-    monkeypatch.setattr("telepathy.experiments.suites.slots.free_memory_gb", lambda: 0.35)
+    monkeypatch.setattr("telepathy.experiments.schedulers.local.n_cores", lambda: 9)
+    monkeypatch.setattr("telepathy.experiments.schedulers.local.free_memory_gb", lambda: 0.35)
     assert slots([make("a")]) == [None] * 3 and slots([make("a")], 1) == [None]
-    monkeypatch.setattr("telepathy.experiments.suites.slots.n_cores", lambda: 2)
+    monkeypatch.setattr("telepathy.experiments.schedulers.local.n_cores", lambda: 2)
     assert slots([make("a")]) == [None]
 
 

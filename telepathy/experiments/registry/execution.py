@@ -62,6 +62,7 @@ def run_experiment(
     stop: ReceivedSignals | None = None,
     heartbeat_s: float = HEARTBEAT_SECONDS,
     variables: Mapping[str, str] | None = None,
+    program: str | None = None,
     **budgets: int,
 ) -> Record:
     """Start a command under the registry and wait for it to end.
@@ -83,6 +84,7 @@ def run_experiment(
         stop: Signals received by the main thread; required in other threads.
         heartbeat_s: Seconds between heartbeats.
         variables: Additional environment variables for the command.
+        program: Program that is started in place of the command's first word, which is recorded.
         budgets: `max_failures`, `max_preemptions`.
     Returns: The record after the run.
     Raises: NotDueError: If it is running, completed, or has no retries left.
@@ -92,7 +94,7 @@ def run_experiment(
             return run_experiment(
                 registry, name, command, config=config, gpu=gpu, result_file=result_file,
                 force=force, echo=echo, stop=own, heartbeat_s=heartbeat_s, variables=variables,
-                **budgets,
+                program=program, **budgets,
             )  # fmt: skip
     stop = stop or ReceivedSignals()
     record = registry.start(name, config, command=command, gpu=gpu, force=force, **budgets)
@@ -106,7 +108,7 @@ def run_experiment(
     try:
         with log.open("ab") as out:
             child = subprocess.Popen(
-                list(command),
+                [program or command[0], *command[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

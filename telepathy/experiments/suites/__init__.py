@@ -1,4 +1,4 @@
-"""Suites: which experiments a question needs, written down in YAML, and what runs them."""
+"""Suites: YAML files that list the experiments of a study."""
 
 from telepathy.experiments.suites.expansion import Experiment, expand
 from telepathy.experiments.suites.loading import Suite, load_suite, suite_names

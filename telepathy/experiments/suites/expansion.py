@@ -1,30 +1,31 @@
-"""A suite becomes experiments: each with its name, its configuration and its command."""
+"""Expand a suite to experiments, each with its name, configuration and folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from latentwire.core.errors import ConfigError
-from telepathy.experiments.registry.record import fingerprint_of, key_of
-from telepathy.experiments.suites.commands import Flags, Option, has_command
+from telepathy.experiments.benchmarks import benchmark_options
+from telepathy.experiments.config import (
+    SHORT_NAMES,
+    ExperimentConfig,
+    Kind,
+    build_config,
+    dotted_keys,
+    uses,
+)
+from telepathy.experiments.registry.record import key_of
 from telepathy.experiments.suites.loading import Suite
 from telepathy.experiments.suites.spec import (
     ALL,
-    OWN_FLAGS,
-    Baselines,
-    Benchmarks,
-    Bridges,
-    Need,
-    trains,
-)
-
-# Commands are lines of a shell. It outlives signals, which its command gets as well and answers.
-_SHELL = (
-    'latentwire() { "${LATENTWIRE_PYTHON:-python3}" -m telepathy.cli "$@"; }; '
-    "trap : INT TERM USR1; "
+    BaselineSection,
+    BenchmarkSection,
+    BridgeSection,
+    Options,
+    Resources,
 )
 
 
@@ -33,164 +34,171 @@ class Experiment:
     """One experiment of a suite.
 
     Args:
-        name: Unique within the suite.
-        config: What decides its results; with the name it is the registry's key.
-        lines: Command lines, each run if the one before it ended well.
-        result_file: What the last one writes.
-        need: What it is thought to take.
-        needs: Keys of experiments that have to be completed first.
-        alone: It measures time: nothing runs beside it on its GPU, or on a machine without GPUs.
+        name: Name, unique within the suite.
+        config: Its configuration; with the name it determines the key.
+        runs_dir: Folder of all run folders.
+        resources: Estimated cost.
+        needs: Keys of experiments that have to be completed before.
     """
 
     name: str
-    config: dict[str, Any]
-    lines: tuple[str, ...]
-    result_file: Path
-    need: Need
+    config: ExperimentConfig
+    runs_dir: Path
+    resources: Resources = field(default_factory=Resources)
     needs: tuple[str, ...] = ()
-    alone: bool = False
 
     @property
     def key(self) -> str:
-        """Its key in the registry."""
-        return key_of(self.name, fingerprint_of(self.config))
+        """Its key in the registry, and the name of its run folder."""
+        return key_of(self.name, self.config.fingerprint)
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return self.runs_dir / self.key
+
+    @property
+    def result_file(self) -> Path:
+        """The file with its results."""
+        return self.folder / "results.json"
 
     @property
     def command(self) -> list[str]:
-        """Program and arguments."""
-        return ["sh", "-c", _SHELL + " && ".join(self.lines)]
+        """Program and arguments that execute it."""
+        return ["python", "-m", "telepathy.run", str(self.folder)]
+
+    @property
+    def alone(self) -> bool:
+        """Whether it measures time: nothing else may run on its GPU, or on a CPU-only machine."""
+        return self.config.kind == "benchmark"
 
 
 def expand(suite: Suite, runs_dir: Path) -> list[Experiment]:
-    """All experiments of a suite, what takes longest first. Equal ones of two sections are one.
+    """All experiments of a suite; those that take longest come first.
+
+    Equal experiments of two sections are returned once.
 
     Args:
         suite: The suite.
-        runs_dir: Where run folders are: each experiment writes to the one of its key.
+        runs_dir: Folder of all run folders.
     Raises: ConfigError: If two experiments of one name have different configurations.
     """
     found: dict[str, Experiment] = {}
-    for experiment in _Expansion(suite, runs_dir).all():
+    for experiment in _Expansion(suite, runs_dir).experiments():
         other = found.setdefault(experiment.name, experiment)
-        if other.config != experiment.config:
+        if other.key != experiment.key:
             raise ConfigError(
                 f"Two sections of the suite '{suite.spec.name}' have an experiment "
-                f"{experiment.name}, with different configurations: {other.config} and "
-                f"{experiment.config}. Give one section other values, or leave it out."
+                f"{experiment.name}, with different configurations: "
+                f"{_differences(other.config, experiment.config)}. Change one section, or remove "
+                "it."
             )
     return list(found.values())
 
 
 class _Expansion:
-    """Expands one suite; remembers which run, and where, has the bridge of a section and task."""
+    """Expands one suite and remembers which run has the bridge of each section and task."""
 
     def __init__(self, suite: Suite, runs_dir: Path) -> None:
         self.suite, self.spec, self.runs_dir = suite, suite.spec, runs_dir
-        self.bridges: dict[tuple[str, str], tuple[str, Path]] = {}
+        self.bridges: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def all(self) -> Iterator[Experiment]:
-        for name, section in self.spec.sections.items():
-            name = name.partition(".")[2]
+    def experiments(self) -> Iterator[Experiment]:
+        for key, section in self.spec.sections.items():
+            name = key.partition(".")[2]
             for task in self.spec.tasks_of(section):
-                if isinstance(section, Baselines):
+                if isinstance(section, BaselineSection):
                     yield self._baselines(name, section, task)
-                elif isinstance(section, Bridges):
+                elif isinstance(section, BridgeSection):
                     yield from self._bridges(name, section, task)
-                elif isinstance(section, Benchmarks) and has_command("bench"):
+                elif isinstance(section, BenchmarkSection):
                     yield from self._benchmarks(section, task)
 
-    def _baselines(self, name: str, section: Baselines, task: str) -> Experiment:
-        flags = Flags.of("baselines").without(OWN_FLAGS)
+    def _baselines(self, name: str, section: BaselineSection, task: str) -> Experiment:
         seeds = self.spec.seeds_of(section)
-        own: dict[str, Any] = {"bridge": section.bridge, "soft_tokens": section.soft_tokens}
-        own["seeds"] = ",".join(map(str, seeds))
-        if section.methods != ALL:
-            own["methods"] = ",".join(section.methods)
-        options = flags.chosen(self.spec.settings) | section.options
-        config = self._config("baselines", task, own, options)
-        named = self._named(config["task"], name)
-        run = self._run(named, config)
-        # A folder that has answers already goes on with them: there is no --resume to give.
-        words = {"task": self._task(task), **own, **options, **self._log_to(), "out": run}
-        line = flags.line("baselines", words)
-        folder = run / config["task"]
-        if trains(section):
-            self.bridges[name, task] = (run.name, folder / f"seed-{seeds[0]}")
-        return Experiment(named, config, (line,), folder / "results.json", section.need)
+        own = {
+            "wire.bridge": section.bridge,
+            "wire.soft_tokens": section.soft_tokens,
+            "eval.seeds": seeds,
+            "eval.methods": None if section.methods == ALL else section.methods,
+        }
+        config = self._config("baselines", task, section.options, own)
+        experiment = self._experiment([config.task.name, name], config, section.need)
+        if section.trains_bridges:
+            run = f"{experiment.key}/seed-{seeds[0]}"
+            self.bridges[name, task] = (experiment.key, run)
+        return experiment
 
-    def _bridges(self, name: str, section: Bridges, task: str) -> Iterator[Experiment]:
-        train = Flags.of("train").without(OWN_FLAGS)
-        # How it is asked a run knows itself.
-        evaluate = Flags.of("eval").without({*OWN_FLAGS, *train.kinds} - {"device", "dtype"})
-        options = self.spec.settings | section.options
-        for kind, soft_tokens, seed in _grid(
+    def _bridges(self, name: str, section: BridgeSection, task: str) -> Iterator[Experiment]:
+        for bridge, soft_tokens, seed in _grid(
             section.bridge, section.soft_tokens, self.spec.seeds_of(section)
         ):
-            own = {"bridge": kind, "soft_tokens": soft_tokens, "seed": seed}
-            methods = {"methods": ",".join(section.methods)}
-            config = self._config("bridge", task, {**own, **methods}, options)
-            parts = [f"{kind}.k{soft_tokens}.s{seed}"]
-            named = self._named(config["task"], *([name] if section.options else []), *parts)
-            run = self._run(named, config)
-            training = {"task": self._task(task), **own, **train.chosen(options), **self._log_to()}
-            lines = (
-                train.line("train", {**training, "out": run, "resume": True}),
-                evaluate.line(
-                    "eval",
-                    {
-                        "run": run,
-                        "method": section.methods,
-                        **evaluate.chosen(options),
-                        "out": run,
-                    },
-                ),
-            )
-            self.bridges.setdefault((name, task), (run.name, run))
-            yield Experiment(named, config, lines, run / "results.json", section.need)
+            own = {
+                "wire.bridge": bridge,
+                "wire.soft_tokens": soft_tokens,
+                "train.seed": seed,
+                "eval.methods": section.methods,
+            }
+            config = self._config("bridge", task, section.options, own)
+            parts = [config.task.name, *([name] if section.options else [])]
+            parts.append(f"{bridge}.k{soft_tokens}.s{seed}")
+            experiment = self._experiment(parts, config, section.need)
+            self.bridges.setdefault((name, task), (experiment.key, experiment.key))
+            yield experiment
 
-    def _benchmarks(self, section: Benchmarks, task: str) -> Iterator[Experiment]:
+    def _benchmarks(self, section: BenchmarkSection, task: str) -> Iterator[Experiment]:
         if (section.of, task) not in self.bridges:
             return  # that section has other tasks
-        needed, trained = self.bridges[section.of, task]
+        needed, run = self.bridges[section.of, task]
         for kind in section.kinds:
-            command = f"bench {kind}"
-            flags = Flags.of(command if has_command(command) else "bench")
-            # The run knows its pair and how it was trained.
-            common = {k: v for k, v in self.spec.settings.items() if k in ("device", "dtype")}
-            options = flags.chosen(common) | section.options
-            own = {"benchmark": kind, "of": trained.relative_to(self.runs_dir).as_posix()}
-            config = self._config("benchmark", task, own, options)
-            named = self._named(config["task"], f"bench-{kind}")
-            results = self._run(named, config) / "results.json"
-            line = flags.line(command, {"run": trained, **options, "json": True})
-            lines = (f"{line} > {results}.part", f"mv {results}.part {results}")
-            yield Experiment(named, config, lines, results, section.need, (needed,), alone=True)
+            options = benchmark_options(kind, section.options)
+            own = {"benchmark": {"name": kind, "run": run, "options": options}}
+            config = self._config("benchmark", task, {}, own)
+            parts = [config.task.name, f"bench-{kind}"]
+            yield self._experiment(parts, config, section.need, (needed,))
 
     def _config(
-        self, kind: str, task: str, own: Mapping[str, Any], options: Mapping[str, Option]
-    ) -> dict[str, Any]:
-        known = self.suite.task(task)
-        named = {"kind": kind, "task": known.name, "task_version": known.version}
-        return {**named, **own, **options}
+        self, kind: Kind, task: str, options: Options, own: Mapping[str, Any]
+    ) -> ExperimentConfig:
+        known, file = self.suite.task(task), self.suite.task_file(task)
+        first = {
+            "kind": kind,
+            "task.name": known.name,
+            "task.version": known.version,
+            "task.file": str(file) if file else None,
+            "log_to": self.spec.log_to,
+        }
+        layers = dotted_keys(self.spec.settings) | dotted_keys(options)
+        return build_config(first, {k: v for k, v in layers.items() if uses(kind, k)}, own)
 
-    def _log_to(self) -> dict[str, str]:
-        """Where trainings send their numbers: their results are the same without it."""
-        return {"log_to": ",".join(self.spec.log_to)} if self.spec.log_to else {}
-
-    def _task(self, task: str) -> str:
-        """The task as the command line takes it."""
-        return str(self.suite.folder / task) if task.endswith((".yaml", ".yml")) else task
-
-    def _named(self, *parts: str) -> str:
-        return ".".join((self.suite.prefix, *parts))
-
-    def _run(self, name: str, config: dict[str, Any]) -> Path:
-        return self.runs_dir / key_of(name, fingerprint_of(config))
+    def _experiment(
+        self,
+        parts: Iterable[str],
+        config: ExperimentConfig,
+        resources: Resources,
+        needs: tuple[str, ...] = (),
+    ) -> Experiment:
+        name = ".".join((self.suite.prefix, *parts))
+        return Experiment(name, config, self.runs_dir, resources, needs)
 
 
 def _grid(
-    kinds: Iterable[str], soft_tokens: Iterable[int], seeds: Iterable[int]
+    bridges: Iterable[str], soft_tokens: Iterable[int], seeds: Iterable[int]
 ) -> Iterator[tuple[str, int, int]]:
-    """All combinations, first seeds first."""
-    kinds, soft_tokens = list(kinds), list(soft_tokens)
-    return ((kind, n, seed) for seed in seeds for kind in kinds for n in soft_tokens)
+    """All combinations; those of the first seed come first."""
+    bridges, soft_tokens = list(bridges), list(soft_tokens)
+    return ((bridge, n, seed) for seed in seeds for bridge in bridges for n in soft_tokens)
+
+
+def _differences(one: ExperimentConfig, other: ExperimentConfig) -> str:
+    """The short names at which two configurations differ, with both values."""
+    found = []
+    for dotted in dict.fromkeys(SHORT_NAMES.values()):
+        section, _, name = dotted.partition(".")
+        values = [
+            getattr(getattr(config, section), name) if name else getattr(config, section)
+            for config in (one, other)
+        ]
+        if values[0] != values[1]:
+            found.append(f"{dotted} is {values[0]!r} and {values[1]!r}")
+    return "; ".join(found)

@@ -1,19 +1,17 @@
-"""Find a suite by name or path, put a scale on it, and check it with all mistakes at once."""
+"""Find a suite by name or path, apply a scale, and report all mistakes at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from latentwire.core.errors import ConfigError, UnknownNameError
+from latentwire.core.errors import UnknownNameError
 from latentwire.data import Task, load_task
-from latentwire.data.load import read_content
+from telepathy.experiments.suites.checks import mistakes_in
 from telepathy.experiments.suites.spec import SuiteSpec
+from telepathy.experiments.validation import file_error, read_yaml, validated
 
 _FOLDER = Path(__file__).parent
 FULL = "full"
@@ -21,12 +19,12 @@ FULL = "full"
 
 @dataclass(frozen=True)
 class Suite:
-    """A checked suite.
+    """A suite without mistakes.
 
     Args:
-        spec: What it says, at its scale.
-        scale: `full`, or one of its `scales`.
-        folder: Where its file is; tasks with a file of their own are found from there.
+        spec: Content of its file at the scale.
+        scale: `full`, or one of the file's `scales`.
+        folder: Folder of the file; paths of task files are relative to it.
     """
 
     spec: SuiteSpec
@@ -39,13 +37,17 @@ class Suite:
         prefix = self.spec.prefix or self.spec.name
         return prefix if self.scale == FULL else f"{prefix}-{self.scale}"
 
+    def task_file(self, name: str) -> Path | None:
+        """YAML file of one of its tasks; None for a named task."""
+        return self.folder / name if name.endswith((".yaml", ".yml")) else None
+
     def task(self, name: str) -> Task:
         """One of its tasks."""
-        return task_of(name, self.folder)
+        return load_task(self.task_file(name) or name)
 
 
 def suite_names() -> list[str]:
-    """Names of the suites that come with the package, sorted."""
+    """Names of the suites in the package, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
@@ -62,18 +64,18 @@ def load_suite(name_or_path: str, scale: str = FULL) -> Suite:
     """Read a suite at one scale.
 
     Args:
-        name_or_path: Name of a suite of the package, or a YAML file.
-        scale: `full` is the file as it stands; others are in its `scales`, whose keys replace
-            those above.
+        name_or_path: Name of a suite in the package, or a YAML file.
+        scale: `full` is the file without its `scales`; the keys of any other scale replace those
+            of the file.
     Raises:
-        UnknownNameError: If there is no such suite or scale.
+        UnknownNameError: If the suite or the scale does not exist.
         DataError: If the file does not exist.
-        ConfigError: If it has mistakes, at any of its scales; the message lists all.
+        ConfigError: If the file has mistakes at any scale; the message lists all of them.
     """
     path = suite_path(name_or_path)
-    content = read_content(path)
+    content = read_yaml(path)
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} has 1 mistake(s):\n  the file is not a mapping of keys")
+        raise file_error(path, ["the file is not a mapping of keys"])
     scales = content.pop("scales", None) or {}
     found: dict[str, SuiteSpec | None] = {}
     mistakes: dict[str, None] = {}  # in order, each once
@@ -82,11 +84,10 @@ def load_suite(name_or_path: str, scale: str = FULL) -> Suite:
         if not isinstance(changes, dict):
             mistakes[f"{where}not a mapping of keys to values"] = None
             continue
-        found[name], wrong = _checked(_over(content, changes), path.parent)
+        found[name], wrong = _checked(_overlaid(content, changes), name, path.parent)
         mistakes |= {f"{where}{m}": None for m in wrong if m not in mistakes}
     if mistakes:
-        listed = "\n".join(f"  {mistake}" for mistake in mistakes)
-        raise ConfigError(f"{path} has {len(mistakes)} mistake(s):\n{listed}")
+        raise file_error(path, list(mistakes))
     if scale not in found:
         raise UnknownNameError.of("scale", scale, found)
     spec = found[scale]
@@ -94,65 +95,21 @@ def load_suite(name_or_path: str, scale: str = FULL) -> Suite:
     return Suite(spec, scale, path.parent)
 
 
-def task_of(name: str, folder: Path) -> Task:
-    """A task of a suite: a name, or a file beside the suite's."""
-    return load_task(folder / name if name.endswith((".yaml", ".yml")) else name)
+def _checked(content: Any, scale: str, folder: Path) -> tuple[SuiteSpec | None, list[str]]:
+    spec, mistakes = validated(SuiteSpec, content)
+    if spec is None:
+        return None, [f"{key}: {message}" for key, message in mistakes.items()]
+    return spec, mistakes_in(spec, Suite(spec, scale, folder).task)
 
 
-def checked(model: type[BaseModel], content: Any) -> tuple[Any, list[str]]:
-    """Content as a model, or None, and every mistake in a sentence with its dotted key."""
-    try:
-        return model.model_validate(content), []
-    except ValidationError as error:
-        return None, list(dict.fromkeys(_sentence(model, dict(e)) for e in error.errors()))
-
-
-def _checked(content: Any, folder: Path) -> tuple[SuiteSpec | None, list[str]]:
-    suite, mistakes = checked(SuiteSpec, content)
-    if suite is None:
-        return None, mistakes
-    return suite, suite.mistakes(partial(task_of, folder=folder))
-
-
-def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with changes laid over it, mapping by mapping; null takes a key away."""
+def _overlaid(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with changes laid over it, mapping by mapping; null removes a key."""
     found = dict(base)
     for key, value in changes.items():
         if value is None:
             found.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(found.get(key), Mapping):
-            found[key] = _over(found[key], value)
+            found[key] = _overlaid(found[key], value)
         else:
             found[key] = value
     return found
-
-
-def _sentence(model: type[BaseModel], mistake: dict[str, Any]) -> str:
-    location = [str(part) for part in mistake["loc"]]
-    choice = [part for part in location if _is_type(part)]
-    location = [part for part in location if not _is_type(part)]
-    key = ".".join(location)
-    if choice:  # of a value with several types, pydantic tells each that it does not have
-        return f"{key}: {mistake['input']!r} is not allowed here"
-    if mistake["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
-        return f"{key}: {UnknownNameError.of('key', location[-1], known)}"
-    if mistake["type"] == "missing":
-        return f"{key}: missing"
-    hint = " (put it in quotes)" if mistake["type"] == "string_type" else ""
-    return f"{key}: {mistake['msg']}, not {mistake['input']!r}{hint}"
-
-
-def _is_type(part: str) -> bool:
-    return part in ("bool", "int", "float", "str") or part.startswith(("list[", "literal["))
-
-
-def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
-    """Keys of the model at a place inside another; names of sections are skipped on the way."""
-    for part in location:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        options = (annotation, *getattr(annotation, "__args__", ()))
-        model = next(
-            (o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), model
-        )
-    return list(model.model_fields)

@@ -1,15 +1,17 @@
-"""A suite as people and programs read it: before it runs, and what came of it."""
+"""Views of a suite: what a submission would run, and how its experiments ended."""
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from telepathy.experiments.registry import Registry
 from telepathy.experiments.registry.record import COMPLETED, FAILED, STATES, Record
 from telepathy.experiments.registry.scheduling import decide, is_due
+from telepathy.experiments.suites.earlier_records import records_of
 from telepathy.experiments.suites.expansion import Experiment
 from telepathy.experiments.suites.loading import Suite
 from telepathy.reporting.text import View, table
@@ -22,15 +24,15 @@ _SCORES = (("task", 12), ("method", 20), ("%", 5), ("95 % interval", 13), ("n", 
 
 def plan(suite: Suite, experiments: Sequence[Experiment], registry: Registry) -> View:
     """What a submission would run."""
-    records = {record.key: record for record in registry.records()}
+    records = records_of(experiments, registry.records())
     rows, found = [], []
     n_due, minutes = 0, 0.0
     for e in experiments:
         decision = decide(records.get(e.key))
         if decision.run:
-            n_due, minutes = n_due + 1, minutes + e.need.minutes
+            n_due, minutes = n_due + 1, minutes + e.resources.minutes
         answer = "yes" if decision.run else "no"
-        rows.append((e.name, answer, f"{e.need.minutes:.0f}", decision.reason))
+        rows.append((e.name, answer, f"{e.resources.minutes:.0f}", decision.reason))
         found.append(
             {
                 "name": e.name,
@@ -38,34 +40,34 @@ def plan(suite: Suite, experiments: Sequence[Experiment], registry: Registry) ->
                 "due": decision.run,
                 "why": decision.reason,
                 "needs": list(e.needs),
-                "memory_gb": e.need.memory_gb,
-                "minutes": e.need.minutes,
-                "config": e.config,
-                "commands": list(e.lines),
+                "memory_gb": e.resources.memory_gb,
+                "minutes": e.resources.minutes,
+                "config": e.config.resolved(),
+                "commands": [shlex.join(e.command)],
             }
         )
     head = (
         f"{suite.spec.name}, scale {suite.scale}: {len(found)} experiments, {n_due} due, "
-        f"about {minutes / 60:.1f} h one by one"
+        f"about {minutes / 60:.1f} h one after the other"
     )
     data = {"suite": suite.spec.name, "scale": suite.scale, "n_due": n_due, "experiments": found}
     return View(data, [head, *table(_PLAN, rows)])
 
 
 def summary(suite: Suite, experiments: Sequence[Experiment], registry: Registry) -> View:
-    """How the experiments stand, and the scores of those that are completed.
+    """State of each experiment, and the scores of those that are completed.
 
-    The exit code of the view is 1 if one of them failed.
+    The view's exit code is 1 if an experiment failed.
     """
-    known = {record.key: record for record in registry.records()}
+    known = records_of(experiments, registry.records())
     records = [known.get(e.key) for e in experiments]
     states = Counter(record.state if record else NOT_STARTED for record in records)
     rows, found = [], []
     for e, record in zip(experiments, records):
         state = record.state if record else NOT_STARTED
         rows.append((e.name, state, _minutes(record), outcome(record) if record else ""))
-        found.append({"name": e.name, "key": e.key, "state": state, **_found(record)})
-    scores = list(_scores(experiments, records))
+        found.append({"name": e.name, "key": e.key, "state": state, **_fields(record)})
+    scores = list(_scores(experiments, known))
     counted = [f"{states[s]} {s}" for s in (*STATES, NOT_STARTED) if states[s]]
     lines = [f"{suite.spec.name}, scale {suite.scale}: {', '.join(counted)}", *table(_ENDS, rows)]
     if scores:
@@ -93,25 +95,27 @@ def outcome(record: Record) -> str:
 
 
 def _scores(
-    experiments: Sequence[Experiment], records: Sequence[Record | None]
+    experiments: Sequence[Experiment], records: Mapping[str, Record]
 ) -> Iterator[Sequence[str]]:
-    """A row for each method of each experiment; of a variant of the bridge for the bridge alone."""
-    for e, record in zip(experiments, records):
+    """A row per method of each experiment; for variants of the bridge only the bridge's."""
+    for e in experiments:
+        record = records.get(e.key)
         if record is None or record.state != COMPLETED:
             continue
         for name, score in record.metrics.items():
             if not isinstance(score, dict) or "ci_low" not in score:
                 continue
-            if e.config["kind"] == "bridge":
+            if e.config.kind == "bridge":
                 if name != "bridge":
                     continue
-                name = f"{e.config['bridge']}.k{e.config['soft_tokens']}.s{e.config['seed']}"
+                wire = e.config.wire
+                name = f"{wire.bridge}.k{wire.soft_tokens}.s{e.config.train.seed}"
             interval = f"{100 * score['ci_low']:.1f} - {100 * score['ci_high']:.1f}"
             value, n = f"{100 * score['value']:.1f}", f"{score['n']:,}"
-            yield e.config["task"], name, value, interval, n, str(score.get("n_seeds", 1))
+            yield e.config.task.name, name, value, interval, n, str(score.get("n_seeds", 1))
 
 
-def _found(record: Record | None) -> dict[str, Any]:
+def _fields(record: Record | None) -> dict[str, Any]:
     if record is None:
         return {}
     names = ("metrics", "result_file", "error_class", "error", "started_at", "finished_at")

@@ -1,8 +1,8 @@
-"""Brings results and the registry to the project's git remote, whatever happens there meanwhile.
+"""Push results and the registry to the project's git remote while other machines push, too.
 
-The commit is made in a worktree of its own, on top of the newest commit of the remote branch; if
-another machine pushes in between, it is made again on top of that. The registry is the union of
-both sides. The checkout, and so the code that runs, is never changed by this.
+The commit is made in a separate worktree on top of the newest commit of the remote branch. If
+another machine pushes in between, the commit is made again on top of that. The registry becomes the
+union of both sides. The checkout, and with it the running code, is never changed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from telepathy.experiments.registry import Registry
 from telepathy.experiments.registry.merging import merge_files
 from telepathy.experiments.suites.expansion import Experiment
 
-_TABLES = ("table.md",)
+_FILES = ("results.json", "table.md")
 _ATTEMPTS = 6
-_LARGEST = 20 * 2**20
+_MAX_BYTES = 20 * 2**20
 
 
 class PushError(LatentWireError, RuntimeError):
-    """Git did not take the results; they are still in the run folders."""
+    """Git rejected the results; they are still in the run folders."""
 
 
 class Pusher:
-    """Pushes what is completed of some experiments.
+    """Pushes the results of completed experiments.
 
     Args:
-        registry: Its index is pushed too.
-        experiments: Whose results are pushed.
-        title: First line of the commit.
-        every_s: `now_and_then` does nothing for so long after a push.
-    Raises: UsageError: If the registry is in no git checkout, on no branch, or has no remote.
+        registry: The registry; its index is pushed, too.
+        experiments: Experiments whose results are pushed.
+        title: Subject of the commit.
+        every_s: Minimum time between two pushes of `push_if_due`.
+    Raises: UsageError: If the registry is not in a git checkout with a branch and a remote.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Pusher:
         except (PushError, IndexError) as error:
             raise UsageError(
                 f"--push needs {start} to be in a git checkout, on a branch, with a remote "
-                f"({error or 'it has no remote'}). Leave --push out, or make it one."
+                f"({error or 'it has no remote'}). Run without --push, or add what is missing."
             ) from None
 
-    def now_and_then(self) -> None:
-        """Push if the last time is long ago. A push that fails is told, not raised."""
+    def push_if_due(self) -> None:
+        """Push if the last push was long enough ago. A failure is reported, not raised."""
         if time.monotonic() - self._last >= self.every_s:
             self.push()
 
     def push(self) -> bool:
-        """Push; whether the remote has everything now. What is wrong is told on stderr."""
+        """Push, and return whether that succeeded. A failure is reported on stderr."""
         with self._lock:
             self._last = time.monotonic()
             try:
@@ -105,7 +105,7 @@ class Pusher:
 
     @contextmanager
     def _on_top(self) -> Iterator[Path]:
-        """A worktree at the newest commit of the remote branch."""
+        """Yield a worktree at the newest commit of the remote branch."""
         _git(self.root, "fetch", "--quiet", self.remote, self.branch)
         with tempfile.TemporaryDirectory(prefix="latentwire-push-") as folder:
             tree = Path(folder) / "tree"
@@ -116,11 +116,11 @@ class Pusher:
                 _git(self.root, "worktree", "remove", "--force", str(tree))
 
     def _fill(self, tree: Path) -> int:
-        """Put everything into a worktree and stage it; how many files that are."""
+        """Copy and stage everything in a worktree; return the number of files."""
         index = self.registry.store.path.resolve()
         there = tree / index.relative_to(self.root)
         if there.exists():
-            self.registry.store.rebuild([there])  # what other machines did is known here too
+            self.registry.store.rebuild([there])  # records of other machines join the registry here
         there.parent.mkdir(parents=True, exist_ok=True)
         ours = there.with_name("ours.json")
         shutil.copyfile(index, ours)
@@ -134,7 +134,7 @@ class Pusher:
             files.append(tree / source.relative_to(self.root))
             files[-1].parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, files[-1])
-        # Run folders are ignored for their weights' sake; results are small and wanted.
+        # Run folders are ignored because of their weights; results are small and wanted.
         _git(tree, "add", "--force", "--", *(str(file.relative_to(tree)) for file in files))
         return len(files)
 
@@ -143,16 +143,15 @@ class Pusher:
         for experiment in self.experiments:
             if states.get(experiment.key) != "completed":
                 continue
-            result = experiment.result_file.resolve()
-            for file in (result, *(result.parent.parent / name for name in _TABLES)):
-                inside = file.is_file() and experiment.key in file.parts
-                if inside and file.stat().st_size < _LARGEST:
+            for name in _FILES:
+                file = experiment.folder.resolve() / name
+                if file.is_file() and file.stat().st_size < _MAX_BYTES:
                     yield file
 
     def _follow(self, commit: str) -> None:
-        """Let the branch here be at that commit, where the two differ in nothing but runs.
+        """Move the local branch to that commit if the two differ only in run folders.
 
-        Else the next `git pull` would refuse to write over results that are here already.
+        Otherwise the next `git pull` would refuse to overwrite results that exist here already.
         """
         runs = self.registry.store.runs_dir.resolve().relative_to(self.root)
         try:
