@@ -21,7 +21,7 @@ from telepathy.experiments.benchmarks import benchmark_options, run_benchmark
 from telepathy.experiments.config import ExperimentConfig, read_config
 
 if TYPE_CHECKING:
-    from latentwire.eval.runner import Results
+    from latentwire.eval.results import Results
 
     from latentwire import Task, Wire
     from latentwire.models import LanguageModel

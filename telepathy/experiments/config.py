@@ -443,6 +443,16 @@ def replace(config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentC
     return build_config(config.model_dump(mode="json"), changes)
 
 
+def is_executable(content: Any) -> bool:
+    """Whether recorded content is an `ExperimentConfig`, not the flat one of earlier versions."""
+    return isinstance(content, Mapping) and isinstance(content.get("task"), Mapping)
+
+
+def command_of(folder: Path) -> list[str]:
+    """Program and arguments that execute the experiment in a run folder."""
+    return ["python", "-m", "telepathy.run", str(folder)]
+
+
 def read_config(folder: Path) -> ExperimentConfig:
     """The configuration of a run folder: of `experiment.json`, else of the registry's record.
 
@@ -455,7 +465,7 @@ def read_config(folder: Path) -> ExperimentConfig:
         content = read_yaml(record).get("config")
     else:
         content = read_yaml(folder / FILE)
-    if not isinstance(content, dict) or not isinstance(content.get("task"), dict):
+    if not is_executable(content):
         raise ConfigError(
             f"{folder} holds no configuration that can be executed. Write one to {FILE}, or submit "
             "the suite again."

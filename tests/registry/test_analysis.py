@@ -15,12 +15,13 @@ import pytest
 
 from telepathy.experiments.analysis import analyze
 from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
-from telepathy.experiments.analysis.commands import CommandError, elsewhere, rewritten
 from telepathy.experiments.analysis.conditions import fisher_p_value, separating_condition
 from telepathy.experiments.analysis.config_keys import compared_options
 from telepathy.experiments.analysis.detectors.seeds_and_splits import two_proportions_p_value
 from telepathy.experiments.analysis.failure_groups import group_failures
 from telepathy.experiments.analysis.fix_application import add_pending, proposals
+from telepathy.experiments.config import build_config, read_config
+from telepathy.experiments.config import replace as replaced
 from telepathy.experiments.manager import analysis, apply_fixes
 from telepathy.experiments.registry.record import superseded_keys
 from tests.registry.planting import Garden
@@ -132,44 +133,31 @@ def test_where_results_come_from(garden: Garden) -> None:
     ]
 
 
-def test_commands_get_the_new_values() -> None:
-    change = {"train.batch_size": (16, 8), "train.grad_accum": (None, 2)}
-    assert rewritten([], change) == []
-    assert rewritten(["x", "--batch-size", "16", "--k"], change) == (
-        "x --batch-size 8 --grad-accum 2 --k".split()
-    )
-    assert rewritten(["--batch_size=16"], change) == ["--batch_size=8", "--grad_accum", "2"]
-    given = rewritten(["x", '{"train": {"batch_size": 16}}'], change)
-    assert json.loads(given[1]) == {"train": {"batch_size": 8, "grad_accum": 2}}
-    shell = ["bash", "-c", "a --lr 0.03 --lr_end 0.03"]
-    assert rewritten(shell, {"lr": (0.03, 0.01)})[2] == "a --lr 0.01 --lr_end 0.03"
-    for wrong in (["x"], ["--batch_size", "16", "--batch-size", "16"], ["--batch-size", "161"]):
-        with pytest.raises(CommandError, match="batch_size 16"):
-            rewritten(wrong, change)
-    assert elsewhere(["--out", "runs/a/"], "0123456789") == ["--out", "runs/a-01234567"]
-
-
 def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
     line = "torch.OutOfMemoryError: CUDA out of memory."
-    whole = "x --batch_size 16 --grad_accum 2 --out o".split()
-    for seed, command in enumerate((whole, ["x"])):
-        run = garden.begun("boolq", "bridge", seed, batch_size=16, command=command)
-        garden.failed(run, [line])
+    config = build_config({"task.name": "boolq", "train.grad_accum": 2, "log_to": ["mlflow"]})
     registry = garden.registry()
+    record = registry.start("mine.boolq", config.resolved())
+    config.write(registry.folder(record))
+    registry.fail(record, error=line)
+    own = registry.start("own", {"task": "boolq", "batch_size": 16}, command=["sh", "-c", "x"])
+    registry.fail(own, error=line)
     looked = apply_fixes(registry)
     assert looked.exit_code == 1 and not looked.data["written"] and len(registry.records()) == 2
     written = apply_fixes(registry, yes=True)
     (key,) = written.data["written"]
     assert "train.batch_size: 16 -> 8" in "\n".join(written.lines)
-    assert "does not show" in written.data["fixes"][1]["refused"]
-    new, old = registry.find(key), garden.records[0]
+    refused = {fix["run"]: fix["refused"] for fix in written.data["fixes"]}
+    assert refused[record.key] is None and "a command of its own" in refused[own.key]
+    new, old = registry.find(key), registry.find(record.key)
     assert (new.state, new.name) == ("pending", old.name) and new.key != old.key
-    assert new.config["train"]["batch_size"] == 8 and new.config["train"]["grad_accum"] == 4
-    assert new.command[2:5] == ["8", "--grad_accum", "4"] and new.command[-1].startswith("o-")
+    changed = read_config(registry.folder(new))
+    assert changed == replaced(config, {"train.batch_size": 8, "train.grad_accum": 4})
+    assert new.config == changed.resolved() and changed.log_to == ("mlflow",)
+    assert new.command == ["python", "-m", "telepathy.run", str(registry.folder(new))]
     assert new.history[0]["note"].startswith(f"fix of {old.key}: out-of-memory")
     assert superseded_keys(registry.records()) == {old.key}
     assert registry.should_run(new.name, new.config).run
-    assert not registry.should_run(old.name, old.config).run  # the suite's own is given up
     assert not add_pending(registry, proposals(analyze(registry)))
 
 

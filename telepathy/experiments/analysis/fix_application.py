@@ -1,14 +1,24 @@
-"""Fixes as new experiments: shown first, then written down as pending."""
+"""Turn proposed fixes into pending experiments with changed configurations."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from latentwire.core.errors import LatentWireError
 from telepathy.experiments.analysis.analysis import Analysis
-from telepathy.experiments.analysis.commands import CommandError, elsewhere, rewritten
+from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
 from telepathy.experiments.analysis.config_keys import flatten, with_changes
+from telepathy.experiments.config import (
+    ExperimentConfig,
+    command_of,
+    is_executable,
+    read_config,
+    replace,
+)
 from telepathy.experiments.registry.record import Record, fingerprint_of, key_of
 from telepathy.experiments.registry.registry import Registry
 
@@ -18,25 +28,32 @@ class Proposal:
     """A changed configuration of one failed run.
 
     Args:
-        record: The run that failed.
-        why: Which failure it mends, and how.
-        differences: Dotted key -> old and new value; None where there was none.
-        config: The whole new configuration.
-        command: The command that goes with it.
-        refused: Why it cannot be written; '' if it can.
+        record: Record of the failed run.
+        why: The failure, and how the change fixes it.
+        differences: Dotted key -> old and new value; the old one is None for a new key.
+        config: The whole new configuration, as the registry records it.
+        runs_dir: Folder of all run folders.
+        executable: The same as an object, for runs of suites; None for other commands.
+        refused: Why the proposal cannot be applied; '' if it can.
     """
 
     record: Record
     why: str
     differences: dict[str, tuple[Any, Any]]
     config: dict[str, Any]
-    command: list[str]
+    runs_dir: Path
+    executable: ExperimentConfig | None = None
     refused: str = ""
 
     @property
     def key(self) -> str:
         """Key of the new experiment."""
         return key_of(self.record.name, fingerprint_of(self.config))
+
+    @property
+    def command(self) -> list[str]:
+        """Command of the new experiment; empty if whoever started the failed run has to."""
+        return command_of(self.runs_dir / self.key) if self.executable else []
 
     def to_json(self) -> dict[str, Any]:
         """The proposal as a JSON object."""
@@ -51,10 +68,10 @@ class Proposal:
 
 
 def proposals(found: Analysis) -> list[Proposal]:
-    """Every fix that changes a configuration, one for each run, in the order of the failures."""
-    records = {run.key: run.record for run in found.runs}
+    """One proposal per failed run whose fix changes its configuration."""
+    runs = {run.key: run for run in found.runs}
     return [
-        _proposal(records[key], changes, f"{failure.kind}, {failure.fix.advice}", records)
+        _proposal(runs[key], changes, f"{failure.kind}, {failure.fix.advice}", runs)
         for failure in found.failures
         if failure.fix
         for key, changes in failure.fix.changes.items()
@@ -62,28 +79,32 @@ def proposals(found: Analysis) -> list[Proposal]:
 
 
 def add_pending(registry: Registry, proposed: list[Proposal]) -> list[Record]:
-    """Write the proposals that can be written as pending experiments.
+    """Add the proposals that are not refused to the registry, as pending experiments.
 
-    A new experiment keeps the name, so that it takes the place of the run that failed; its history
-    says of which run it is the fix. Whoever asks `should_run` with the old configuration gets the
-    old record's answer still: the old configuration was not mended.
+    A new experiment has the name of the failed run, which it supersedes; its history names that
+    run. The failed run's own configuration stays failed.
     """
-    return [
-        registry.add(
-            p.record.name,
-            p.config,
-            command=p.command,
-            max_failures=p.record.max_failures,
-            max_preemptions=p.record.max_preemptions,
-            note=f"fix of {p.record.key}: {p.why}",
+    added = []
+    for p in proposed:
+        if p.refused:
+            continue
+        if p.executable:
+            p.executable.write(p.runs_dir / p.key)
+        added.append(
+            registry.add(
+                p.record.name,
+                p.config,
+                command=p.command,
+                max_failures=p.record.max_failures,
+                max_preemptions=p.record.max_preemptions,
+                note=f"fix of {p.record.key}: {p.why}",
+            )
         )
-        for p in proposed
-        if not p.refused
-    ]
+    return added
 
 
 def describe(proposed: list[Proposal]) -> list[str]:
-    """The proposals as differences of configurations, like ones together."""
+    """Lines for a terminal; proposals with equal changes are grouped."""
     alike: dict[tuple[str, tuple[str, ...]], list[Proposal]] = {}
     for p in proposed:
         lines = tuple(f"{key}: {_text(a)} -> {_text(b)}" for key, (a, b) in p.differences.items())
@@ -93,25 +114,34 @@ def describe(proposed: list[Proposal]) -> list[str]:
         found += [f"{len(group)} x {why}", *(f"    {line}" for line in lines)]
         for p in group:
             found.append(
-                f"  {p.record.name}" + (f": not written, {p.refused}" if p.refused else "")
+                f"  {p.record.name}" + (f": not applied, {p.refused}" if p.refused else "")
             )
     return found
 
 
 def _proposal(
-    record: Record, changes: Mapping[str, Any], why: str, known: Mapping[str, Record]
+    run: AnalyzedRun, changes: Mapping[str, Any], why: str, known: Mapping[str, AnalyzedRun]
 ) -> Proposal:
-    old, config = flatten(record.config), with_changes(record.config, changes)
+    old = flatten(run.record.config)
     differences = {key: (old.get(key), new) for key, new in changes.items()}
-    key = key_of(record.name, fingerprint_of(config))
-    if key in known:
-        refused = f"{key} is {known[key].state} already"
-        return Proposal(record, why, differences, config, record.command, refused)
-    try:
-        command = rewritten(record.command, differences)
-    except CommandError as error:
-        return Proposal(record, why, differences, config, record.command, str(error))
-    return Proposal(record, why, differences, config, elsewhere(command, fingerprint_of(config)))
+    new = with_changes(run.record.config, changes)
+    proposal = Proposal(run.record, why, differences, new, run.folder.parent)
+    if is_executable(run.record.config):
+        try:
+            config = replace(read_config(run.folder), changes)
+        except LatentWireError as error:
+            return dataclasses.replace(proposal, refused=str(error))
+        proposal = dataclasses.replace(proposal, config=config.resolved(), executable=config)
+    elif run.record.command:
+        return dataclasses.replace(
+            proposal,
+            refused="it runs a command of its own: add it again with other options in both its "
+            "configuration and its command",
+        )
+    if proposal.key in known:
+        state = known[proposal.key].record.state
+        return dataclasses.replace(proposal, refused=f"{proposal.key} exists and is {state}")
+    return proposal
 
 
 def _text(value: Any) -> str:

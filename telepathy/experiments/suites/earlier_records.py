@@ -19,6 +19,7 @@ from telepathy.experiments.config import (
     ExperimentConfig,
     build_config,
     dotted_keys,
+    is_executable,
     replace,
     uses,
 )
@@ -48,7 +49,7 @@ def records_of(experiments: Iterable[Experiment], records: Sequence[Record]) -> 
     known = {record.key: record for record in records}
     by_name: dict[str, list[Record]] = {}
     for record in records:
-        if not isinstance(record.config.get("task"), Mapping):
+        if not is_executable(record.config):
             by_name.setdefault(record.name, []).append(record)
     found = {}
     for experiment in experiments:

@@ -14,6 +14,7 @@ from telepathy.experiments.config import (
     ExperimentConfig,
     Kind,
     build_config,
+    command_of,
     dotted_keys,
     uses,
 )
@@ -65,7 +66,7 @@ class Experiment:
     @property
     def command(self) -> list[str]:
         """Program and arguments that execute it."""
-        return ["python", "-m", "telepathy.run", str(self.folder)]
+        return command_of(self.folder)
 
     @property
     def alone(self) -> bool:
