@@ -21,9 +21,8 @@ from telepathy.experiments.benchmarks import benchmark_options, run_benchmark
 from telepathy.experiments.config import ExperimentConfig, read_config
 
 if TYPE_CHECKING:
-    from latentwire.eval.results import Results
-
     from latentwire import Task, Wire
+    from latentwire.eval.results import Results
     from latentwire.models import LanguageModel
     from latentwire.train import SeedsResult, TrainResult
 
