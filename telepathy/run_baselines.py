@@ -1,6 +1,6 @@
-"""Run a baseline with the flags users know: `python telepathy/run_baselines.py --baseline lora ..`.
+"""Run baselines: `python telepathy/run_baselines.py --baseline lora --dataset sst2 ..`.
 
-The same functions as `latentwire baselines`, which runs all of them beside the bridge.
+Maps the flags of this script to the configuration of `latentwire baselines`.
 """
 
 from __future__ import annotations
@@ -8,86 +8,106 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentwire.core.errors import UsageError
 from telepathy.cli.errors import run_guarded
-from telepathy.cli.script_flags import add_model_flags, device_of
-from telepathy.reporting.results import show_suites
+from telepathy.cli.script_flags import add_model_flags, device_of, given_values
 
-_OLD_NAMES = {
-    "zeroshot": ("zeroshot_sender", "zeroshot_receiver"),
-    "fewshot": ("fewshot_sender", "fewshot_receiver"),
-    "ridge_regression": ("ridge",),
+if TYPE_CHECKING:
+    from latentwire import Task
+
+_EARLIER_NAMES = {
+    "zeroshot": ["zeroshot_sender", "zeroshot_receiver"],
+    "fewshot": ["fewshot_sender", "fewshot_receiver"],
+    "ridge_regression": ["ridge"],
+}
+_KEYS = {
+    "source_model": "pair.sender",
+    "target_model": "pair.receiver",
+    "dataset": "task.name",
+    "soft_tokens": "wire.soft_tokens",
+    "batch_size": "train.batch_size",
+    "max_train_samples": "train.train_limit",
+    "seeds": "eval.seeds",
+    "max_samples": "eval.limit",
+    "shots": "eval.shots",
+    "rank": "eval.lora_rank",
 }
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags of the script."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Build the argument parser."""
+    p = argparse.ArgumentParser(description="Run baselines on the test split with several seeds.")
     add_model_flags(p)
     p.add_argument(
         "--baseline",
         required=True,
-        help="a method (zeroshot, fewshot: both models'; ridge_regression: ridge), or all",
+        help="method to run; all; zeroshot or fewshot for both models; ridge_regression",
     )
     p.add_argument("--dataset", required=True, help="task name or YAML file")
-    p.add_argument("--output_dir", type=Path, required=True, help="folder of the suite")
-    p.add_argument("--shots", type=int, help="most examples of each label, few-shot")
-    p.add_argument("--rank", type=int, help="rank of lora and dora")
+    p.add_argument("--output_dir", type=Path, required=True, help="folder of the results")
+    p.add_argument("--shots", type=int, help="maximum few-shot examples per label")
+    p.add_argument("--rank", type=int, help="rank of the LoRA and DoRA adapters")
     p.add_argument("--epochs", type=int, help="passes over the training examples")
-    p.add_argument("--steps", type=int, help="optimiser steps, in place of --epochs")
-    p.add_argument("--batch_size", type=int, help="examples per step")
-    p.add_argument("--soft_tokens", type=int, default=8, help="length of a message or prefix")
-    p.add_argument("--seeds", type=int, nargs="+", default=[42, 123, 456], help="one run each")
-    p.add_argument("--max_samples", type=int, help="a seeded random sample of the test split")
-    p.add_argument("--max_train_samples", type=int, help="the same of the training split")
+    p.add_argument("--steps", type=int, help="optimizer steps, as an alternative to --epochs")
+    p.add_argument("--batch_size", type=int, help="examples per optimizer step")
+    p.add_argument(
+        "--soft_tokens",
+        type=int,
+        default=8,
+        help="soft tokens of a message or a learned prompt (default: 8)",
+    )
+    p.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[42, 123, 456],
+        help="random seeds, one run each (default: 42 123 456)",
+    )
+    p.add_argument(
+        "--max_samples", type=int, help="test examples, sampled with a fixed seed (default: all)"
+    )
+    p.add_argument(
+        "--max_train_samples",
+        type=int,
+        help="training examples, sampled with the seed (default: all)",
+    )
     return p
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run as the flags say, and print the table."""
-    from latentwire import TrainConfig, load_task
+    """Run the baselines and print the results."""
     from latentwire.core.progress import default_progress
-    from latentwire.eval.method import METHODS
-    from latentwire.eval.suite import Plan, run_suite
-    from latentwire.models.loading import load_pair
+    from telepathy.experiments.config import build_config
+    from telepathy.reporting.results import show_suites
+    from telepathy.run import load_tasks, open_pair, run_baselines
 
-    names = None if args.baseline == "all" else _OLD_NAMES.get(args.baseline, (args.baseline,))
-    for name in names or ():
-        METHODS.get(name)
-    task = load_task(args.dataset)
-    training: dict[str, Any] = {"train_limit": args.max_train_samples, "steps": _steps(args, task)}
-    training["batch_size"] = args.batch_size
-    config = TrainConfig.of(**{k: v for k, v in training.items() if v is not None})
-    budgets = {"shots": args.shots, "lora_rank": args.rank}
-    plan = Plan(
-        methods=names,
-        seeds=tuple(args.seeds),
-        limit=args.max_samples,
-        soft_tokens=args.soft_tokens,
-        training=config,
-        budgets={k: v for k, v in budgets.items() if v is not None},
-    )
+    options = {"kind": "baselines", "pair.device": device_of(args), **given_values(args, _KEYS)}
+    if args.baseline != "all":
+        options["eval.methods"] = _EARLIER_NAMES.get(args.baseline, [args.baseline])
+    config = build_config(options)
+    config.check()
+    (task,) = load_tasks(config)
+    if (steps := _steps(args, task, config.train.batch_size)) is not None:
+        config = build_config(options, {"train.steps": steps})
     progress = default_progress()
-    lms = load_pair(args.source_model, args.target_model, device=device_of(args), progress=progress)
-    found = run_suite(lms, task, args.output_dir, plan, progress=progress).to_json()
+    pair = open_pair(config, progress)
+    found = run_baselines(config, pair, task, args.output_dir, progress).to_json()
     show_suites([found], args.output_dir, as_json=False)
 
 
-def _steps(args: argparse.Namespace, task: Any) -> int | None:
-    """Optimiser steps that the flags name; None leaves the default."""
-    from latentwire import TrainConfig
-
+def _steps(args: argparse.Namespace, task: Task, batch_size: int) -> int | None:
+    """Optimizer steps that `--steps` or `--epochs` give; None for the default."""
     if args.steps is not None and args.epochs is not None:
         raise UsageError("Give --steps or --epochs, not both.")
     if args.epochs is None:
         return None if args.steps is None else int(args.steps)
     if args.epochs < 1:
-        raise UsageError(f"--epochs is {args.epochs}; it must be at least 1.")
-    n = min(len(task.split("train")), args.max_train_samples or len(task.split("train")))
-    batch = args.batch_size or TrainConfig().batch_size
-    return int(args.epochs) * -(-n // int(batch))
+        raise UsageError(f"--epochs is {args.epochs}; it must be 1 or more.")
+    n_examples = len(task.split("train"))
+    n_used = min(n_examples, args.max_train_samples or n_examples)
+    return int(args.epochs) * -(-n_used // batch_size)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,10 +11,7 @@ from latentwire.core.errors import UsageError
 from telepathy.cli.config_options import ConfigFileOption, Given, config_options, layers
 from telepathy.cli.options import JsonOption, parse_seeds
 from telepathy.experiments.config import build_config
-from telepathy.reporting.text import print_json
-
-if TYPE_CHECKING:
-    from latentwire.train import SeedsResult, TrainResult
+from telepathy.reporting.training import show_training
 
 
 @config_options(
@@ -78,13 +75,7 @@ def train(
     done = run_training(
         build_config(options, tasks), out, seeds=several, resume=resume, overwrite=overwrite
     )
-    if not done.is_first:
-        return
-    facts = {"task": "+".join(t.name for t in done.tasks), "pair": done.wire.pair}
-    if several:
-        _show_seeds(done.result, facts, as_json)  # type: ignore[arg-type]
-    else:
-        _show(done.result, facts, as_json)  # type: ignore[arg-type]
+    show_training(done, as_json)
 
 
 def recipe(
@@ -124,32 +115,3 @@ def _several_seeds(text: str | None, seed: int | None) -> list[int]:
     if seed is not None:
         raise UsageError("Give --seed or --seeds, not both.")
     return parse_seeds(text)
-
-
-def _show(done: TrainResult, facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        counts = {"n_train": done.n_train, "n_cut": done.n_cut, "n_steps": done.n_steps}
-        where = {"train_s": done.train_s, "run": str(done.out_dir)}
-        print_json({**facts, **counts, "val": done.best, **where})
-        return
-    print(f"Best on val: {_line(done.best)}")
-    if done.n_cut:
-        print(f"{done.n_cut} of {done.n_train} training texts were truncated to the token limit.")
-    print(f"Run folder: {done.out_dir}   next: latentwire eval --run {done.out_dir}")
-
-
-def _show_seeds(found: SeedsResult, facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        runs = {str(s): {"val": r.best, "run": str(r.out_dir)} for s, r in found.runs.items()}
-        print_json({**facts, "seeds": runs, "mean": found.mean, "sd": found.sd})
-        return
-    for seed, run in found.runs.items():
-        print(f"Seed {seed}, best on val: {_line(run.best)}   {run.out_dir}")
-    spread = "  ".join(
-        f"{key} {value:.4g} (sd {found.sd[key]:.2g})" for key, value in found.mean.items()
-    )
-    print(f"Mean of {len(found.runs)} seeds: {spread}")
-
-
-def _line(best: dict[str, float]) -> str:
-    return "  ".join(f"{key} {value:.4g}" for key, value in best.items())
