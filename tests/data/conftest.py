@@ -1,4 +1,4 @@
-"""Shared by the data tests: a clean environment and files in the hub's format."""
+"""Fixtures of the data tests: a clean environment, and files in the format of the hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No data folder of the developer, no network, a cache of the test's own."""
+    """Hide the developer's data folder, disable the hub, and use a temporary cache."""
     monkeypatch.delenv("LATENTWIRE_DATA", raising=False)
     monkeypatch.setenv("LATENTWIRE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -23,7 +23,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write splits as `<folder>/<split>.jsonl` below a fresh $LATENTWIRE_DATA."""
+    """Write splits as `<folder>/<split>.jsonl` to a new $LATENTWIRE_DATA."""
 
     def write(folder: str, **splits: Rows) -> Path:
         monkeypatch.setenv("LATENTWIRE_DATA", str(tmp_path / "data"))
@@ -39,7 +39,7 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 @pytest.fixture
 def own_task(tmp_path: Path) -> Callable[..., Path]:
-    """Write a right task file of a user, `changes` merged into it, beside its data."""
+    """Write a valid task file with `changes`, and its data in the same folder."""
 
     def write(data: dict[str, str], **changes: Any) -> Path:
         for name, text in data.items():

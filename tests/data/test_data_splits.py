@@ -1,4 +1,4 @@
-"""Splits: seeded, stable, without leaks, and every dropped row is told."""
+"""Splits are seeded, stable and without leaks, and notes report dropped rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def texts(examples: Any) -> list[str]:
     return [example.context for example in examples]
 
 
-def test_a_carved_split_is_the_same_everywhere(put: Any) -> None:
+def test_carved_split_is_the_same_on_every_machine(put: Any) -> None:
     put("sms_spam", train=MESSAGES)
     task = load_task("sms_spam")
     carved = {name: texts(task.split(name)) for name in SPLITS}
@@ -33,21 +33,21 @@ def test_a_carved_split_is_the_same_everywhere(put: Any) -> None:
     assert fingerprint(carved) == "7eed3c80f9f88180"
 
 
-def test_a_carved_split_does_not_depend_on_the_order_of_rows(put: Any) -> None:
+def test_carved_split_does_not_depend_on_the_order_of_rows(put: Any) -> None:
     put("sms_spam", train=MESSAGES)
     before = texts(load_task("sms_spam").split("test"))
     put("sms_spam", train=MESSAGES[::-1])
     assert texts(load_task("sms_spam").split("test")) == before
 
 
-def test_carving_keeps_the_shares_of_labels_and_mixes_them(put: Any) -> None:
+def test_carved_split_keeps_label_shares_and_mixes_labels(put: Any) -> None:
     put("sms_spam", train=MESSAGES)
     targets = [example.target for example in load_task("sms_spam").split("test")]
     assert sorted(targets) == [0] * 4 + [1] * 4  # type: ignore[type-var]
     assert targets not in ([0] * 4 + [1] * 4, [1] * 4 + [0] * 4)
 
 
-def test_no_text_is_in_two_carved_splits(put: Any) -> None:
+def test_carved_splits_have_no_text_in_common(put: Any) -> None:
     again = [{"sms": row["sms"].upper() + " 0800 1234!", "label": row["label"]} for row in MESSAGES]
     put("sms_spam", train=MESSAGES + again)
     task = load_task("sms_spam")
@@ -56,7 +56,7 @@ def test_no_text_is_in_two_carved_splits(put: Any) -> None:
     assert "40 duplicate train rows dropped" in task.notes()
 
 
-def test_a_text_with_two_labels_is_dropped(put: Any) -> None:
+def test_splitter_drops_texts_with_two_labels(put: Any) -> None:
     put("sms_spam", train=[*MESSAGES, {"sms": "HI text ann max", "label": 1}])
     task = load_task("sms_spam")
     seen = [text for name in SPLITS for text in texts(task.split(name))]
@@ -64,7 +64,7 @@ def test_a_text_with_two_labels_is_dropped(put: Any) -> None:
     assert "1 train rows dropped: their text has different labels" in task.notes()
 
 
-def test_test_rows_win_over_train_and_stay(put: Any) -> None:
+def test_splitter_keeps_test_rows_and_drops_them_from_train(put: Any) -> None:
     train = [{"sentence": f"film number {i} ", "label": i % 2} for i in range(40)]
     test = [{"sentence": "Film  number 7. ", "label": 1}, {"sentence": "film number 7", "label": 1}]
     put("sst2", train=train, validation=test)
@@ -75,7 +75,7 @@ def test_test_rows_win_over_train_and_stay(put: Any) -> None:
     assert "1 train rows dropped: also in test" in task.notes()
 
 
-def test_val_wins_over_train_and_loses_to_test(put: Any) -> None:
+def test_splitter_prefers_test_to_val_and_val_to_train(put: Any) -> None:
     def row(text: str) -> dict[str, Any]:
         return {"text": text, "label": 1}
 
@@ -95,7 +95,7 @@ def test_val_wins_over_train_and_loses_to_test(put: Any) -> None:
     assert "1 val rows dropped: also in test" in notes
 
 
-def test_questions_on_one_passage_stay_together(put: Any) -> None:
+def test_carved_split_keeps_groups_together(put: Any) -> None:
     train = [
         {"passage": f"passage {i // 4}", "question": f"question {i}", "answer": i % 2 == 0}
         for i in range(80)
@@ -106,7 +106,7 @@ def test_questions_on_one_passage_stay_together(put: Any) -> None:
     assert in_val and not in_train & in_val
 
 
-def test_asking_for_test_does_not_read_train(put: Any) -> None:
+def test_split_test_does_not_read_train(put: Any) -> None:
     put("sst2", train=[{"text": "bad", "label": 0}], validation=[{"sentence": "good", "label": 1}])
     task = load_task("sst2")
     assert len(task.split("test")) == 1
@@ -114,7 +114,7 @@ def test_asking_for_test_does_not_read_train(put: Any) -> None:
         task.split("train")
 
 
-def test_subset_and_wrong_size_are_told(put: Any) -> None:
+def test_notes_report_subsets_and_wrong_sizes(put: Any) -> None:
     put("sst2", train=[{"sentence": f"s {i}", "label": 0} for i in range(5)],
         validation=[{"sentence": f"t {i}", "label": 1} for i in range(873)])  # fmt: skip
     task = load_task("sst2")
@@ -125,14 +125,14 @@ def test_subset_and_wrong_size_are_told(put: Any) -> None:
     assert "val carved from train: 5%, seed 13" in notes
 
 
-def test_a_full_split_is_not_called_a_subset(put: Any) -> None:
+def test_notes_do_not_call_a_full_split_a_subset(put: Any) -> None:
     put("sst2", validation=[{"sentence": f"t {i}", "label": 1} for i in range(872)])
     task = load_task("sst2")
     task.split("test")
     assert len(task.notes()) == 1
 
 
-def test_missing_train_says_what_is_there_and_what_to_do(put: Any) -> None:
+def test_split_error_lists_available_splits_and_how_to_get_the_rest(put: Any) -> None:
     put("sst2", validation=[{"sentence": "good", "label": 1}])
     with pytest.raises(
         DataError, match=r"no train rows in folder .*which has validation\. Connect"
@@ -140,20 +140,20 @@ def test_missing_train_says_what_is_there_and_what_to_do(put: Any) -> None:
         load_task("sst2").split("val")
 
 
-def test_doubled_ids_are_refused(put: Any) -> None:
+def test_scan_refuses_repeated_ids(put: Any) -> None:
     row = {"id": "1", "document": "long", "summary": "short"}
     put("xsum", test=[row, row | {"document": "other"}])
     with pytest.raises(DataError, match="1 ids in test are not unique"):
         load_task("xsum").split("test")
 
 
-def test_no_rows_at_all(put: Any) -> None:
+def test_scan_refuses_a_split_without_rows(put: Any) -> None:
     put("xsum", test=[])
     with pytest.raises(DataError, match="test has no rows"):
         load_task("xsum").split("test")
 
 
-def test_samples_are_seeded_nested_and_not_the_first_rows(put: Any) -> None:
+def test_sample_is_seeded_and_nested(put: Any) -> None:
     put("ag_news", test=[{"text": f"news {i}", "label": 0} for i in range(100)])
     task = load_task("ag_news")
     ten = task.sample("test", 10, seed=1)
@@ -178,12 +178,12 @@ def test_splits_are_sequences(put: Any) -> None:
         examples[600]
 
 
-def test_unknown_split() -> None:
+def test_split_refuses_unknown_names() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'val'"):
         load_task("sst2").split("vall")  # type: ignore[arg-type]
 
 
-def test_the_fingerprint_follows_data_and_task(put: Any, own_task: Any) -> None:
+def test_fingerprint_depends_on_data_and_task(put: Any, own_task: Any) -> None:
     rows = [{"sentence": f"t {i}", "label": 1} for i in range(5)]
     put("sst2", validation=rows)
     first = load_task("sst2").fingerprint

@@ -1,4 +1,4 @@
-"""Every task file: conventions, and the label mapping of hand-checked rows in hub format."""
+"""Task files: conventions, and label mapping of hand-checked rows in the format of the hub."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ OFFICIAL = {
 }
 
 
-def test_every_task_of_the_mission_is_there() -> None:
+def test_task_names_are_complete() -> None:
     assert task_names() == TASKS
 
 
-def test_every_task_has_a_checked_row() -> None:
+def test_task_has_a_hand_checked_row() -> None:
     assert {name for name, *_ in CHECKED} == set(TASKS)
 
 
 @pytest.mark.parametrize(("name", "row", "answer", "context", "question"), CHECKED)
-def test_a_hub_row_becomes_the_right_example(
+def test_example_builder_maps_a_hub_row(
     name: str, row: dict[str, Any], answer: str, context: str, question: str
 ) -> None:
     task = load_task(name)
@@ -62,13 +62,13 @@ def test_a_hub_row_becomes_the_right_example(
         assert example.target is not None and example.choices[example.target] == answer
 
 
-def test_squad_keeps_each_reference_once() -> None:
+def test_squad_has_no_repeated_references() -> None:
     row = next(row for name, row, *_ in CHECKED if name == "squad")
     example = ExampleBuilder(load_task("squad").spec)(row, "x")
     assert example.references == ("Norway", "in Norway")
 
 
-def test_winogrande_has_the_form_of_the_harness() -> None:
+def test_winogrande_has_the_contexts_of_the_harness() -> None:
     row = next(row for name, row, *_ in CHECKED if name == "winogrande")
     example = ExampleBuilder(load_task("winogrande").spec)(row, "x")
     assert example.contexts == (
@@ -78,7 +78,7 @@ def test_winogrande_has_the_form_of_the_harness() -> None:
     assert example.continuation == "is light."
 
 
-def test_hellaswag_reads_copies_that_have_only_the_joined_text() -> None:
+def test_hellaswag_reads_copies_with_only_the_joined_text() -> None:
     row = next(row for name, row, *_ in CHECKED if name == "hellaswag")
     bare = row | {"ctx_a": None, "ctx_b": None, "source_id": None}
     example = ExampleBuilder(load_task("hellaswag").spec)(bare, "x")
@@ -86,7 +86,7 @@ def test_hellaswag_reads_copies_that_have_only_the_joined_text() -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_prompts_keep_the_conventions(name: str) -> None:
+def test_task_prompts_follow_the_conventions(name: str) -> None:
     task = load_task(name)
     assert task.name == name
     assert len(task.prompts) >= 3 and len(task.relay_prompts) >= 3
@@ -94,7 +94,7 @@ def test_prompts_keep_the_conventions(name: str) -> None:
     for template in (*task.prompts, *task.relay_prompts, task.sender_prompt_aware):
         assert places(template).count("context") == 1
         assert template == template.rstrip()
-    for template in task.prompts:  # what follows the context is computed again for every example
+    for template in task.prompts:  # the text after the context is computed again for every example
         cue = template.partition("{context}")[2].replace("{question}", "")
         assert len(cue) < 60
     if "{question}" in "".join(task.prompts):
@@ -102,7 +102,7 @@ def test_prompts_keep_the_conventions(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_sources_are_pinned(name: str) -> None:
+def test_task_sources_are_pinned(name: str) -> None:
     source = load_task(name).spec.source
     if source.hub:
         assert source.revision is not None and len(source.revision) == 40
@@ -111,14 +111,14 @@ def test_sources_are_pinned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_official_size_of_the_test_split(name: str) -> None:
+def test_task_states_the_official_size_of_test(name: str) -> None:
     spec = load_task(name).spec
     split, size = OFFICIAL[name]
     assert spec.splits["test"] == split
     assert spec.source.sizes[split] == size
 
 
-def test_aliases_are_unique_and_work() -> None:
+def test_load_task_accepts_unique_aliases() -> None:
     contents = [yaml.safe_load((_FOLDER / f"{name}.yaml").read_text()) for name in TASKS]
     aliases = [alias for content in contents for alias in content["aliases"]]
     assert len(set(aliases) | set(TASKS)) == len(aliases) + len(TASKS)
@@ -126,12 +126,12 @@ def test_aliases_are_unique_and_work() -> None:
         assert load_task(alias).name == name
 
 
-def test_unknown_task_names_the_nearest() -> None:
+def test_load_task_suggests_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown task 'ag_new'\. Did you mean 'ag_news'\?"):
         load_task("ag_new")
 
 
-def test_unlabelled_rows_are_refused_with_their_place() -> None:
+def test_example_builder_refuses_rows_without_label() -> None:
     build = ExampleBuilder(load_task("sst2").spec)
     with pytest.raises(
         DataError, match=r"^test-4: label '-1' in field 'label' is not one of 0, 1. Check that this"
@@ -139,7 +139,7 @@ def test_unlabelled_rows_are_refused_with_their_place() -> None:
         build({"sentence": "a joy", "label": -1}, "test-4")
 
 
-def test_missing_field_lists_the_fields_there_are() -> None:
+def test_example_builder_lists_existing_fields_if_one_is_missing() -> None:
     build = ExampleBuilder(load_task("sst2").spec)
     with pytest.raises(
         DataError, match=r"^test-0: no field 'sentence'; existing fields: label, text$"
@@ -147,7 +147,7 @@ def test_missing_field_lists_the_fields_there_are() -> None:
         build({"text": "a joy", "label": 1}, "test-0")
 
 
-def test_render_never_reads_texts_as_templates() -> None:
+def test_render_does_not_treat_texts_as_templates() -> None:
     task = load_task("boolq")
     text = task.render(task.prompts[0], "a {question} {labels} {", "what is {context}", task.labels)
     assert text == "a {question} {labels} {\nQuestion: what is {context}?\nAnswer:"
@@ -155,7 +155,7 @@ def test_render_never_reads_texts_as_templates() -> None:
     assert listed == "no, yes|A. x\nB. y|{other}"
 
 
-def test_letter_tasks_answer_with_letters() -> None:
+def test_answers_of_letter_tasks_are_letters() -> None:
     row = next(row for name, row, *_ in CHECKED if name == "commonsense_qa")
     task = load_task("csqa")
     example = ExampleBuilder(task.spec)(row, "x")
@@ -177,7 +177,7 @@ def test_chance_counts_the_choices_of_each_item(put: Any) -> None:
     assert load_task("gsm8k").chance == 0.0
 
 
-def test_gold_answers_score_one_and_guesses_score_chance(put: Any) -> None:
+def test_gold_scores_1_and_uniform_scores_chance(put: Any) -> None:
     rng = random.Random(0)
     rows = []
     for i in range(3000):
@@ -197,7 +197,7 @@ def test_gold_answers_score_one_and_guesses_score_chance(put: Any) -> None:
     assert abs(sum(guessed) / len(guessed) - task.chance) < three_sigma
 
 
-def test_the_table_tells_what_is_here_and_how_to_get_the_rest(put: Any) -> None:
+def test_task_table_says_where_data_is_or_how_to_get_it(put: Any) -> None:
     put("ag_news", test=[{"text": f"news {i}", "label": i % 4} for i in range(8)])
     put("gsm8k", test=[{"question": "broken", "answer": "no mark"}])
     rows = {row.name: row for row in task_table()}

@@ -1,4 +1,4 @@
-"""A user's own YAML beside a data file, and what `tasks check` says about its mistakes."""
+"""Task files of users, and the mistakes that `latentwire tasks check` reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEST = "text,animal\npurr,cat\nbark,1\n"
 CARVE = {"carve": {"val": 0.2}}
 
 
-def test_a_yaml_beside_a_csv_works(own_task: Any) -> None:
+def test_load_task_reads_a_yaml_next_to_a_csv(own_task: Any) -> None:
     path = own_task({"train.csv": TRAIN, "test.csv": TEST}, **CARVE)
     assert check_task(path) == []
     task = load_task(str(path))
@@ -24,13 +24,13 @@ def test_a_yaml_beside_a_csv_works(own_task: Any) -> None:
     assert task.notes()[0] == "read from files train.csv, test.csv"
 
 
-def test_one_file_is_carved_into_three(own_task: Any) -> None:
+def test_load_task_carves_one_file_into_three_splits(own_task: Any) -> None:
     path = own_task({"all.csv": TRAIN}, splits={"train": "all"}, carve={"val": 0.2, "test": 0.2})
     task = load_task(path)
     assert [len(task.split(name)) for name in ("train", "val", "test")] == [12, 4, 4]
 
 
-def test_schema_mistakes_come_all_at_once(own_task: Any) -> None:
+def test_check_task_reports_all_schema_mistakes(own_task: Any) -> None:
     path = own_task(
         {"train.csv": TRAIN, "test.csv": TEST},
         metrik="acc",
@@ -85,12 +85,14 @@ def test_schema_mistakes_come_all_at_once(own_task: Any) -> None:
          ["splits.train: required, because carve takes rows from it"]),
     ],
 )  # fmt: skip
-def test_rules_between_keys(own_task: Any, changes: dict[str, Any], message: list[str]) -> None:
+def test_check_task_reports_violated_rules(
+    own_task: Any, changes: dict[str, Any], message: list[str]
+) -> None:
     path = own_task({"train.csv": TRAIN, "test.csv": TEST}, **(CARVE | changes))
     assert check_task(path) == message
 
 
-def test_data_mistakes_come_all_at_once(own_task: Any) -> None:
+def test_check_task_reports_all_data_mistakes(own_task: Any) -> None:
     test = "id,text,animal\n7,purr,cat\n7,bark,dog\n8,,dog\n9,neigh,horse\n10,Meow  A,cat\n"
     train = "id,text,animal\n1,meow a,cat\n2,woof,2\n7,woof b,dog\n"
     path = own_task(
@@ -110,7 +112,7 @@ def test_data_mistakes_come_all_at_once(own_task: Any) -> None:
     ]
 
 
-def test_missing_fields_are_counted_not_repeated_for_ever(own_task: Any) -> None:
+def test_check_task_limits_the_list_of_mistakes(own_task: Any) -> None:
     path = own_task({"train.csv": TRAIN.replace("text,", "txt,") * 3, "test.csv": TEST}, **CARVE)
     mistakes = check_task(path)
     assert len(mistakes) == 21
@@ -118,7 +120,7 @@ def test_missing_fields_are_counted_not_repeated_for_ever(own_task: Any) -> None
     assert mistakes[-1] == "train: 42 more mistakes"
 
 
-def test_files_that_are_missing_or_broken(own_task: Any, tmp_path: Path) -> None:
+def test_check_task_explains_missing_and_invalid_files(own_task: Any, tmp_path: Path) -> None:
     path = own_task({"train.csv": TRAIN, "test.csv": TEST}, **CARVE)
     (tmp_path / "test.csv").unlink()
     with pytest.raises(DataError, match=r"Data files of task 'pets' not found: .*test\.csv"):
@@ -131,14 +133,14 @@ def test_files_that_are_missing_or_broken(own_task: Any, tmp_path: Path) -> None
     assert check_task(path) == ["the file must be a mapping of keys to values"]
 
 
-def test_a_wrong_type_in_the_source_is_named(own_task: Any) -> None:
+def test_check_task_names_wrong_types_in_source(own_task: Any) -> None:
     path = own_task({"train.csv": TRAIN}, source={"files": {"train": 3}, "folder": "x"}, **CARVE)
     found = check_task(path)
     assert any(mistake.startswith("source.files.train: ") for mistake in found)
     assert any("source.folder: Unknown key 'folder'. Did you mean 'folders'?" in m for m in found)
 
 
-def test_yaml_traps_are_explained(own_task: Any) -> None:
+def test_check_task_explains_unquoted_yaml_values(own_task: Any) -> None:
     files = {"train.csv": TRAIN, "validation.csv": TEST}
     assert check_task(own_task(files, labels=[False, True], carve={"val": 0.2})) == [
         "labels.0: Input should be a valid string, not False (put it in quotes)",

@@ -1,4 +1,4 @@
-"""A package adds a model family with one class; everything else asks the model's architecture."""
+"""A model family can be added with one class."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TowerForCausalLM(LlamaForCausalLM):
 
 
 def _tower() -> LanguageModel:
-    """A tower with the weights of the fake Llama."""
+    """Return a tower with the weights of the fake Llama."""
     llama = load_model("fake-llama")
     model = TowerForCausalLM(TowerConfig(**llama.config.to_dict() | {"model_type": "tower"}))
     weights = llama.model.state_dict()

@@ -1,4 +1,4 @@
-"""A deep prefix is what the receiver would have had, had it read something first."""
+"""A deep prefix acts like text that the receiver has read before the prompt."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ MODELS = pytest.mark.parametrize("name", ["fake-llama", "fake-gemma"])
 
 
 def _cache(lm: LanguageModel, ids: list[int]) -> Tensor:
-    """The model's own keys and values of some tokens, packed, (k, w)."""
+    """Return the model's own keys and values of some tokens, packed, (k, w)."""
     with torch.no_grad():
         out = lm.model.base_model(input_ids=torch.tensor([ids]), use_cache=True)
     return pack_prefix((each.keys, each.values) for each in out.past_key_values.layers)[0]
 
 
 def _case(name: str, k: int = 4) -> tuple[Receiver, list[Any], list[list[int]], Tensor]:
-    """A receiver, prompts of different length, and what stands first: as ids and as a prefix."""
+    """Return a receiver, prompts of different length, and their beginnings as ids and as prefix."""
     lm = load_model(name)
     prompts = [lm.prompt(STATIC + f"Q{'!' * i}{MESSAGE_MARK}\nLabel:", STATIC) for i in (0, 5)]
     first = [lm.token_ids(text)[:k] for text in FIRST]
@@ -42,7 +42,7 @@ def _case(name: str, k: int = 4) -> tuple[Receiver, list[Any], list[list[int]], 
 
 
 def _whole(lm: LanguageModel, first: list[int], prompt: Any, answer: Any) -> Tensor:
-    """Log-probabilities at the answer by the plain model that reads everything as one text."""
+    """Return the log-probabilities at the answer when the whole model reads one text."""
     ids = [*first, *prompt.before, *prompt.after, *answer]
     with torch.no_grad():
         logits = lm.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
@@ -50,7 +50,7 @@ def _whole(lm: LanguageModel, first: list[int], prompt: Any, answer: Any) -> Ten
 
 
 @MODELS
-def test_the_models_own_keys_and_values_are_as_good_as_reading(name: str) -> None:
+def test_deep_prefix_of_the_models_own_keys_and_values_equals_reading(name: str) -> None:
     receiver, prompts, first, prefix = _case(name)
     lm = receiver.lm
     answers = [lm.answer_ids(prompts[0], "a dog"), lm.answer_ids(prompts[1], "cat")]
@@ -62,7 +62,7 @@ def test_the_models_own_keys_and_values_are_as_good_as_reading(name: str) -> Non
 
 
 @MODELS
-def test_choices_branch_from_the_prefix(name: str) -> None:
+def test_deep_prefix_scores_choices_as_the_whole_model(name: str) -> None:
     receiver, prompts, first, prefix = _case(name)
     choices = [[receiver.lm.answer_ids(p, c) for c in CHOICES] for p in prompts]
     scores = receiver.score_choices(prompts, choices, prefix)
@@ -74,7 +74,7 @@ def test_choices_branch_from_the_prefix(name: str) -> None:
 
 
 @MODELS
-def test_writing_behind_a_prefix(name: str) -> None:
+def test_deep_prefix_writes_as_the_whole_model(name: str) -> None:
     receiver, prompts, first, prefix = _case(name)
     lm = receiver.lm
     together = receiver.generate(prompts, prefix, max_new_tokens=6)
@@ -88,7 +88,7 @@ def test_writing_behind_a_prefix(name: str) -> None:
 
 
 @MODELS
-def test_rows_of_different_length_do_not_touch_each_other(name: str) -> None:
+def test_deep_prefix_rows_are_independent(name: str) -> None:
     receiver, prompts, _, prefix = _case(name)
     prefix = prefix + torch.randn(prefix.shape, generator=torch.Generator().manual_seed(0))
     choices = [[receiver.lm.answer_ids(p, c) for c in CHOICES] for p in prompts]
@@ -102,7 +102,7 @@ def test_rows_of_different_length_do_not_touch_each_other(name: str) -> None:
 
 
 @MODELS
-def test_gradients_are_right_and_survive_recomputation(name: str) -> None:
+def test_deep_prefix_gradients_with_and_without_recomputation(name: str) -> None:
     receiver, prompts, _, prefix = _case(name)
     answers = [receiver.lm.answer_ids(prompts[0], "a dog"), receiver.lm.answer_ids(prompts[1], "x")]
 
@@ -127,7 +127,7 @@ def test_gradients_are_right_and_survive_recomputation(name: str) -> None:
 
 
 @MODELS
-def test_packing_keeps_every_value_in_its_place(name: str) -> None:
+def test_unpack_prefix_inverts_pack_prefix(name: str) -> None:
     lm = load_model(name)
     packed = torch.randn(2, 3, lm.prefix_width)
     layers = unpack_prefix(lm, packed)
@@ -138,7 +138,7 @@ def test_packing_keeps_every_value_in_its_place(name: str) -> None:
     assert torch.equal(last_values[:, -1], packed[..., -size:])
 
 
-def test_a_start_is_read_where_it_will_stand() -> None:
+def test_read_prefix_uses_positions_from_0() -> None:
     llama, gemma = load_model("fake-llama"), load_model("fake-gemma")
     ids = llama.token_ids("red blue")
     start = read_prefix(llama, llama.embed(torch.tensor(ids)))
@@ -153,7 +153,7 @@ def test_a_start_is_read_where_it_will_stand() -> None:
     assert torch.equal(scale, scale[:, :1].expand_as(scale))
 
 
-def test_a_prefix_that_would_leave_the_window_is_refused() -> None:
+def test_check_window_refuses_a_prefix_beyond_the_window() -> None:
     receiver, prompts, _, prefix = _case("fake-gemma")  # window 64
     lm = receiver.lm
     room = lm.window - prefix.shape[1] - max(len(p.before) + len(p.after) for p in prompts)
@@ -175,7 +175,7 @@ def test_a_prefix_that_would_leave_the_window_is_refused() -> None:
         read_prefix(lm, torch.zeros(64, lm.width))
 
 
-def test_widths_are_never_guessed(fake_wire: Callable[..., Wire]) -> None:
+def test_receiver_refuses_soft_tokens_of_the_other_form(fake_wire: Callable[..., Wire]) -> None:
     receiver, prompts, _, prefix = _case("fake-llama")
     with pytest.raises(ShapeError, match="width 32, but 'fake-llama' reads 128 as prefix"):
         receiver.score_choices(prompts, [[(1,)]] * 2, torch.zeros(2, 4, 32))
@@ -186,7 +186,7 @@ def test_widths_are_never_guessed(fake_wire: Callable[..., Wire]) -> None:
         Wire.of(wire.sender, Receiver(wire.receiver.lm), wire.bridge, wire.spec)
 
 
-def test_models_without_keys_and_values_are_refused(own_cache: Path) -> None:
+def test_deep_prefix_refuses_models_without_keys_and_values(own_cache: Path) -> None:
     lm = load_model("fake-llama")
     other = LanguageModel("other", lm.model, lm.tokenizer)
     one = torch.zeros(1, 2, 1, 8)
@@ -203,7 +203,7 @@ def test_models_without_keys_and_values_are_refused(own_cache: Path) -> None:
 
 
 @pytest.mark.parametrize("receiver", ["fake-llama", "fake-gemma"])
-def test_a_wire_from_training_to_a_reload(
+def test_deep_prefix_wire_trains_and_reloads(
     receiver: str, fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     wire, task = fake_wire(bridge="deep_prefix", receiver=receiver), make_task(64)
@@ -223,7 +223,7 @@ def test_a_wire_from_training_to_a_reload(
     assert all(abs(accuracy[name] - 0.5) <= 0.25 for name in ("zero", "random", "shuffled"))
 
 
-def test_training_starts_at_real_keys_and_values(
+def test_deep_prefix_bridge_starts_at_real_keys_and_values(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task]
 ) -> None:
     wire, task = fake_wire(bridge="deep_prefix"), make_task(8)
@@ -237,7 +237,7 @@ def test_training_starts_at_real_keys_and_values(
     wire.initialize(states, ())  # real embeddings drawn at random
 
 
-def test_recompute_and_every_parameter_on_a_wire(
+def test_deep_prefix_wire_has_gradients_in_every_parameter(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task]
 ) -> None:
     wire, task = fake_wire(bridge="deep_prefix", dropout=0.0), make_task(8)
@@ -262,7 +262,7 @@ def test_recompute_and_every_parameter_on_a_wire(
     assert all(torch.allclose(kept[n], again[n], atol=1e-5, rtol=1e-4) for n in kept)
 
 
-def test_training_with_recompute(
+def test_deep_prefix_trains_with_recomputation(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     settings = {"steps": 2, "batch_size": 4, "val_limit": 3, "loss": "answer+reconstruction"}
@@ -275,7 +275,7 @@ def test_training_with_recompute(
     assert torch.allclose(*found, atol=1e-4)
 
 
-def test_objectives_in_units_of_embeddings_are_refused(
+def test_deep_prefix_refuses_objectives_in_units_of_embeddings(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     wire, config = fake_wire(bridge="deep_prefix"), TrainConfig.of(loss="answer+norm+0.1*vib")

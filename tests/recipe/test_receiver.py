@@ -1,4 +1,4 @@
-"""The receiver scores and writes as the whole model would, one row at a time."""
+"""The receiver scores and writes as the whole model does on single, unpadded rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODELS = pytest.mark.parametrize("name", ["fake-llama", "fake-gemma"])
 
 
 def _alone(lm: LanguageModel, embedded: torch.Tensor, answer: tuple[int, ...]) -> float:
-    """Summed log-likelihood by the plain model on one unpadded row."""
+    """Return the summed log-likelihood of the whole model on one unpadded row."""
     ids = lm.embed(torch.tensor(answer))
     with torch.no_grad():
         logits = lm.model(inputs_embeds=torch.cat([embedded, ids])[None]).logits[0]
@@ -29,7 +29,7 @@ def _alone(lm: LanguageModel, embedded: torch.Tensor, answer: tuple[int, ...]) -
 
 @MODELS
 @pytest.mark.parametrize("static", ["", STATIC])
-def test_text_choices_batched_equal_alone(name: str, static: str) -> None:
+def test_score_choices_of_text_prompts_equals_the_whole_model(name: str, static: str) -> None:
     lm = load_model(name)
     prompts = [lm.prompt(TEMPLATE.format(text), static) for text in TEXTS]
     choices = [[lm.answer_ids(p, c) for c in CHOICES] for p in prompts]
@@ -43,7 +43,7 @@ def test_text_choices_batched_equal_alone(name: str, static: str) -> None:
 
 
 @MODELS
-def test_soft_choices_batched_equal_alone(name: str) -> None:
+def test_score_choices_of_soft_tokens_equals_the_whole_model(name: str) -> None:
     lm = load_model(name)
     prompts = [
         lm.prompt(f"Q{'!' * i} about {MESSAGE_MARK}\nLabel:") for i in range(2)
@@ -59,7 +59,7 @@ def test_soft_choices_batched_equal_alone(name: str) -> None:
 
 
 @MODELS
-def test_ranking_only_gives_shares_among_choices(name: str) -> None:
+def test_score_choices_ranking_only_is_normalized_over_choices(name: str) -> None:
     lm = load_model(name)
     prompts = [lm.prompt(TEMPLATE.format(text)) for text in TEXTS]
     choices = [[(7,), (9,), (30,)]] * 3
@@ -72,7 +72,7 @@ def test_ranking_only_gives_shares_among_choices(name: str) -> None:
 
 @MODELS
 @pytest.mark.parametrize("static", ["", STATIC])
-def test_writing_equals_transformers(name: str, static: str) -> None:
+def test_generate_equals_transformers(name: str, static: str) -> None:
     lm = load_model(name)
     prompts = [lm.prompt(TEMPLATE.format(text), static) for text in TEXTS]
     got = Receiver(lm).generate(prompts, max_new_tokens=6)
@@ -85,7 +85,7 @@ def test_writing_equals_transformers(name: str, static: str) -> None:
 
 
 @MODELS
-def test_gradient_of_answers_equals_the_whole_model(name: str) -> None:
+def test_answer_logits_have_the_gradient_of_the_whole_model(name: str) -> None:
     lm = load_model(name)
     prompt = lm.prompt(STATIC + MESSAGE_MARK + "\nLabel:", STATIC)
     answers = [lm.answer_ids(prompt, "cat"), lm.answer_ids(prompt, "a dog")]
@@ -106,7 +106,7 @@ def test_gradient_of_answers_equals_the_whole_model(name: str) -> None:
     assert torch.allclose(quick, whole, atol=1e-4)
 
 
-def test_what_leaves_the_sliding_window_equals_alone() -> None:
+def test_score_choices_beyond_the_sliding_window() -> None:
     lm = load_model("fake-gemma")  # window 64
     prompts = [lm.prompt(TEMPLATE.format(text * 12), STATIC) for text in TEXTS]
     assert max(len(p.before) for p in prompts) > lm.window
@@ -120,7 +120,7 @@ def test_what_leaves_the_sliding_window_equals_alone() -> None:
 @pytest.mark.parametrize("n_start", [13, 40])  # copied for each row, and held once for all
 @pytest.mark.parametrize("beyond", [0, 1])
 @pytest.mark.parametrize("k", [0, 4])
-def test_a_start_is_reused_up_to_the_last_place_of_the_window_and_a_long_one_beyond(
+def test_prompt_start_is_reused_up_to_the_end_of_the_window_and_a_long_one_beyond(
     n_start: int, beyond: int, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm = load_model("fake-gemma")
@@ -159,7 +159,9 @@ def test_a_start_is_reused_up_to_the_last_place_of_the_window_and_a_long_one_bey
 
 @pytest.mark.parametrize("n_start", [50, 63, 64, 65, 150])  # tokens; the window has 64
 @pytest.mark.parametrize("sizes", [(9, 4, 1), (45, 44, 43), (30,)])
-def test_rows_behind_a_start_that_leaves_the_window(n_start: int, sizes: tuple[int, ...]) -> None:
+def test_score_choices_after_a_start_longer_than_the_window(
+    n_start: int, sizes: tuple[int, ...]
+) -> None:
     lm = load_model("fake-gemma")
     start = [3 + i * 7 % 60 for i in range(n_start)]
     prompts = [Prompt((*start, *range(30, 30 + n)), (), n_start) for n in sizes]
@@ -175,7 +177,7 @@ def test_rows_behind_a_start_that_leaves_the_window(n_start: int, sizes: tuple[i
 
 
 @pytest.mark.parametrize("repeat", [1, 2, 12])  # below, across and beyond the window of 64
-def test_long_choices_by_a_long_prompt_equal_alone(repeat: int) -> None:
+def test_score_choices_of_long_choices_after_long_prompts(repeat: int) -> None:
     lm = load_model("fake-gemma")
     prompts = [lm.prompt(TEMPLATE.format(text * repeat), STATIC) for text in TEXTS]
     words = [["a cat", "x", "the very big old dog"], ["no", "yes"], ["cats and dogs", "dogs"]]
@@ -194,7 +196,7 @@ def test_long_choices_by_a_long_prompt_equal_alone(repeat: int) -> None:
                 assert float(value) == pytest.approx(_alone(lm, embedded, ids), abs=1e-4)
 
 
-def test_chat_models_get_their_template_and_base_models_bos() -> None:
+def test_prompt_has_the_chat_template_or_bos() -> None:
     chat, base = load_model("fake-llama"), load_model("fake-gemma")
     decode: Any = chat.tokenizer.decode
     assert decode(chat.prompt("hi").before) == "<|user|>hi<|end|><|assistant|>"
@@ -203,7 +205,7 @@ def test_chat_models_get_their_template_and_base_models_bos() -> None:
     assert base.answer_ids(base.prompt("hi"), "dog") == tuple(base.token_ids(" dog"))
 
 
-def test_truncation_counts_tokens_and_says_so() -> None:
+def test_truncate_counts_tokens() -> None:
     lm = load_model("fake-gemma")
     text = "the wind in the trees " * 4
     cut, was_cut = lm.truncate(text, 20)
@@ -211,7 +213,7 @@ def test_truncation_counts_tokens_and_says_so() -> None:
     assert lm.truncate("short", 20) == ("short", False)
 
 
-def test_wrong_widths_and_empty_choices() -> None:
+def test_score_choices_refuses_wrong_widths_and_empty_choices() -> None:
     lm = load_model("fake-llama")
     prompt = lm.prompt(MESSAGE_MARK + "\nLabel:")
     with pytest.raises(ShapeError, match="width 5"):

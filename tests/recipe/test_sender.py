@@ -1,4 +1,4 @@
-"""The sender gives true states, runs no layer above, and remembers them on disk."""
+"""The sender returns the states of the whole model, without running the layers above them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXTS = ["a short text", "a rather longer text than the one before it", "x"]
 
 
 @pytest.mark.parametrize("name", ["fake-llama", "fake-gemma"])
-def test_states_equal_the_whole_model_run_alone(name: str) -> None:
+def test_sender_states_equal_those_of_the_whole_model(name: str) -> None:
     lm = load_model(name)
     got = Sender(lm).encode(TEXTS, (2,), batch_size=3)
     assert got.states.shape[:2] == (3, 1)
@@ -26,14 +26,14 @@ def test_states_equal_the_whole_model_run_alone(name: str) -> None:
         assert torch.allclose(got.states[i, 0, got.mask[i]], whole, atol=1e-5)
 
 
-def test_several_layers_are_those_layers() -> None:
+def test_sender_returns_layers_in_the_given_order() -> None:
     sender = Sender(load_model("fake-llama"))
     several = sender.encode(TEXTS, (3, 0, 1)).states
     for place, layer in enumerate((3, 0, 1)):
         assert torch.allclose(several[:, place], sender.encode(TEXTS, (layer,)).states[:, 0])
 
 
-def test_layers_above_are_not_run() -> None:
+def test_sender_does_not_run_layers_above() -> None:
     lm = load_model("fake-llama")
     ran = []
     for i, block in enumerate(lm.model.model.layers):
@@ -42,7 +42,7 @@ def test_layers_above_are_not_run() -> None:
     assert set(ran) == {0, 1}
 
 
-def test_nothing_is_trained_or_changed() -> None:
+def test_sender_does_not_change_the_model() -> None:
     lm = load_model("fake-gemma")
     before = {k: v.clone() for k, v in lm.model.state_dict().items()}
     Sender(lm).encode(TEXTS, (1,))
@@ -50,7 +50,7 @@ def test_nothing_is_trained_or_changed() -> None:
     assert all(torch.equal(v, before[k]) for k, v in lm.model.state_dict().items())
 
 
-def test_wrong_layers_and_empty_texts() -> None:
+def test_sender_refuses_unknown_layers_and_empty_texts() -> None:
     sender = Sender(load_model("fake-llama"))
     with pytest.raises(UsageError, match=r"given: 9. .* has layers 0 \(embeddings\) to 4"):
         sender.encode(TEXTS, (9,))
@@ -58,7 +58,7 @@ def test_wrong_layers_and_empty_texts() -> None:
         sender.encode(["  "], (1,))
 
 
-def test_cache_runs_the_sender_once_per_text(tmp_path: Path) -> None:
+def test_state_cache_runs_the_sender_once_per_text(tmp_path: Path) -> None:
     sender = Sender(load_model("fake-llama"))
     cache = StateCache(sender, (2,), tmp_path)
     assert cache.ensure(TEXTS) == 3
@@ -71,7 +71,7 @@ def test_cache_runs_the_sender_once_per_text(tmp_path: Path) -> None:
     assert StateCache(sender, (1,), tmp_path).ensure(TEXTS) == 3
 
 
-def test_a_torn_shard_is_computed_again(tmp_path: Path) -> None:
+def test_state_cache_recomputes_a_damaged_shard(tmp_path: Path) -> None:
     sender = Sender(load_model("fake-llama"))
     cache = StateCache(sender, (2,), tmp_path)
     cache.ensure(TEXTS)

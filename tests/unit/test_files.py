@@ -1,4 +1,4 @@
-"""Files are whole or absent."""
+"""Files and folders are written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentwire.core.errors import DiskFullError
 from latentwire.core.files import fingerprint, replacing_dir, replacing_file, write_json, write_text
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_replacing_file_keeps_the_old_file_on_failure(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     with pytest.raises(RuntimeError), replacing_file(path) as temporary:
@@ -21,7 +21,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_failed_folder_leaves_the_old_folder(tmp_path: Path) -> None:
+def test_replacing_dir_keeps_the_old_folder_on_failure(tmp_path: Path) -> None:
     path = tmp_path / "a"
     with replacing_dir(path) as temporary:
         (temporary / "x").write_text("old")
@@ -38,7 +38,7 @@ def test_a_failed_folder_leaves_the_old_folder(tmp_path: Path) -> None:
     "failure",
     [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("... (os error 28)")],
 )
-def test_a_full_disk_is_one_clear_line(tmp_path: Path, failure: Exception) -> None:
+def test_replacing_file_explains_a_full_disk(tmp_path: Path, failure: Exception) -> None:
     with (
         pytest.raises(DiskFullError, match="No space left on device while writing"),
         replacing_file(tmp_path / "a.txt"),
@@ -47,12 +47,12 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, failure: Exception) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_json_refuses_what_is_not_json(tmp_path: Path) -> None:
+def test_write_json_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not list(tmp_path.iterdir())
 
 
-def test_fingerprints_follow_values_not_order() -> None:
+def test_fingerprint_depends_on_values_not_order() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})

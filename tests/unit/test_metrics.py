@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand."""
+"""Metrics, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from latentwire.data.metrics import (
 from latentwire.eval.method import Prediction
 
 
-def test_squad_normalisation() -> None:
+def test_normalize_as_squad() -> None:
     assert normalize("  The Cat, an  owl; a dog's!") == "cat owl dogs"
     assert exact_match("the Norway.", "Norway") == 1.0
     assert exact_match("in Norway", "Norway") == 0.0
@@ -75,14 +75,14 @@ LONG = Example("x", "c", "", ("no", "a much longer answer"), 1, ("a much longer 
 
 
 @pytest.mark.parametrize(("metric", "chosen"), [("acc", 0), ("acc_norm", 1)])
-def test_both_accuracies_and_the_primary_one(metric: str, chosen: int) -> None:
+def test_choose_returns_both_accuracies_and_the_primary_choice(metric: str, chosen: int) -> None:
     response = Response((-4.0, -10.0), (2, 20))
     choice, values = choose(_task("arc_easy", metric), LONG, response)
     assert choice == chosen
     assert values == {"acc": 0.0, "acc_norm": 1.0}
 
 
-def test_bytes_not_characters() -> None:
+def test_choose_normalizes_by_bytes() -> None:
     example = Example("x", "c", "", ("äöü", "abcd"), 0, ("äöü",))
     sizes = tuple(len(choice.encode()) for choice in example.choices)
     assert sizes == (6, 4)
@@ -90,11 +90,11 @@ def test_bytes_not_characters() -> None:
     assert choose(_task("arc_easy"), example, Response((-6.0, -5.0), sizes))[1]["acc_norm"] == 1.0
 
 
-def test_without_sizes_both_accuracies_are_one() -> None:
+def test_choose_without_sizes_has_equal_accuracies() -> None:
     assert choose(_task("arc_easy"), LONG, Response((0.2, 0.8)))[1] == {"acc": 1.0, "acc_norm": 1.0}
 
 
-def test_scores_that_are_no_numbers_are_unparsed() -> None:
+def test_choose_of_scores_that_are_not_finite() -> None:
     found = Prediction.of(_task("arc_easy"), LONG, Response((float("nan"), float("-inf")), (2, 20)))
     assert found.prediction is None and not found.parsed and found.correct is False
     partly = Prediction.of(_task("arc_easy"), LONG, Response((float("nan"), -3.0), (2, 20)))
@@ -111,7 +111,7 @@ def test_scores_that_are_no_numbers_are_unparsed() -> None:
         ("xsum", ("One dog barks.",), "One dog barks.", True, {"rouge_l": 1.0}),
     ],
 )
-def test_written_answers(
+def test_read_text(
     name: str, references: tuple[str, ...], text: str, parsed: bool, values: dict[str, float]
 ) -> None:
     example = Example("x", "c", "q", (), None, references)

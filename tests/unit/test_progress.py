@@ -1,4 +1,4 @@
-"""What long work says of where it stands."""
+"""Progress reports of long work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from latentwire.core.progress import LineProgress, PartProgress
 
 
-def test_a_part_is_shown_as_its_share_of_the_whole() -> None:
+def test_part_progress_reports_its_share_of_the_whole() -> None:
     shown = io.StringIO()
     third = PartProgress(LineProgress(shown, every_s=0), before=20, size=10, total=36)
     third.say("asks")

@@ -1,4 +1,4 @@
-"""Which code made a run: one answer for run folders and the registry."""
+"""Provenance of runs: the state of the source tree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_only_tracked_files_outside_runs_make_a_tree_dirty(tmp_path: Path) -> None:
+def test_source_tree_is_dirty_by_tracked_files_outside_runs(tmp_path: Path) -> None:
     _git(tmp_path, "init", "-q")
     (tmp_path / "runs").mkdir()
     code, index = tmp_path / "code.py", tmp_path / "runs" / "index.json"
@@ -32,5 +32,5 @@ def test_only_tracked_files_outside_runs_make_a_tree_dirty(tmp_path: Path) -> No
     assert str(source_tree(tmp_path)) == f"{commit}-dirty"
 
 
-def test_outside_git_it_is_unknown(tmp_path: Path) -> None:
+def test_source_tree_outside_git_is_unknown(tmp_path: Path) -> None:
     assert str(source_tree(tmp_path)) == "unknown"
