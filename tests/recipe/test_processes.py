@@ -45,7 +45,7 @@ b.grad = torch.ones(2) if p.is_first else None  # an expert that one process did
 p.average_gradients([a, b, c])
 assert a.grad.tolist() == [1.5, 3.0] and b.grad.tolist() == [0.5, 0.5] and c.grad is None
 buffer = torch.tensor([float(p.rank + 7)])
-p.share([buffer])
+p.broadcast([buffer])
 assert buffer.item() == 7 and p.largest(p.rank) == 1 and p.mean([p.rank, 2]) == [0.5, 2]
 assert [t.item() for t in p.gather(torch.tensor([p.rank], dtype=torch.uint8))] == [0, 1]
 
