@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from latentwire.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from latentwire.train.trackers import Trackers
 
 # Titles of the option groups in help texts.
 MODELS = "Models"
@@ -21,24 +18,6 @@ PairOption = Annotated[
     typer.Option(
         "--pair",
         help="Preset of sender and receiver: embedded, paper or fake. Default: embedded.",
-        rich_help_panel=MODELS,
-    ),
-]
-SenderOption = Annotated[
-    str | None,
-    typer.Option(
-        "--sender",
-        help="Sender model: embedded name, local folder, .gguf file or hub id. Default: the "
-        "pair's.",
-        rich_help_panel=MODELS,
-    ),
-]
-ReceiverOption = Annotated[
-    str | None,
-    typer.Option(
-        "--receiver",
-        help="Receiver model: embedded name, local folder, .gguf file or hub id. Default: the "
-        "pair's.",
         rich_help_panel=MODELS,
     ),
 ]
@@ -76,10 +55,6 @@ SenderPromptOption = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-SplitOption = Annotated[
-    str,
-    typer.Option("--split", help="Split to evaluate on: train, val or test.", rich_help_panel=DATA),
-]
 LimitOption = Annotated[
     int | None,
     typer.Option(
@@ -87,22 +62,6 @@ LimitOption = Annotated[
         min=1,
         help="Number of examples, sampled at random with the seed. Default: all.",
         rich_help_panel=DATA,
-    ),
-]
-CodecOption = Annotated[
-    str | None,
-    typer.Option(
-        "--codec",
-        help="Codec of the messages: fp32, fp16, bf16, int8, int4 or lowrank. Default: the run's.",
-    ),
-]
-LogToOption = Annotated[
-    str | None,
-    typer.Option(
-        "--log-to",
-        help="Experiment trackers that also receive the training metrics, comma-separated: "
-        "mlflow, tensorboard, trackio, wandb. Default: none.",
-        rich_help_panel=OUTPUT,
     ),
 ]
 JsonOption = Annotated[
@@ -129,10 +88,3 @@ def parse_numbers(text: str, flag: str, minimum: int | None = None) -> list[int]
 def parse_seeds(text: str) -> list[int]:
     """Parse the value of `--seeds`. Raises: UsageError: If one is not a whole number."""
     return parse_numbers(text, "--seeds")
-
-
-def parse_trackers(text: str | None) -> Trackers:
-    """Start the trackers of `--log-to`. Raises: UnknownNameError, MissingPackageError."""
-    from latentwire.train.trackers import Trackers
-
-    return Trackers.of(name for name in (text or "").split(",") if name.strip())

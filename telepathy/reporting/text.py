@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,20 +37,6 @@ def print_view(view: View, as_json: bool) -> None:
 def print_json(value: dict[str, Any]) -> None:
     """Print exactly one JSON object on stdout."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def table(columns: Sequence[tuple[str, int]], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Format rows under a header.
-
-    Args:
-        columns: Title and width of each column.
-        rows: One cell per column; longer cells are truncated.
-    """
-    widths = [width for _, width in columns]
-    titles = [title for title, _ in columns]
-    return [
-        cut("  ".join(cell[:w].ljust(w) for cell, w in zip(row, widths))) for row in (titles, *rows)
-    ]
 
 
 def cut(line: str) -> str:

@@ -14,18 +14,24 @@ from telepathy.experiments.registry.scheduling import decide, is_due
 from telepathy.experiments.suites.earlier_records import records_of
 from telepathy.experiments.suites.expansion import Experiment
 from telepathy.experiments.suites.loading import Suite
-from telepathy.reporting.text import View, table
+from telepathy.reporting.table import Column, Table
+from telepathy.reporting.text import WIDTH, View
 
 NOT_STARTED = "not started"
-_PLAN = (("experiment", 38), ("due", 3), ("min", 5), ("why", 28))
-_ENDS = (("experiment", 38), ("state", 11), ("min", 5), ("", 22))
-_SCORES = (("task", 12), ("method", 20), ("%", 5), ("95 % interval", 13), ("n", 6), ("seeds", 5))
+_NAME = Column("experiment", left=True)
+_PLAN = (_NAME, Column("due", left=True), Column("min"), Column("why", left=True, wraps=True))
+_ENDS = (_NAME, Column("state", left=True), Column("min"), Column("outcome", left=True, wraps=True))
+_SCORES = (
+    *(Column("task", left=True), Column("method", left=True)),
+    *(Column("%"), Column("95 % interval"), Column("n"), Column("seeds")),
+)
 
 
 def plan(suite: Suite, experiments: Sequence[Experiment], registry: Registry) -> View:
     """What a submission would run."""
     records = records_of(experiments, registry.records())
-    rows, found = [], []
+    rows: list[Sequence[str]] = []
+    found = []
     n_due, minutes = 0, 0.0
     for e in experiments:
         decision = decide(records.get(e.key))
@@ -51,7 +57,7 @@ def plan(suite: Suite, experiments: Sequence[Experiment], registry: Registry) ->
         f"about {minutes / 60:.1f} h one after the other"
     )
     data = {"suite": suite.spec.name, "scale": suite.scale, "n_due": n_due, "experiments": found}
-    return View(data, [head, *table(_PLAN, rows)])
+    return View(data, [head, *Table(_PLAN, rows=rows).lines(WIDTH)])
 
 
 def summary(suite: Suite, experiments: Sequence[Experiment], registry: Registry) -> View:
@@ -62,16 +68,20 @@ def summary(suite: Suite, experiments: Sequence[Experiment], registry: Registry)
     known = records_of(experiments, registry.records())
     records = [known.get(e.key) for e in experiments]
     states = Counter(record.state if record else NOT_STARTED for record in records)
-    rows, found = [], []
+    rows: list[Sequence[str]] = []
+    found = []
     for e, record in zip(experiments, records):
         state = record.state if record else NOT_STARTED
         rows.append((e.name, state, _minutes(record), outcome(record) if record else ""))
         found.append({"name": e.name, "key": e.key, "state": state, **_fields(record)})
     scores = list(_scores(experiments, known))
     counted = [f"{states[s]} {s}" for s in (*STATES, NOT_STARTED) if states[s]]
-    lines = [f"{suite.spec.name}, scale {suite.scale}: {', '.join(counted)}", *table(_ENDS, rows)]
+    lines = [
+        f"{suite.spec.name}, scale {suite.scale}: {', '.join(counted)}",
+        *Table(_ENDS, rows=rows).lines(WIDTH),
+    ]
     if scores:
-        lines += ["", *table(_SCORES, scores)]
+        lines += ["", *Table(_SCORES, rows=scores).lines(WIDTH)]
     data = {
         "suite": suite.spec.name,
         "scale": suite.scale,
