@@ -15,9 +15,9 @@ from pydantic import (
 )
 
 from latentwire.core.errors import ConfigError
-from latentwire.data import Task
 
 if TYPE_CHECKING:
+    from latentwire.data import Task
     from latentwire.objectives import LossTerm
 
 _OPTIMIZATION: dict[str, Any] = {"group": "Optimization"}

@@ -98,11 +98,16 @@ def layers(file: Path | None, given: Mapping[str, Any]) -> Given:
     return dotted_keys({k: v for k, v in content.items() if k != "kind"}) | dict(given)
 
 
-def describe(key: str) -> str:
-    """Help text of a field: what it does and its default."""
+def describe(key: str, *, with_default: bool = True) -> str:
+    """Help text of a field.
+
+    Args:
+        key: Dotted key.
+        with_default: End with the default value, unless the description states it.
+    """
     field = _field(key)
     text = field.description or ""
-    default = field.default
+    default = field.default if with_default else None
     if default is None or isinstance(default, bool) or default in ((), {}) or "default" in text:
         return text
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default

@@ -7,66 +7,51 @@ from typing import Annotated
 import typer
 
 from latentwire.core.errors import UsageError
-
-# Titles of the option groups in help texts.
-MODELS = "Models"
-DATA = "Data"
-OUTPUT = "Output"
+from telepathy.cli.config_options import describe, group_of
 
 PairOption = Annotated[
     str | None,
-    typer.Option(
-        "--pair",
-        help="Preset of sender and receiver: embedded, paper or fake. Default: embedded.",
-        rich_help_panel=MODELS,
-    ),
+    typer.Option("--pair", help=describe("pair.name"), rich_help_panel=group_of("pair.name")),
 ]
 DeviceOption = Annotated[
     str,
     typer.Option(
         "--device",
-        help="Device of both models: auto, cpu, cuda, cuda:N or mps.",
-        rich_help_panel=MODELS,
+        help=describe("pair.device", with_default=False),
+        rich_help_panel=group_of("pair.device"),
     ),
 ]
 DtypeOption = Annotated[
     str,
     typer.Option(
         "--dtype",
-        help="Number format of both models: auto, float32, bfloat16 or float16.",
-        rich_help_panel=MODELS,
+        help=describe("pair.dtype", with_default=False),
+        rich_help_panel=group_of("pair.dtype"),
     ),
 ]
 SettingOption = Annotated[
     str | None,
     typer.Option(
-        "--setting",
-        help="Who reads what. blind: the sender reads everything, the receiver sees only the "
-        "message; split: the sender reads the passage, the receiver the question; shared: both "
-        "read everything. Default: the task's.",
-        rich_help_panel=DATA,
+        "--setting", help=describe("task.setting"), rich_help_panel=group_of("task.setting")
     ),
 ]
 SenderPromptOption = Annotated[
     str,
     typer.Option(
         "--sender-prompt",
-        help="Prompt of the sender. raw: the text alone; aware: the text and the task.",
-        rich_help_panel=DATA,
+        help=describe("wire.sender_prompt", with_default=False),
+        rich_help_panel=group_of("wire.sender_prompt"),
     ),
 ]
 LimitOption = Annotated[
     int | None,
     typer.Option(
-        "--limit",
-        min=1,
-        help="Number of examples, sampled at random with the seed. Default: all.",
-        rich_help_panel=DATA,
+        "--limit", min=1, help=describe("eval.limit"), rich_help_panel=group_of("eval.limit")
     ),
 ]
 JsonOption = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=OUTPUT),
+    typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel="Output"),
 ]
 
 
