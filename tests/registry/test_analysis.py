@@ -1,4 +1,4 @@
-"""Parts of the analysis: conditions, causes, each detector, fixes and what is written for them."""
+"""Parts of the analysis: conditions, failure groups, detectors, fixes, pages."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from telepathy.experiments.config import build_config, read_config
 from telepathy.experiments.config import replace as replaced
 from telepathy.experiments.manager import analysis, apply_fixes
 from telepathy.experiments.registry.record import superseded_keys
-from tests.registry.planting import Garden
+from tests.registry.synthetic_registry import SyntheticRegistry
 
 
 @pytest.fixture
-def garden(tmp_path: Path) -> Garden:
-    return Garden(tmp_path)
+def fake(tmp_path: Path) -> SyntheticRegistry:
+    return SyntheticRegistry(tmp_path)
 
 
-def _suspected(garden: Garden) -> list[str]:
-    return [f.kind for f in analyze(garden.registry()).suspicions]
+def _suspected(fake: SyntheticRegistry) -> list[str]:
+    return [f.kind for f in analyze(fake.registry()).suspicions]
 
 
-def test_fisher_is_exact() -> None:
-    assert fisher_p_value(3, 1, 1, 3) == pytest.approx(17 / 70)  # the lady tasting tea
+def test_fisher_p_value_of_known_tables() -> None:
+    assert fisher_p_value(3, 1, 1, 3) == pytest.approx(17 / 70)  # lady tasting tea
     assert fisher_p_value(4, 0, 0, 7) == pytest.approx(1 / 330)
 
 
@@ -58,7 +58,7 @@ def test_two_proportions_p_value_equals_the_pooled_normal_form(p: float, q: floa
     assert abs(two_proportions_p_value(p, n, q, m) - expected) < 1e-9
 
 
-def test_a_condition_is_minimal_and_only_said_if_it_separates() -> None:
+def test_separating_condition_is_minimal_or_none() -> None:
     failed: list[dict[str, Any]] = [{"batch": 16, "length": n, "seed": n % 3} for n in (600, 1024)]
     well: list[dict[str, Any]] = [{"batch": 16, "length": 256, "seed": s} for s in (0, 1, 2)]
     well += [{"batch": 4, "length": 1024, "seed": s} for s in (0, 1, 2)]
@@ -71,13 +71,13 @@ def test_a_condition_is_minimal_and_only_said_if_it_separates() -> None:
     assert separating_condition(failed[:1], well) is None
 
 
-def test_like_failures_are_one_group(garden: Garden) -> None:
+def test_group_failures_joins_equal_causes(fake: SyntheticRegistry) -> None:
     for i in range(2):
-        run = garden.begun("boolq", "bridge", i)
-        garden.failed(run, [f"DataError: /data/{i}/x.jsonl line {i}7 at 0x7f{i} is damaged"])
-    garden.failed(garden.begun("boolq", "bridge", 3), ["step 7: loss 0.3"], code=137)
-    garden.preempted(garden.begun("boolq", "bridge", 4), times=2)  # it goes on: no failure
-    groups = group_failures([AnalyzedRun(r, garden.runs / r.key) for r in garden.records])
+        run = fake.begun("boolq", "bridge", i)
+        fake.failed(run, [f"DataError: /data/{i}/x.jsonl line {i}7 at 0x7f{i} is damaged"])
+    fake.failed(fake.begun("boolq", "bridge", 3), ["step 7: loss 0.3"], code=137)
+    fake.preempted(fake.begun("boolq", "bridge", 4), times=2)  # not a failure
+    groups = group_failures([AnalyzedRun(r, fake.runs / r.key) for r in fake.records])
     assert [(g.kind, len(g.runs)) for g in groups] == [("data", 2), ("out-of-memory", 1)]
     assert groups[0].cause == "DataError: <path> line <n> at <address> is damaged"
     assert groups[1].cause == "exit code 137"
@@ -96,47 +96,47 @@ def test_like_failures_are_one_group(garden: Garden) -> None:
         ({"bridge": 0.7, "zero": 0.5}, {}, ""),
     ],
 )
-def test_what_looks_wrong(
-    garden: Garden, methods: dict[str, Any], more: dict[str, Any], kind: str
+def test_detectors_find_suspicious_results(
+    fake: SyntheticRegistry, methods: dict[str, Any], more: dict[str, Any], kind: str
 ) -> None:
-    garden.completed(garden.begun("winogrande", "bridge"), methods, **more)
-    assert _suspected(garden) == ([kind] if kind else [])
+    fake.completed(fake.begun("winogrande", "bridge"), methods, **more)
+    assert _suspected(fake) == ([kind] if kind else [])
 
 
-def test_a_message_that_is_ignored(garden: Garden) -> None:
+def test_detectors_find_an_ignored_message(fake: SyntheticRegistry) -> None:
     draw = random.Random(0)
-    same = [t if draw.random() < 0.7 else 1 - t for t in garden.targets("winogrande")]
+    same = [t if draw.random() < 0.7 else 1 - t for t in fake.targets("winogrande")]
     both = dict.fromkeys(("bridge", "shuffled"), lambda i, t: same[i])
-    garden.completed(garden.begun("winogrande", "bridge"), both)
-    assert "message ignored" in _suspected(garden)
+    fake.completed(fake.begun("winogrande", "bridge"), both)
+    assert "message ignored" in _suspected(fake)
 
 
-def test_one_seed_far_from_the_others(garden: Garden) -> None:
+def test_detectors_find_an_odd_seed(fake: SyntheticRegistry) -> None:
     for seed, accuracy in enumerate((0.8, 0.79, 0.81, 0.58)):
-        garden.completed(garden.begun("winogrande", "bridge", seed), {"bridge": accuracy})
-    (found,) = analyze(garden.registry()).suspicions
+        fake.completed(fake.begun("winogrande", "bridge", seed), {"bridge": accuracy})
+    (found,) = analyze(fake.registry()).suspicions
     assert found.kind == "one seed far from the others" and found.data["seed"] == 3
 
 
-def test_where_results_come_from(garden: Garden) -> None:
+def test_detectors_find_unclear_provenance(fake: SyntheticRegistry) -> None:
     for seed in range(3):
-        run = garden.begun("winogrande", "bridge", seed, commit=f"c{seed // 2}", dirty=seed == 0)
-        garden.completed(run, {"bridge": 0.8})
-    folder = garden.runs / garden.records[1].key
+        run = fake.begun("winogrande", "bridge", seed, commit=f"c{seed // 2}", dirty=seed == 0)
+        fake.completed(run, {"bridge": 0.8})
+    folder = fake.runs / fake.records[1].key
     config = json.loads((folder / "config.json").read_text())
     config["setting"]["train"]["lr"] = 1.0
     (folder / "config.json").write_text(json.dumps(config))
-    assert _suspected(garden) == [
+    assert _suspected(fake) == [
         "different commits",
         "result older than its configuration",
         "uncommitted changes",
     ]
 
 
-def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
+def test_apply_fixes_shows_fixes_and_adds_them_once(fake: SyntheticRegistry) -> None:
     line = "torch.OutOfMemoryError: CUDA out of memory."
     config = build_config({"task.name": "boolq", "train.grad_accum": 2, "log_to": ["mlflow"]})
-    registry = garden.registry()
+    registry = fake.registry()
     record = registry.start("mine.boolq", config.resolved())
     config.write(registry.folder(record))
     registry.fail(record, error=line)
@@ -148,7 +148,7 @@ def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
     (key,) = written.data["written"]
     assert "train.batch_size: 16 -> 8" in "\n".join(written.lines)
     refused = {fix["run"]: fix["refused"] for fix in written.data["fixes"]}
-    assert refused[record.key] is None and "a command of its own" in refused[own.key]
+    assert refused[record.key] is None and "runs a shell command" in refused[own.key]
     new, old = registry.find(key), registry.find(record.key)
     assert (new.state, new.name) == ("pending", old.name) and new.key != old.key
     changed = read_config(registry.folder(new))
@@ -161,26 +161,26 @@ def test_fixes_are_shown_and_then_written_once(garden: Garden) -> None:
     assert not add_pending(registry, proposals(analyze(registry)))
 
 
-def test_the_page_links_to_its_runs_and_json_is_json(garden: Garden, tmp_path: Path) -> None:
-    done = garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
-    old = garden.begun("boolq", "lora")
-    garden.failed(old, ["NonFiniteError: Step 3: loss nan"])
-    garden.records.append(replace(old, state="pending", name="waits", history=[]))
-    registry = garden.registry()
+def test_analysis_page_links_to_runs(fake: SyntheticRegistry, tmp_path: Path) -> None:
+    done = fake.completed(fake.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
+    old = fake.begun("boolq", "lora")
+    fake.failed(old, ["NonFiniteError: Step 3: loss nan"])
+    fake.records.append(replace(old, state="pending", name="waits", history=[]))
+    registry = fake.registry()
     page = tmp_path / "docs" / "page.md"
     view = analysis(registry, page)
     text = page.read_text()
     assert f"[{done.key}](../runs/{done.key})" in text and "- **nan**" in text
-    assert "▼" not in text  # one task needs no table of tasks
+    assert "▼" not in text  # no table of tasks for one task
     json.dumps(view.data, allow_nan=False)
     assert {"succeeded", "failed", "looks_wrong", "next"} <= view.data.keys()
     assert max(map(len, analysis(registry).lines)) <= 80
 
 
-def test_the_page_puts_tasks_side_by_side(garden: Garden, tmp_path: Path) -> None:
-    garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
-    garden.completed(garden.begun("arc_easy", "bridge"), {"bridge": 0.9, "lora": 0.9})
-    analysis(garden.registry(), page := tmp_path / "page.md")
+def test_analysis_page_shows_tasks_side_by_side(fake: SyntheticRegistry, tmp_path: Path) -> None:
+    fake.completed(fake.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
+    fake.completed(fake.begun("arc_easy", "bridge"), {"bridge": 0.9, "lora": 0.9})
+    analysis(fake.registry(), page := tmp_path / "page.md")
     lines = page.read_text().splitlines()
     assert "| method | arc_easy | boolq |" in lines
     rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
@@ -188,40 +188,40 @@ def test_the_page_puts_tasks_side_by_side(garden: Garden, tmp_path: Path) -> Non
     assert not {*"▲▼"} & {*rows["lora"]} and not {*"▲▼"} & {*rows["bridge"]}
 
 
-def test_of_bridges_with_equal_seeds_the_one_with_most_beside_it_is_the_reference(
-    garden: Garden,
+def test_paired_tests_prefer_the_bridge_evaluated_with_most_methods(
+    fake: SyntheticRegistry,
 ) -> None:
-    garden.completed(garden.begun("boolq", "bridge", lr=1e-5), {"bridge": 0.9, "zero": 0.5})
-    garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.7, "lora": 0.8, "zero": 0.5})
-    found = analyze(garden.registry())
+    fake.completed(fake.begun("boolq", "bridge", lr=1e-5), {"bridge": 0.9, "zero": 0.5})
+    fake.completed(fake.begun("boolq", "bridge"), {"bridge": 0.7, "lora": 0.8, "zero": 0.5})
+    found = analyze(fake.registry())
     assert [r.method for r in found.results] == ["bridge", "bridge", "lora", "zero", "zero"]
     assert {t.a for t in found.tests} == {"bridge (lr=0.0005)"} and len(found.tests) == 4
 
 
-def test_a_kind_of_bridge_is_a_setting_and_a_kind_of_experiment_is_none() -> None:
+def test_compared_options_include_the_kind_of_bridge_only() -> None:
     assert compared_options({"kind": "baselines", "seed": 3, "bridge": {"kind": "mlp"}}) == {
         "bridge.kind": "mlp"
     }
     assert compared_options({"kind": "mlp"}) == {"kind": "mlp"}
 
 
-def test_many_methods_at_chance_are_one_sentence_for_each_task(garden: Garden) -> None:
-    garden.completed(
-        garden.begun("arc_easy", "bridge"), {"bridge": 0.25, "lora": 0.26, "ridge": 0.9}
-    )
-    garden.completed(garden.begun("winogrande", "bridge"), {"bridge": 0.9, "lora": 0.5})
-    found = [f for f in analyze(garden.registry()).suspicions if f.kind == "accuracy at chance"]
+def test_detectors_merge_methods_at_chance_per_task(fake: SyntheticRegistry) -> None:
+    fake.completed(fake.begun("arc_easy", "bridge"), {"bridge": 0.25, "lora": 0.26, "ridge": 0.9})
+    fake.completed(fake.begun("winogrande", "bridge"), {"bridge": 0.9, "lora": 0.5})
+    found = [f for f in analyze(fake.registry()).suspicions if f.kind == "accuracy at chance"]
     assert [f.about for f in found] == [("arc_easy",), ("winogrande", "lora")]
     assert found[0].statement.startswith("2 methods on arc_easy are not significantly better than")
     assert ": bridge 2" in found[0].statement and ", lora 2" in found[0].statement
 
 
-def test_pool_results_tells_flat_configurations_from_nested_ones(garden: Garden) -> None:
-    garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.9})
-    nested = garden.begun("boolq", "bridge", config={"eval": {"split": "test"}})
+def test_pool_results_separates_flat_and_nested_configurations(
+    fake: SyntheticRegistry,
+) -> None:
+    fake.completed(fake.begun("boolq", "bridge"), {"bridge": 0.9})
+    nested = fake.begun("boolq", "bridge", config={"eval": {"split": "test"}})
     nested = replace(nested, name="nested", config={**nested.config, "seed": 0})
-    garden.completed(nested, {"bridge": 0.8})
-    record = garden.records[-1]
-    garden.records[-1] = replace(record, config={**record.config, "task": {"name": "boolq"}})
-    names = [result.name for result in analyze(garden.registry()).results]
+    fake.completed(nested, {"bridge": 0.8})
+    record = fake.records[-1]
+    fake.records[-1] = replace(record, config={**record.config, "task": {"name": "boolq"}})
+    names = [result.name for result in analyze(fake.registry()).results]
     assert names == ["bridge", "bridge (flat config)"]

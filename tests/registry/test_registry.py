@@ -1,4 +1,4 @@
-"""States, fingerprints, budgets; files that survive kills, damage and merges."""
+"""Registry: states, fingerprints, retry limits, and files that survive kills, damage and merges."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "runs" / "experiment_registry.json")
 
 
-def test_an_experiment_goes_from_new_to_completed(registry: Registry) -> None:
+def test_registry_takes_an_experiment_from_new_to_completed(registry: Registry) -> None:
     assert registry.should_run("a").run
     record = registry.start("a", gpu="1")
     assert (record.state, record.attempts, record.gpu) == ("running", 1, "1")
@@ -47,7 +47,7 @@ def test_an_experiment_goes_from_new_to_completed(registry: Registry) -> None:
     assert registry.start("a").metrics == {}
 
 
-def test_a_changed_configuration_is_a_new_experiment(registry: Registry) -> None:
+def test_registry_treats_a_changed_configuration_as_new(registry: Registry) -> None:
     old = registry.complete(registry.start("a", {"lr": 1, "k": 8}), metrics={"acc": 1.0})
     assert not registry.should_run("a", {"k": 8, "lr": 1}).run
     decision = registry.should_run("a", {"lr": 2, "k": 8})
@@ -59,7 +59,7 @@ def test_a_changed_configuration_is_a_new_experiment(registry: Registry) -> None
         registry.find("aa")
 
 
-def test_failures_and_preemptions_have_budgets_of_their_own(registry: Registry) -> None:
+def test_registry_limits_failures_and_preemptions_separately(registry: Registry) -> None:
     for _ in range(3):
         registry.preempt(registry.start("a", max_failures=2, max_preemptions=3))
     with pytest.raises(NotDueError, match="3 of 3 preemptions"):
@@ -72,7 +72,7 @@ def test_failures_and_preemptions_have_budgets_of_their_own(registry: Registry) 
     assert registry.should_run("a").run and registry.should_run("b").run
 
 
-def test_an_attempt_that_was_replaced_reports_nothing(registry: Registry) -> None:
+def test_registry_ignores_reports_of_a_replaced_attempt(registry: Registry) -> None:
     first = registry.start("a")
     registry.fail(first)
     second = registry.start("a")
@@ -97,16 +97,16 @@ def test_an_attempt_that_was_replaced_reports_nothing(registry: Registry) -> Non
         ("", 1, ["KeyError: 'x'"], failure.UNKNOWN),
     ],
 )
-def test_error_classes(error: str, code: int, log: list[str], kind: str) -> None:
+def test_classify_finds_the_error_class(error: str, code: int, log: list[str], kind: str) -> None:
     assert failure.classify(error, code, log)[0] == kind
 
 
-def test_the_type_that_a_command_left_counts_first() -> None:
+def test_classify_prefers_the_reported_exception_type() -> None:
     found = failure.classify("no rows", 1, ["out of memory"], ["MyError", "DataError", "object"])
     assert found == (failure.DATA, "exception DataError")
 
 
-def test_a_killed_process_is_stale_at_once(registry: Registry) -> None:
+def test_registry_reports_a_killed_process_as_stale(registry: Registry) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     registry.start("a", pid=process.pid)
     assert registry.find("a").state == "running"
@@ -119,29 +119,29 @@ def test_a_killed_process_is_stale_at_once(registry: Registry) -> None:
     assert again.n_preemptions == 1
 
 
-def test_a_used_again_process_number_is_not_the_run(registry: Registry) -> None:
+def test_liveness_detects_a_reused_process_id(registry: Registry) -> None:
     here = current_place()
     record = moved(new_record("a"), "running", **{**here, "pid_started": "before:1"})
     assert registry.current([record])[0].state == "stale"
 
 
-def test_another_host_is_stale_after_silence(registry: Registry) -> None:
+def test_liveness_expects_heartbeats_of_other_hosts(registry: Registry) -> None:
     record = moved(new_record("a"), "running", host="elsewhere")
     assert registry.current([record])[0].state == "running"
     silent = moved(new_record("a"), "running", host="elsewhere", heartbeat_at="2020-01-01T0")
     assert registry.current([silent])[0].state == "stale"
 
 
-def test_processes_lose_nothing(tmp_path: Path) -> None:
+def test_store_loses_no_concurrent_update(tmp_path: Path) -> None:
     assert concurrency(tmp_path / "r" / "experiment_registry.json", 4, 20)["n_lost"] == 0
 
 
-def test_kills_leave_it_readable(tmp_path: Path) -> None:
+def test_store_survives_kills(tmp_path: Path) -> None:
     assert kills(tmp_path / "r" / "experiment_registry.json", 15)["n_unreadable"] == 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing", "garbage"])
-def test_a_damaged_index_is_set_aside_and_rebuilt(
+def test_store_backs_up_and_rebuilds_a_damaged_index(
     registry: Registry, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in "abc":
@@ -159,7 +159,7 @@ def test_a_damaged_index_is_set_aside_and_rebuilt(
         assert kept.name in capsys.readouterr().err
 
 
-def test_the_newer_revision_wins_whatever_the_clocks_say() -> None:
+def test_merged_prefers_the_higher_revision_to_the_later_time() -> None:
     old = moved(new_record("a", updated_at="2090-01-01T00:00:00.000000Z", revision=1), "running")
     new = moved(moved(new_record("a"), "running"), "failed", revision=3)
     assert merged(old, new).state == merged(new, old).state == "failed"
@@ -168,7 +168,7 @@ def test_the_newer_revision_wins_whatever_the_clocks_say() -> None:
 
 
 @pytest.mark.parametrize("driver", [True, False])
-def test_two_clones_merge_to_the_union(
+def test_merge_driver_and_rebuild_unite_two_clones(
     tmp_path: Path, driver: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def git(folder: Path, *arguments: str, check: bool = True) -> None:
@@ -192,7 +192,7 @@ def test_two_clones_merge_to_the_union(
     for folder in (a, b):
         git(folder, "commit", "-qam", "runs")
     if driver:
-        # As the documentation has it, with the packages beside the registry.
+        # The command from the documentation, with the packages next to the registry.
         for package in ("latentwire", "telepathy"):
             (b / package).symlink_to(ROOT / package)
         text = (ROOT / "docs" / "experiments.md").read_text()
@@ -209,7 +209,7 @@ def test_two_clones_merge_to_the_union(
     assert not list(two.store.runs_dir.glob("*.damaged-*"))
 
 
-def test_heartbeats_do_not_touch_the_index(registry: Registry) -> None:
+def test_heartbeat_leaves_the_index_unchanged(registry: Registry) -> None:
     record = registry.start("a")
     before = registry.store.path.read_bytes()
     time.sleep(0.01)

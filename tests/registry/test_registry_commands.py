@@ -1,4 +1,4 @@
-"""The manager, the script, the shell functions, and a command that runs under the registry."""
+"""Command lines of the registry, shell functions, and commands run as experiments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from telepathy.cli.main import app
 from telepathy.experiments.manager import apply_fixes
 from telepathy.experiments.registry import Registry
 from telepathy.experiments.registry.execution import exit_code_of, run_experiment
-from tests.registry.planting import Garden
+from tests.registry.synthetic_registry import SyntheticRegistry
 
 ROOT = Path(__file__).parents[2]
 MANAGER = str(ROOT / "scripts" / "experiment_manager.py")
@@ -61,7 +61,7 @@ def _wait_for(registry: Registry, name: str, log: str = "") -> None:
     raise AssertionError(f"{name} did not start")
 
 
-def test_the_manager_starts_without_models_and_fits_a_terminal(registry: Registry) -> None:
+def test_manager_imports_nothing_heavy_and_fits_a_terminal(registry: Registry) -> None:
     registry.fail(registry.start("a" * 60), error="MemoryError: " + "x" * 200)
     registry.start("b")
     code = (
@@ -75,7 +75,7 @@ def test_the_manager_starts_without_models_and_fits_a_terminal(registry: Registr
         assert max(map(len, done.stdout.splitlines()[1:]), default=0) <= 80
 
 
-def test_the_manager_marks_and_answers_in_json(registry: Registry) -> None:
+def test_manager_marks_experiments_and_prints_json(registry: Registry) -> None:
     registry.fail(registry.start("a"), error="MemoryError")
     registry.fail(registry.start("b"), error="KeyError: 'x'")
     status = json.loads(_call(registry, MANAGER, "--status", "--json").stdout)
@@ -97,7 +97,7 @@ def test_the_manager_marks_and_answers_in_json(registry: Registry) -> None:
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: Unknown experiment 'c'")
 
 
-def test_runs_commands_give_the_same(registry: Registry) -> None:
+def test_runs_commands_print_json(registry: Registry) -> None:
     registry.fail(registry.start("a"), error="MemoryError")
     file = ["--registry", str(registry.store.path)]
     for command in (["status"], ["list"], ["show", "a"], ["rerun", "a"], ["rebuild"], ["merge"]):
@@ -107,11 +107,11 @@ def test_runs_commands_give_the_same(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_an_analysis_is_printed_or_written(tmp_path: Path, script: bool) -> None:
-    garden = Garden(tmp_path)
-    garden.completed(garden.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
-    garden.failed(garden.begun("boolq", "bridge", 1), ["NonFiniteError: Step 3: loss nan"])
-    registry = garden.registry()
+def test_analyze_prints_or_writes_a_page(tmp_path: Path, script: bool) -> None:
+    fake = SyntheticRegistry(tmp_path)
+    fake.completed(fake.begun("boolq", "bridge"), {"bridge": 0.9, "zero": 0.5})
+    fake.failed(fake.begun("boolq", "bridge", 1), ["NonFiniteError: Step 3: loss nan"])
+    registry = fake.registry()
     file = ["--registry", str(registry.store.path)]
 
     def call(*flags: str) -> str:
@@ -130,12 +130,12 @@ def test_an_analysis_is_printed_or_written(tmp_path: Path, script: bool) -> None
     assert found["page"] == str(page) and "- **nan**" in page.read_text()
 
 
-def test_fixes_are_applied_where_that_is_said(tmp_path: Path) -> None:
-    registry = _out_of_memory(Garden(tmp_path)).registry()
+def test_apply_fixes_needs_confirmation(tmp_path: Path) -> None:
+    registry = _out_of_memory(SyntheticRegistry(tmp_path)).registry()
     file = ["--registry", str(registry.store.path)]
     alone = _call(registry, MANAGER, "--status", "--apply-fixes")
     assert alone.returncode == 2 and "Give both" in alone.stderr
-    # Without a terminal nobody is asked, and nothing is written.
+    # Without a terminal, nothing is written.
     looked = _call(registry, MANAGER, "--analyze", "--apply-fixes")
     assert looked.returncode == 1 and "Use --yes" in looked.stdout
     assert len(registry.records()) == 1
@@ -148,18 +148,18 @@ def test_fixes_are_applied_where_that_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("answer", "wanted"), [("y", True), (" YES ", True), ("", False)])
-def test_a_terminal_is_asked_before_fixes_are_written(
+def test_apply_fixes_asks_on_a_terminal(
     answer: str,
     wanted: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    registry = _out_of_memory(Garden(tmp_path)).registry()
+    registry = _out_of_memory(SyntheticRegistry(tmp_path)).registry()
     asked: list[str] = []
 
     def reply(question: str) -> str:
-        assert "batch_size: 16 -> 8" in capsys.readouterr().out  # shown before it is asked
+        assert "batch_size: 16 -> 8" in capsys.readouterr().out  # the fixes are shown first
         asked.append(question)
         return answer
 
@@ -172,15 +172,14 @@ def test_a_terminal_is_asked_before_fixes_are_written(
     assert ("Nothing was written" in "\n".join(view.lines)) != wanted
 
 
-def _out_of_memory(garden: Garden) -> Garden:
-    """One failure that a smaller batch mends."""
-    command = "x --batch_size 16 --grad_accum 2 --out o".split()
-    run = garden.begun("boolq", "bridge", batch_size=16, command=command)
-    garden.failed(run, ["torch.OutOfMemoryError: CUDA out of memory."])
-    return garden
+def _out_of_memory(fake: SyntheticRegistry) -> SyntheticRegistry:
+    """Plant one failure that a smaller batch fixes."""
+    run = fake.begun("boolq", "bridge", batch_size=16)
+    fake.failed(run, ["torch.OutOfMemoryError: CUDA out of memory."])
+    return fake
 
 
-def test_the_script_keeps_its_words(registry: Registry) -> None:
+def test_registry_script_keeps_its_commands(registry: Registry) -> None:
     config = ["--config", '{"lr": 1}']
     assert _call(registry, SCRIPT, "should_run", "a").stdout == "1|new experiment\n"
     assert _call(registry, SCRIPT, "start", "a", *config, "--gpu", "1").returncode == 0
@@ -194,7 +193,7 @@ def test_the_script_keeps_its_words(registry: Registry) -> None:
     assert _call(registry, SCRIPT, "should_run", "a", "--config", "nope").returncode == 2
 
 
-def test_a_run_takes_its_results_and_only_new_ones(registry: Registry) -> None:
+def test_run_experiment_accepts_only_new_results(registry: Registry) -> None:
     text = '{"metric": "acc", "methods": {"bridge": {"metrics": {"acc": {"value": 0.5}}}}}'
     write = f"echo '{text}' > $LATENTWIRE_RUN_DIR/results.json"
     done = run_experiment(registry, "a", ["bash", "-c", write])
@@ -206,7 +205,7 @@ def test_a_run_takes_its_results_and_only_new_ones(registry: Registry) -> None:
     assert again.state == "failed" and "did not write" in again.error and not again.metrics
 
 
-def test_a_run_that_fails_says_why(registry: Registry) -> None:
+def test_run_experiment_records_the_cause_of_a_failure(registry: Registry) -> None:
     code = "from telepathy.cli.errors import run_guarded\n"
     code += "from latentwire.core.errors import DataError\n"
     code += "def f(): raise DataError('no rows')\nprint('x'); run_guarded(f)"
@@ -221,7 +220,7 @@ def test_a_run_that_fails_says_why(registry: Registry) -> None:
     ("work", "code", "state"),
     [("true", 0, "completed"), ("exit 3", 3, "failed"), ("kill -KILL $$", 137, "failed")],
 )
-def test_the_shell_runs_a_command(registry: Registry, work: str, code: int, state: str) -> None:
+def test_shell_functions_run_commands(registry: Registry, work: str, code: int, state: str) -> None:
     text = f"registry_run_experiment a --config '{{\"x\": 1}}' -- bash -c '{work}'"
     done = subprocess.run(_shell(registry, text), env=_shell_environment(registry))
     assert (done.returncode, registry.find("a", {"x": 1}).state) == (code, state)
@@ -229,13 +228,15 @@ def test_the_shell_runs_a_command(registry: Registry, work: str, code: int, stat
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("steps", [True, False])
-def test_a_killed_shell_is_preempted(registry: Registry, number: int, steps: bool) -> None:
+def test_shell_functions_record_a_killed_shell(
+    registry: Registry, number: int, steps: bool
+) -> None:
     text = "registry_run_experiment a -- bash -c 'echo up; sleep 60'"
     if steps:
         text = "registry_start a; while true; do sleep 0.1; done"
     shell = subprocess.Popen(_shell(registry, text), env=_shell_environment(registry))
     _wait_for(registry, "a", "" if steps else "up")
-    time.sleep(0.5)  # until the shell has set its traps
+    time.sleep(0.5)  # wait until the shell has set its traps
     shell.send_signal(number)
     assert shell.wait(timeout=60) == 75
     assert registry.find("a").state == "preempted"
@@ -250,7 +251,7 @@ def test_a_killed_shell_is_preempted(registry: Registry, number: int, steps: boo
         ("exit 75", "preempted"),
     ],
 )
-def test_a_shell_that_ends_is_written_down(registry: Registry, end: str, state: str) -> None:
+def test_shell_functions_record_the_end(registry: Registry, end: str, state: str) -> None:
     text = f"registry_should_run a && registry_start a && {end}"
     subprocess.run(_shell(registry, text), env=_shell_environment(registry), timeout=60)
     assert registry.find("a").state == state

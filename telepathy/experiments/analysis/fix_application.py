@@ -31,9 +31,9 @@ class Proposal:
         record: Record of the failed run.
         why: The failure, and how the change fixes it.
         differences: Dotted key -> old and new value; the old one is None for a new key.
-        config: The whole new configuration, as the registry records it.
-        runs_dir: Folder of all run folders.
-        executable: The same as an object, for runs of suites; None for other commands.
+        config: New configuration, as stored in the registry.
+        runs_dir: Directory with the run folders.
+        executable: New configuration of an experiment of a suite; None for other experiments.
         refused: Why the proposal cannot be applied; '' if it can.
     """
 
@@ -52,7 +52,7 @@ class Proposal:
 
     @property
     def command(self) -> list[str]:
-        """Command of the new experiment; empty if whoever started the failed run has to."""
+        """Command of the new experiment; empty if only its user knows how to start it."""
         return command_of(self.runs_dir / self.key) if self.executable else []
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _proposal(
     elif run.record.command:
         return dataclasses.replace(
             proposal,
-            refused="it runs a command of its own: add it again with other options in both its "
+            refused="it runs a shell command; add it again with changed options in both its "
             "configuration and its command",
         )
     if proposal.key in known:

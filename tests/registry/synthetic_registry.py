@@ -1,4 +1,4 @@
-"""Registries with known faults in them: records, results and predictions in the true formats."""
+"""Synthetic registries with known faults, in the real file formats."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from telepathy.experiments.registry.record import (
 N_TEST, N_VAL = 240, 120
 CHOICES = {"arc_easy": 4, "winogrande": 2, "hellaswag": 4, "boolq": 2}
 TRAINING = {"lr": 0.0005, "batch_size": 8, "grad_accum": 2, "max_tokens": 256, "steps": 60}
-Says = Callable[[int, int], int]
+Predict = Callable[[int, int], int]
 
 
 @dataclass
-class Garden:
-    """Plants runs below a folder; `registry()` writes the index.
+class SyntheticRegistry:
+    """Builds synthetic runs; `registry()` writes the index.
 
     Args:
-        folder: Where `runs/` is to be.
-        seed: Of all noise.
+        folder: Parent of `runs/`.
+        seed: Random seed for all noise.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Garden:
         self.runs = self.folder / "runs"
 
     def registry(self) -> Registry:
-        """The registry of all that was planted."""
+        """Write and return the registry of all ended runs."""
         path = self.runs / "experiment_registry.json"
         self.runs.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
@@ -59,7 +59,7 @@ class Garden:
         return Registry(path)
 
     def begun(self, task: str, method: str, seed: int = 0, **changes: Any) -> Record:
-        """A running record; what is no setting of the training goes into the record itself."""
+        """A running record; `changes` are training options, or fields of the record."""
         place = {"host": "node-1", "commit": "aaaaaaaaaaaa", "dirty": False}
         place |= {k: changes.pop(k) for k in list(changes) if k in place}
         command = changes.pop("command", [])
@@ -70,7 +70,7 @@ class Garden:
         return moved(record, RUNNING, attempts=1, **place)
 
     def failed(self, record: Record, lines: Sequence[str], code: int = 1, times: int = 2) -> Record:
-        """The record, failed with these last lines of its log."""
+        """Let a run fail with these last lines of its log."""
         kind, evidence = classify("", code, lines)
         for attempt in range(times):
             if attempt:
@@ -83,12 +83,12 @@ class Garden:
         return record
 
     def again(self, record: Record) -> Record:
-        """A planted record, started again: it leaves the planted ones until it has ended."""
+        """Start an ended run again."""
         self.records.remove(record)
         return moved(record, RUNNING, attempts=record.attempts + 1, error="", error_class="")
 
     def preempted(self, record: Record, times: int = 20) -> Record:
-        """The record, preempted so often."""
+        """Let a run be preempted a number of times."""
         record = moved(record, PREEMPTED, error="signal SIGTERM", error_class=PREEMPTED)
         self.records.append(replace(record, n_preemptions=times, attempts=times))
         return self.records[-1]
@@ -96,20 +96,20 @@ class Garden:
     def completed(
         self,
         record: Record,
-        methods: dict[str, float | Says],
+        methods: dict[str, float | Predict],
         *,
         setting: str = "blind",
         loss: Callable[[float], float] = lambda x: 0.2 + 1.2 * (1 - x) ** 2,
         val: float | None = None,
     ) -> Record:
-        """The record, completed: each method answers with an accuracy, or as a function says.
+        """Let a run complete with synthetic answers of each method.
 
         Args:
             record: A running record.
-            methods: Accuracy, or a function of example and target that gives the prediction.
-            setting: What the receiver sees beside the message.
-            loss: Training loss by the share of the steps done.
-            val: Accuracy on val; near the bridge's by default.
+            methods: Accuracy, or a function of example index and target that returns the answer.
+            setting: Task setting.
+            loss: Training loss as a function of the fraction of steps done.
+            val: Val accuracy; default: close to the bridge's test accuracy.
         """
         task, seed = record.config["task"], record.config["seed"]
         folder = self.runs / record.key
@@ -144,7 +144,7 @@ class Garden:
         return record
 
     def targets(self, task: str) -> list[int]:
-        """Right answers of a task, the same for every run; boolq has more of one."""
+        """Correct answers of a task, the same for every run; unbalanced for boolq."""
         draw = random.Random(f"targets {self.seed} {task}")
         weights = (38, 62) if task == "boolq" else [1] * CHOICES[task]
         return draw.choices(range(CHOICES[task]), weights, k=N_TEST)
