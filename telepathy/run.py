@@ -18,7 +18,7 @@ from latentwire.core.files import write_json, write_text
 from latentwire.core.progress import Progress, default_progress
 from telepathy.cli.errors import run_guarded
 from telepathy.experiments.benchmarks import benchmark_options, run_benchmark
-from telepathy.experiments.config import ExperimentConfig, read_config
+from telepathy.experiments.config import BenchmarkConfig, ExperimentConfig, read_config
 
 if TYPE_CHECKING:
     from latentwire import Task, Wire
@@ -221,25 +221,36 @@ def open_pair(config: ExperimentConfig, progress: Progress) -> tuple[LanguageMod
 
 
 def execute(config: ExperimentConfig, folder: Path) -> None:
-    """Run an experiment to its end, or resume it; its results are in `folder/results.json`."""
+    """Run an experiment to its end, or resume it.
+
+    Args:
+        config: Configuration of the experiment.
+        folder: Its run folder; the results are written to `results.json`.
+    """
     config.check()
-    if config.kind == "bridge":
+    if config.benchmark is not None:
+        _execute_benchmark(config, config.benchmark, folder)
+    elif config.kind == "baselines":
+        _execute_baselines(config, folder)
+    else:
         done = train(config, folder, resume=True)
         if done.is_first:
             evaluate(config, done.wire, done.tasks[0], folder, default_progress())
-    elif config.kind == "baselines":
-        from telepathy.reporting.results import suites_markdown
 
-        (task,), progress = load_tasks(config), default_progress()
-        found = run_baselines(config, open_pair(config, progress), task, folder, progress)
-        write_text(folder / "table.md", suites_markdown([found.to_json()]))
-    else:
-        assert config.benchmark is not None
-        name, run = config.benchmark.name, folder.parent / config.benchmark.run
-        options = benchmark_options(name, config.benchmark.options)
-        pair, progress = config.pair, default_progress()
-        found_values = run_benchmark(name, run, options, pair.device, pair.dtype, progress)
-        write_json(folder / "results.json", found_values)
+
+def _execute_baselines(config: ExperimentConfig, folder: Path) -> None:
+    from telepathy.reporting.results import suites_markdown
+
+    task, progress = load_tasks(config)[0], default_progress()
+    found = run_baselines(config, open_pair(config, progress), task, folder, progress)
+    write_text(folder / "table.md", suites_markdown([found.to_json()]))
+
+
+def _execute_benchmark(config: ExperimentConfig, benchmark: BenchmarkConfig, folder: Path) -> None:
+    options = benchmark_options(benchmark.name, benchmark.options)
+    run, pair = folder.parent / benchmark.run, config.pair
+    found = run_benchmark(benchmark.name, run, options, pair.device, pair.dtype, default_progress())
+    write_json(folder / "results.json", found)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from latentwire.core.errors import ConfigError, UnknownNameError, UsageError
 from latentwire.core.files import write_json
@@ -272,6 +272,12 @@ class ExperimentConfig(StrictModel):
         json_schema_extra={"group": "Output"},
     )
 
+    @model_validator(mode="after")
+    def _has_benchmark(self) -> ExperimentConfig:
+        if self.kind == "benchmark" and self.benchmark is None:
+            raise ValueError("an experiment of the kind 'benchmark' needs the section 'benchmark'")
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """All options that decide the results, defaults included, as a JSON object.
 
@@ -290,7 +296,9 @@ class ExperimentConfig(StrictModel):
         if uses(self.kind, "pair.name"):
             pair = self.pair
             names = resolve_pair(pair.name, pair.sender, pair.receiver)
-            found["pair"] |= dict(zip(("sender", "receiver"), names, strict=True))
+            default = None if pair.sender and pair.receiver else "embedded"
+            found["pair"] |= {"name": pair.name or default}
+            found["pair"] |= {"sender": names[0], "receiver": names[1]}
         return found
 
     @property

@@ -80,7 +80,7 @@ def _mistake(model: type[BaseModel], error: dict[str, Any]) -> tuple[str, str]:
     """Dotted key and message of one pydantic error."""
     parts = [str(part) for part in error["loc"]]
     location = [part for part in parts if not _is_type(part)]
-    key = ".".join(location)
+    key = ".".join(location) or "configuration"
     if location != parts:  # pydantic reports each type of a union on its own
         return key, f"{error['input']!r} is not allowed here"
     if error["type"] == "extra_forbidden":

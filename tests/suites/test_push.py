@@ -1,4 +1,4 @@
-"""Results reach the remote whatever happens there, and the checkout stays as it was."""
+"""Results reach the remote while others push, and the checkout is not changed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _complete(clone: Path, name: str) -> Pusher:
     return Pusher(registry, [experiment], "Results of mine")
 
 
-def test_two_machines_push_and_nothing_is_lost(clones: tuple[Path, Path]) -> None:
+def test_push_from_two_machines_loses_nothing(clones: tuple[Path, Path]) -> None:
     one, two = clones
     first, second = _complete(one, "a"), _complete(two, "b")
     assert first.push() and second.push()
@@ -73,7 +73,7 @@ def test_two_machines_push_and_nothing_is_lost(clones: tuple[Path, Path]) -> Non
     assert len(files) == 3 and not any("weights" in file for file in files)
 
 
-def test_code_on_the_remote_is_left_to_the_user(clones: tuple[Path, Path]) -> None:
+def test_push_leaves_new_code_to_the_user(clones: tuple[Path, Path]) -> None:
     one, two = clones
     (one / "code.py").write_text("x = 2\n")
     _git(one, "commit", "-q", "-am", "code")
@@ -86,7 +86,9 @@ def test_code_on_the_remote_is_left_to_the_user(clones: tuple[Path, Path]) -> No
     assert _git(two, "worktree", "list").count("\n") == 0
 
 
-def test_a_race_is_run_again(clones: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_push_repeats_after_a_race(
+    clones: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = clones
     first, second = _complete(one, "a"), _complete(two, "b")
     monkeypatch.setattr("telepathy.experiments.schedulers.git_push.random.uniform", lambda *_: 0)
@@ -102,7 +104,7 @@ def test_a_race_is_run_again(clones: tuple[Path, Path], monkeypatch: pytest.Monk
     assert {r.name for r in Registry(two / INDEX).records()} == {"a", "b"}
 
 
-def test_what_cannot_be_pushed_is_told(
+def test_push_reports_failures(
     clones: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pusher = _complete(clones[0], "a")

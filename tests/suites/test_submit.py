@@ -1,4 +1,4 @@
-"""`latentwire submit`: what it tells a scheduler, and what it says before."""
+"""`latentwire submit`: profiles, and the call of sbatch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "said"
 
 
-def test_a_suite_becomes_an_array_under_the_profile(sbatch: Path) -> None:
+def test_submit_calls_sbatch_with_the_profile(sbatch: Path) -> None:
     (sbatch.parent / "profiles").mkdir()
     text = "account: a\npartition: p\ntime: '1:00:00'\ngpus: 4\njobs: 3\noptions: [--qos=q]\n"
     (sbatch.parent / "profiles" / "there.yaml").write_text(text)
@@ -56,7 +56,7 @@ def test_a_suite_becomes_an_array_under_the_profile(sbatch: Path) -> None:
         assert words in said
 
 
-def test_profiles_say_what_is_wrong_with_them(sbatch: Path) -> None:
+def test_load_profile_reports_mistakes(sbatch: Path) -> None:
     assert load_profile(None) == load_profile("none") == Profile()
     folder = sbatch.parent / "profiles"
     folder.mkdir()
@@ -71,13 +71,13 @@ def test_profiles_say_what_is_wrong_with_them(sbatch: Path) -> None:
     assert load_profile("b") == Profile()
 
 
-def test_the_users_profile_is_a_file() -> None:
+def test_load_profile_reads_a_path() -> None:
     path = Path(__file__).parents[2] / "profiles" / "marlowe.yaml"
     options = load_profile(str(path)).sbatch_options()
     assert {"--account=marlowe-m000066", "--partition=preempt"} <= set(options)
 
 
-def test_a_job_hands_on_nothing_of_its_own(sbatch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_passes_no_slurm_variables_on(sbatch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "3")
     monkeypatch.setenv("SLURM_JOB_ACCOUNT", "a")
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "2")
@@ -91,7 +91,7 @@ def test_a_job_hands_on_nothing_of_its_own(sbatch: Path, monkeypatch: pytest.Mon
         submit(sbatch_command(Profile(), 3, []))
 
 
-def test_without_a_scheduler_it_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_without_sbatch_names_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match="--local"):
         submit(sbatch_command(Profile(), 1, []))

@@ -1,4 +1,4 @@
-"""Suites as files: what they say becomes experiments, and every mistake is named."""
+"""Suites: their files expand to experiments, and every mistake is reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_expand_gives_executable_experiments(
         experiment.config.check()
 
 
-def test_suites_are_named() -> None:
+def test_load_suite_suggests_names() -> None:
     assert {"reasoning_final", "smoke"} <= set(suite_names())
     with pytest.raises(UnknownNameError, match="Did you mean 'smoke'"):
         load_suite("smok")
@@ -49,7 +49,7 @@ def test_suites_are_named() -> None:
         load_suite("smoke", "large")
 
 
-def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
+def test_load_suite_reports_all_mistakes_together(tmp_path: Path) -> None:
     text = _GOOD.replace("mlp", "mpl").replace("sst2", "sst3").replace("steps", "stepz")
     text += "scales: {small: {settings: {limit: [1, 2]}, bridges: {main: {of: x}}}}\n"
     with pytest.raises(ConfigError) as caught:
@@ -88,14 +88,14 @@ def test_wrong_values_are_reported_where_they_are_given(tmp_path: Path) -> None:
         assert words in str(caught.value)
 
 
-def test_another_setting_is_another_experiment_of_that_name(tmp_path: Path) -> None:
+def test_expand_gives_changed_options_a_new_key(tmp_path: Path) -> None:
     first = expand(load_suite(_write(tmp_path, _GOOD)), Path("runs"))
     second = expand(load_suite(_write(tmp_path, _GOOD.replace("5", "6"))), Path("runs"))
     assert [e.name for e in first] == [e.name for e in second]
     assert not {e.key for e in first} & {e.key for e in second}
 
 
-def test_where_numbers_go_is_no_part_of_an_experiment(tmp_path: Path) -> None:
+def test_trackers_do_not_change_the_key(tmp_path: Path) -> None:
     text = _GOOD + "baselines: {all: {methods: [bridge]}}\n"
     plain = expand(load_suite(_write(tmp_path, text)), Path("runs"))
     text += "log_to: [tensorboard, mlflow]\n"
@@ -107,7 +107,7 @@ def test_where_numbers_go_is_no_part_of_an_experiment(tmp_path: Path) -> None:
         load_suite(_write(tmp_path, text.replace("mlflow", "nope")))
 
 
-def test_a_section_may_name_the_codec_of_messages(tmp_path: Path) -> None:
+def test_section_options_set_the_codec(tmp_path: Path) -> None:
     text = _GOOD.replace("[2, 4]}}", "[2], options: {codec: int8}}, plain: {soft_tokens: [2]}}")
     *int8, plain = expand(load_suite(_write(tmp_path, text)), Path("runs"))
     for experiment in int8:
@@ -122,7 +122,7 @@ def test_a_section_may_name_the_codec_of_messages(tmp_path: Path) -> None:
         load_suite(_write(tmp_path, everywhere + "baselines: {all: {}}\n"))
 
 
-def test_sections_that_clash_are_refused_and_equal_ones_are_one(tmp_path: Path) -> None:
+def test_expand_merges_equal_experiments_and_rejects_clashes(tmp_path: Path) -> None:
     same = _GOOD.replace("]}}", "]}, more: {bridge: [mlp], soft_tokens: [2]}}")
     assert len(expand(load_suite(_write(tmp_path, same)), Path("runs"))) == 4
     other = same.replace("[2]}}", "[2], methods: [bridge]}}")
@@ -130,7 +130,7 @@ def test_sections_that_clash_are_refused_and_equal_ones_are_one(tmp_path: Path) 
         expand(load_suite(_write(tmp_path, other)), Path("runs"))
 
 
-def test_benchmarks_need_their_bridge(tmp_path: Path) -> None:
+def test_expand_lets_benchmarks_wait_for_their_bridge(tmp_path: Path) -> None:
     text = _GOOD + "benchmarks: {cost: {kinds: [latency], of: main, options: {rounds: 2}}}\n"
     *bridges, bench = expand(load_suite(_write(tmp_path, text)), Path("runs"))
     assert bench.name == "mine.sst2.bench-latency" and bench.needs == (bridges[0].key,)

@@ -1,4 +1,4 @@
-"""Workers take what is due, each experiment once, and end as they should."""
+"""Workers run each pending experiment once and stop on signals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _states(registry: Registry) -> dict[str, tuple[str, int]]:
     return {r.name: (r.state, r.attempts) for r in registry.records()}
 
 
-def test_all_run_once_then_nothing_does(
+def test_run_here_runs_everything_once(
     registry: Registry, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = make("a")
@@ -43,7 +43,7 @@ def test_all_run_once_then_nothing_does(
     assert _states(registry)["a"] == ("completed", 1) and _states(registry)["c"] == ("failed", 2)
 
 
-def test_what_needs_a_failed_one_is_not_waited_for(registry: Registry, make: Make) -> None:
+def test_worker_does_not_wait_for_a_failed_need(registry: Registry, make: Make) -> None:
     first = make("a", "fail")
     Worker(registry, [first, make("b", needs=(first.key,))], ReceivedSignals(), lambda _: None).run(
         [None]
@@ -51,7 +51,7 @@ def test_what_needs_a_failed_one_is_not_waited_for(registry: Registry, make: Mak
     assert _states(registry) == {"a": ("failed", 1)}
 
 
-def test_many_workers_share_a_suite(registry: Registry, make: Make) -> None:
+def test_workers_share_a_suite(registry: Registry, make: Make) -> None:
     experiments = [make(f"e{i}") for i in range(8)]
     workers = [
         Worker(Registry(registry.store.path), experiments, ReceivedSignals(), print)
@@ -67,7 +67,7 @@ def test_many_workers_share_a_suite(registry: Registry, make: Make) -> None:
 
 
 @pytest.mark.parametrize(("places", "shared"), [([None] * 3, True), (["0", "1"], False)])
-def test_what_measures_time_has_its_place_for_itself(
+def test_worker_runs_benchmarks_alone(
     registry: Registry,
     make: Make,
     monkeypatch: pytest.MonkeyPatch,
@@ -93,7 +93,7 @@ def test_what_measures_time_has_its_place_for_itself(
     assert threads["time"] == (6 if shared else 3)
 
 
-def test_a_signal_ends_it_and_the_next_goes_on(
+def test_run_here_stops_on_a_signal_and_resumes(
     registry: Registry, make: Make, tmp_path: Path
 ) -> None:
     experiments = [make("a", "wait"), make("b")]

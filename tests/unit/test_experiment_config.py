@@ -34,6 +34,8 @@ def test_build_config_reports_all_mistakes_with_dotted_keys() -> None:
         assert words in message
     with pytest.raises(ConfigError, match="task: missing"):
         build_config({})
+    with pytest.raises(ConfigError, match="needs the section 'benchmark'"):
+        build_config({"kind": "benchmark", "task.name": "sst2"})
 
 
 def test_check_reports_all_unknown_names() -> None:
@@ -85,6 +87,7 @@ def test_fingerprint_depends_on_used_options_and_defaults() -> None:
     for change in ({"train.seed": 1}, {"pair.name": "fake"}, {"kind": "baselines"}):
         assert replace(config, change).fingerprint != config.fingerprint
     assert config.resolved()["pair"]["receiver"] == "gemma3-270m"
+    assert replace(config, {"pair.name": "embedded"}).fingerprint == config.fingerprint
     assert config.resolved()["train"] == config.train.model_dump()  # defaults included
 
 
