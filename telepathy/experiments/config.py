@@ -273,9 +273,9 @@ class ExperimentConfig(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _has_benchmark(self) -> ExperimentConfig:
-        if self.kind == "benchmark" and self.benchmark is None:
-            raise ValueError("an experiment of the kind 'benchmark' needs the section 'benchmark'")
+    def _benchmark_fits_kind(self) -> ExperimentConfig:
+        if (self.kind == "benchmark") != (self.benchmark is not None):
+            raise ValueError("the kind 'benchmark' needs the section 'benchmark', others have none")
         return self
 
     def resolved(self) -> dict[str, Any]:
