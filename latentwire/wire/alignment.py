@@ -1,4 +1,4 @@
-"""What two models share on the same texts: words, and the embeddings worth knowing."""
+"""Align two models on the same texts: words that both tokenizers delimit, and embeddings."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def shared_spans(
     receiver: LanguageModel,
     max_spans: int = _MAX_SPANS,
 ) -> AlignedSpans:
-    """Words of the texts as the sender's states and as the receiver's embeddings.
+    """Pair the words of texts: mean sender state and mean receiver embedding of each word.
 
-    A word is a stretch between white space. Both tokenizers say which characters a token stands
-    for; ids of the two vocabularies are never compared. A word is left out where one of its
-    tokens reaches into another word, where the states end within it, and where it holds the
-    sender's first token: that state is a place to rest attention, not a reading of the word.
+    Words are separated by white space. They are found by the character offsets of both tokenizers;
+    ids of the two vocabularies are never compared. A word is skipped if one of its tokens reaches
+    into another word, if the states end within it, or if it contains the sender's first token,
+    whose state is an attention sink rather than a reading of the word.
 
     Args:
-        texts: Raw texts as the sender read them.
-        states: The sender's states of them, in their order, one per token.
-        sender: Whose tokenizer cut the texts for `states`.
-        receiver: Whose embeddings are paired with the states.
-        max_spans: Words after which no further text is looked at.
-    Returns: Pairs in the order of the texts, float32; perhaps none.
-    Source: for the first token, Xiao et al. 2024, arXiv:2309.17453, section 3.1 (attention sinks).
+        texts: Texts as the sender read them.
+        states: Sender states of the texts, in the same order, one per token.
+        sender: Model that the states are of.
+        receiver: Model whose embeddings are paired with the states.
+        max_spans: Number of words after which no further text is read.
+    Returns: Pairs in the order of the texts, float32. May be empty.
+    Source: Xiao et al. 2024, arXiv:2309.17453, section 3.1 (attention sinks).
     """
     if len(texts) != len(states):
-        raise ValueError(f"{len(texts)} texts were given for the states of {len(states)}.")
+        raise ValueError(f"Texts and states differ in number: {len(texts)} and {len(states)}.")
     read, meant = [], []
     for text, rows, mask in zip(texts, states.states, states.mask):
         rows = rows[:, mask].float()  # (l, t, ds)
@@ -71,14 +71,14 @@ def useful_embeddings(
     seed: int = 0,
     max_rows: int = _MAX_EMBEDDINGS,
 ) -> Tensor:
-    """Embedding outputs of the tokens of the texts, the most frequent first, then of random ones.
+    """Return embeddings of the tokens in texts, most frequent first, then of random tokens.
 
     Args:
-        texts: May be empty.
-        receiver: Whose embeddings they are.
-        seed: Of the draw of the random ones.
-        max_rows: Highest number of tokens.
-    Returns: Embeddings (n, dr) of n different tokens, float32.
+        texts: Texts; may be empty.
+        receiver: Model whose embedding outputs are returned.
+        seed: Random seed for the draw of random tokens.
+        max_rows: Largest number of tokens.
+    Returns: Embeddings of n different tokens, (n, dr), float32.
     """
     counts = Counter(i for text in texts for i in receiver.token_ids(text))
     special = set(receiver.tokenizer.all_special_ids)
@@ -89,8 +89,8 @@ def useful_embeddings(
     return receiver.embed(torch.tensor(ids)).float()
 
 
-class _Tokens:
-    """Tokens that stand for one word, and the character behind the last of them."""
+class _WordTokens:
+    """Indices of the tokens of one word, and the offset of the end of the last one."""
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
@@ -98,16 +98,16 @@ class _Tokens:
 
 
 def _offsets(lm: LanguageModel, text: str, *, special: bool) -> list[tuple[int, int]]:
-    """For each token the characters of `text` it stands for; empty for added tokens."""
+    """Character offsets of each token in `text`; empty for added special tokens."""
     encoded = lm.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
     return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
 
 
 def _tokens_by_word(
     words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
-) -> dict[int, _Tokens]:
-    """Tokens of each word; words that share a token with another one are left out."""
-    found: dict[int, _Tokens] = {}
+) -> dict[int, _WordTokens]:
+    """Tokens of each word, without words that share a token with another word."""
+    found: dict[int, _WordTokens] = {}
     shared: set[int] = set()
     first = 0
     for token, (start, end) in enumerate(offsets):
@@ -121,7 +121,7 @@ def _tokens_by_word(
         if len(touched) > 1:
             shared.update(touched)
         for word in touched:
-            entry = found.setdefault(word, _Tokens())
+            entry = found.setdefault(word, _WordTokens())
             entry.tokens.append(token)
             entry.end = max(entry.end, end)
     return {word: entry for word, entry in found.items() if word not in shared}

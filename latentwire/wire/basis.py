@@ -1,10 +1,11 @@
 """A low-rank basis: the few directions in which the soft tokens of one bridge differ.
 
-`lowrank` sends coordinates in this basis instead of soft tokens. The other way is to split a
-bridge before its last linear map and to let the receiver apply that map. Many kinds have no such
-map, or bring soft tokens to a length behind it, and the width of the latent is fixed when the
-bridge is trained. Principal components of real messages work for every kind and any rank without
-training again, and no other basis of that rank is closer to those messages in squared error.
+The codec `lowrank` sends coordinates in this basis instead of soft tokens. The alternative would
+be to split a bridge before its last linear map and to let the receiver apply that map. Many
+bridges have no such map or normalise soft tokens after it, and the width of the latent is fixed
+when the bridge is trained. Principal components of real messages work for every bridge and any
+rank without retraining, and no other basis of that rank has a smaller squared error on those
+messages.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ DEFAULT_RANK = 128  # 8 soft tokens are then about 1.5 KB
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """What all messages of a bridge have in common, and the directions in which they differ.
+    """Mean of the messages of a bridge, and the directions in which they differ.
 
     Args:
         mean: Mean message, (k, dr), float32.
-        directions: Orthonormal rows, the one with most variance first, (r, dr), float32.
+        directions: Orthonormal rows, in order of decreasing variance, (r, dr), float32.
     """
 
     mean: Float[Tensor, "k dr"]
@@ -41,45 +42,45 @@ class Basis:
 
     @property
     def rank(self) -> int:
-        """Coordinates of one soft token."""
+        """Number r of coordinates per soft token."""
         return len(self.directions)
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that name it; messages carry them."""
+        """16 hex digits that identify the basis; messages carry them."""
         digest = hashlib.sha256(str(tuple(self.directions.shape)).encode())
         for part in (self.mean, self.directions):
             digest.update(part.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def shrink(self, soft: Float[Tensor, "k dr"]) -> Float[Tensor, "k r"]:
-        """Coordinates of soft tokens. Raises: MessageError: If they are not of this bridge."""
+        """Return the coordinates of soft tokens. Raises: MessageError: If their shape differs."""
         if soft.shape != self.mean.shape:
             raise MessageError(
                 f"The wire's basis is for soft tokens {tuple(self.mean.shape)}, these are "
-                f"{tuple(soft.shape)}: write them in another codec than lowrank."
+                f"{tuple(soft.shape)}: use another codec than lowrank for them."
             )
         return linear(soft - self.mean, self.directions)  # a third faster than `@` for so few
 
     def expand(self, codes: Float[Tensor, "k r"]) -> Float[Tensor, "k dr"]:
-        """Soft tokens from their coordinates. Raises: MessageError: If one is not finite."""
+        """Return soft tokens from their coordinates. Raises: MessageError: If one is not finite."""
         soft = torch.addmm(self.mean, codes, self.directions)
         if not np.isfinite(soft.numpy()).all():  # ten times faster than torch's for so few
             raise MessageError("The lowrank message holds a number that is not finite.")
         return soft
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a file of it holds."""
+        """Return the tensors of a basis file."""
         return {"mean": self.mean.contiguous(), "directions": self.directions.contiguous()}
 
     @classmethod
     def load(cls, path: Path, fingerprint: str) -> Basis:
-        """Read a basis. Raises: BridgeError: If the file is missing, damaged or another one."""
+        """Read a basis. Raises: BridgeError: If the file is missing, damaged or of another basis."""
         try:
             found = load_file(path)
             basis = cls(found["mean"].float(), found["directions"].float())
         except (OSError, SafetensorError, KeyError) as error:
-            raise BridgeError(f"{path} is no basis of lowrank messages: {error}.") from error
+            raise BridgeError(f"{path} is not a basis of lowrank messages: {error}.") from error
         if basis.fingerprint != fingerprint:
             raise BridgeError(
                 f"{path} is damaged or belongs to another bridge: its fingerprint is "
@@ -89,21 +90,22 @@ class Basis:
 
 
 def fit_basis(soft: Float[Tensor, "n k dr"], rank: int) -> Basis:
-    """The basis that is closest to some messages.
+    """Fit the basis with the smallest squared error on some messages.
 
-    Each place in the message has a mean of its own; the directions are shared by all places.
+    Each position in the message has its own mean; the directions are shared by all positions.
 
     Args:
-        soft: Messages of training texts, at least two.
-        rank: Coordinates of one soft token, 1..dr; fewer where there are fewer differences.
+        soft: Soft tokens of training texts, at least two messages.
+        rank: Number of coordinates per soft token, 1..dr. The basis has fewer if the messages
+            differ in fewer directions.
     Raises: UsageError: If the rank is out of range, or there are fewer than two messages.
     Source: Eckart & Young 1936, The approximation of one matrix by another of lower rank.
     """
     n, _, width = soft.shape
     if not 1 <= rank <= width or n < 2:
         raise UsageError(
-            f"A basis wants a rank of 1 to {width} and at least 2 messages; it was given rank "
-            f"{rank} and {n} message(s)."
+            f"A basis needs a rank of 1 to {width} and at least 2 messages; given: rank {rank} and "
+            f"{n} message(s)."
         )
     soft = soft.detach().to("cpu", torch.float32)
     mean = soft.mean(0)

@@ -1,14 +1,14 @@
-"""The header of a message, read as if an enemy had written it.
+"""The header of a message, parsed on the assumption that an attacker wrote it.
 
-A message is a safetensors file: eight bytes of length, a JSON header, the tensors. Whoever reads
-one needs nothing but the facts in it: from them this module writes the header again and compares
-it byte for byte. Doubled keys, overlapping offsets, foreign dtypes, more tensors, other spelling:
-all differ, and nothing has to be thought of one by one.
+A message is a safetensors file: eight bytes of length, a JSON header, the tensors. The reader
+takes the few facts it needs from the header, writes the header anew from them and compares the two
+byte for byte. Duplicate keys, overlapping offsets, unknown dtypes, extra tensors or another
+spelling all make a difference, so that no attack has to be handled on its own.
 
-Messages of one bridge have equal headers but for the checksum. So the last headers that passed are
-remembered, byte for byte and with the limits they passed under: the next message with such a
-header costs one look-up. What depends on one message, its size and its checksum, is always looked
-at, and nothing of a header that was refused is kept.
+All messages of a bridge have the same header, except for the checksum. The last headers that were
+accepted are therefore cached, with the limits they were accepted under, and the next message costs
+one look-up. Size and checksum of the message itself are always verified. Rejected headers are not
+cached.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from latentwire.core.errors import MessageError
 from latentwire.wire.codecs import TensorSpec, find_codec
 
 VERSION = "2"
-_LONGEST = 4096  # bytes of a header
+_MAX_HEADER_BYTES = 4096
 _COUNT = re.compile("[1-9][0-9]{0,8}")
-_TEXT = re.compile(r"[!#-\[\]-~]{0,512}")  # printable, and the same inside JSON
+_TEXT = re.compile(r"[!#-\[\]-~]{0,512}")  # printable, and not escaped in JSON
 _SUM = re.compile("[0-9a-f]{8}")
 _NO_SUM = "00000000"
 _SUM_IN_HEADER = re.compile(rb'"checksum":"([0-9a-f]{8})"')
-_REMEMBERED = 128  # headers, of at most 4 KB each
+_N_CACHED = 128  # headers, of at most 4 KB each
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader accepts; the defaults leave room for a deep prefix of a 70B model.
+    """Largest sizes that a reader accepts. The defaults fit a deep prefix of a 70B model.
 
     Args:
-        max_bytes: Largest message, and largest soft tokens in float32, in bytes.
-        max_tokens: Most soft tokens.
-        max_width: Widest soft token.
+        max_bytes: Largest size in bytes, of a message and of its soft tokens in float32.
+        max_tokens: Largest number of soft tokens.
+        max_width: Largest width of a soft token.
     """
 
     max_bytes: int = 1 << 27
@@ -54,17 +54,17 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Header:
-    """Whose a message is and how its numbers are written.
+    """Origin of a message, and how its numbers are written.
 
     Args:
-        bridge: Fingerprint of the bridge that made it.
-        sender: The sending model, `name@fingerprint`.
-        receiver: The receiving model, likewise.
+        bridge: Fingerprint of the bridge that made the message.
+        sender: Sending model, `name@fingerprint`.
+        receiver: Receiving model, `name@fingerprint`.
         codec: Name of the codec.
         n_tokens: Number k of soft tokens.
-        width: Size of each, dr.
-        rank: Coordinates sent for each, where the codec needs a basis; else 0.
-        basis: Fingerprint of that basis; else empty.
+        width: Size dr of each soft token.
+        rank: Number of coordinates per soft token if the codec needs a basis, else 0.
+        basis: Fingerprint of that basis, else empty.
     """
 
     bridge: str
@@ -92,7 +92,7 @@ class Header:
         return sum(map(len, self._around_checksum)) + len(_NO_SUM) + self.n_payload_bytes
 
     def to_bytes(self, checksum: str) -> bytes:
-        """Length and JSON, filled up with spaces to whole eights."""
+        """Return length and JSON, padded with spaces to a multiple of eight bytes."""
         before, after = self._around_checksum
         return before + checksum.encode() + after
 
@@ -101,8 +101,8 @@ class Header:
         for what in ("bridge", "sender", "receiver", "basis"):
             if not _TEXT.fullmatch(text := getattr(self, what)):
                 raise MessageError(
-                    f"The {what} {text[:80]!a} cannot stand in a header: it may have at most 512 "
-                    "printable ASCII characters, without spaces, quotes and backslashes."
+                    f"The {what} {text[:80]!a} cannot stand in a header: at most 512 printable "
+                    "ASCII characters are allowed, without spaces, quotes and backslashes."
                 )
         facts = {
             "latentwire": VERSION,
@@ -115,9 +115,9 @@ class Header:
         }
         if self.rank:
             facts |= {"rank": self.rank, "basis": self.basis}
-        # Written by hand: no fact has a character that JSON would escape, and it is much faster.
-        said = "".join(f'"{key}":"{value}",' for key, value in facts.items())
-        before = f'{{"__metadata__":{{{said}"checksum":"'
+        # Formatted by hand, which is much faster: no fact has a character that JSON escapes.
+        metadata = "".join(f'"{key}":"{value}",' for key, value in facts.items())
+        before = f'{{"__metadata__":{{{metadata}"checksum":"'
         after, start = '"}', 0
         for tensor in self.tensors:
             end = start + tensor.n_bytes
@@ -131,35 +131,35 @@ class Header:
         return struct.pack("<Q", length + -length % 8) + before.encode(), after.encode()
 
     def sealed(self, payload: bytes) -> bytes:
-        """The whole message. Raises: MessageError: If a fact cannot stand in a header."""
+        """Return the whole message. Raises: MessageError: If a fact cannot stand in a header."""
         return self.to_bytes(self.checksum(payload)) + payload
 
     def checksum(self, payload: bytes | memoryview) -> str:
-        """CRC-32 over header and tensors: the fastest measured. It finds accidents, not forgery."""
+        """Return the CRC-32 of header and tensors. It detects accidents, not forgery."""
         return f"{zlib.crc32(payload, zlib.crc32(self.to_bytes(_NO_SUM))):08x}"
 
 
-header_of = lru_cache(_REMEMBERED)(Header)
-"""A header of some facts, in their order; the messages of one bridge share it."""
+header_of = lru_cache(_N_CACHED)(Header)
+"""Return the header with these fields, in their order; messages of one bridge share it."""
 
 
 def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryview]:
-    """The header of a message and its tensors' bytes, all checked; nothing is copied.
+    """Check a message and return its header and the bytes of its tensors, without copying them.
 
     Args:
-        data: A message.
-        limits: What is accepted.
-    Raises: MessageError: If the bytes are not a whole message within the limits.
+        data: Bytes of a message.
+        limits: Largest sizes that are accepted.
+    Raises: MessageError: If the bytes are not a complete message within the limits.
     """
     if len(data) > limits.max_bytes:
         raise MessageError(
-            f"The message has {len(data):,} bytes; at most {limits.max_bytes:,} are read. "
+            f"The message has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted. "
             "Raise Limits.max_bytes if you trust its sender."
         )
     end = _end(data)
-    head, said = bytes(data[:end]), ""
+    head, checksum = bytes(data[:end]), ""
     if found := _SUM_IN_HEADER.search(head):
-        said = found[1].decode()
+        checksum = found[1].decode()
         head = head[: found.start(1)] + _NO_SUM.encode() + head[found.end(1) :]
     header = _checked(head, limits)
     payload = memoryview(data)[end:]
@@ -169,16 +169,16 @@ def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryvie
             f"The message is {what}: {header.n_payload_bytes:,} bytes should follow its header, "
             f"{len(payload):,} do."
         )
-    if header.checksum(payload) != said:
-        raise MessageError("The message is damaged: its checksum does not fit. Send it again.")
+    if header.checksum(payload) != checksum:
+        raise MessageError("The message is damaged: its checksum is wrong. Send it again.")
     return header, payload
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_N_CACHED)
 def _checked(head: bytes, limits: Limits) -> Header:
-    """The header that some bytes spell, with zeros for the checksum; what is refused is forgotten.
+    """Parse header bytes whose checksum was replaced by zeros. Accepted headers are cached.
 
-    Raises: MessageError: If they are not what that header's own facts lead to.
+    Raises: MessageError: If the bytes differ from the header written anew from their facts.
     """
     found = _json(head)
     facts = _facts(found)
@@ -189,20 +189,21 @@ def _checked(head: bytes, limits: Limits) -> Header:
 
 
 def _end(data: bytes) -> int:
-    """Where the header ends."""
+    """Offset of the end of the header."""
     if len(data) < 8:
-        raise MessageError(f"The bytes are not a LatentWire message: there are {len(data)}.")
+        raise MessageError(f"The bytes are not a LatentWire message: there are only {len(data)}.")
     (length,) = struct.unpack_from("<Q", data)
-    if length > min(len(data) - 8, _LONGEST):
+    if length > min(len(data) - 8, _MAX_HEADER_BYTES):
         raise MessageError(
-            "The bytes are not a whole LatentWire message: they begin with a header of "
-            f"{length:,} bytes; {len(data) - 8:,} follow, and no header has over {_LONGEST:,}."
+            "The bytes are not a complete LatentWire message: they begin with a header of "
+            f"{length:,} bytes, but {len(data) - 8:,} follow, and a header has at most "
+            f"{_MAX_HEADER_BYTES:,}."
         )
     return int(8 + length)
 
 
 def _json(head: bytes) -> dict[str, Any]:
-    """The JSON of a header."""
+    """Parse the JSON of a header."""
     try:
         found = json.loads(head[8:].decode("ascii"))
     except (ValueError, RecursionError) as error:
@@ -210,15 +211,19 @@ def _json(head: bytes) -> dict[str, Any]:
             "The bytes are not a LatentWire message: the header is not JSON."
         ) from error
     if not isinstance(found, dict):
-        raise MessageError("The bytes are not a LatentWire message: the header is no JSON object.")
+        raise MessageError(
+            "The bytes are not a LatentWire message: the header is not a JSON object."
+        )
     return found
 
 
 def _facts(found: dict[str, Any]) -> dict[str, str]:
-    """The metadata of a message of this version."""
+    """Return the metadata of a message of this version."""
     facts = found.get("__metadata__")
     if not isinstance(facts, dict) or "latentwire" not in facts:
-        raise MessageError("The bytes are not a LatentWire message: no header of one.")
+        raise MessageError(
+            "The bytes are not a LatentWire message: its header has no LatentWire metadata."
+        )
     if facts["latentwire"] != VERSION:
         raise MessageError(
             f"The message has format version {_shown(facts['latentwire'])}; this LatentWire reads "
@@ -226,7 +231,7 @@ def _facts(found: dict[str, Any]) -> dict[str, str]:
         )
     for key in ("bridge", "sender", "receiver", "encoding", "n_tokens", "width", "checksum"):
         if not isinstance(facts.get(key), str):
-            raise MessageError(f"The message does not say its {key}.")
+            raise MessageError(f"The message does not state its {key}.")
     return facts
 
 
@@ -236,7 +241,7 @@ def _header(facts: dict[str, str], limits: Limits) -> Header:
     width = _count(facts, "width", limits.max_width)
     if 4 * k * width > limits.max_bytes:
         raise MessageError(
-            f"The message says {k:,} soft tokens of width {width:,}: {4 * k * width:,} bytes as "
+            f"The message states {k:,} soft tokens of width {width:,}: {4 * k * width:,} bytes as "
             f"float32; at most {limits.max_bytes:,} are allowed (Limits.max_bytes)."
         )
     rank = _count(facts, "rank", width) if codec.needs_basis else 0
@@ -246,9 +251,11 @@ def _header(facts: dict[str, str], limits: Limits) -> Header:
     )
     for key in ("bridge", "sender", "receiver", "basis"):
         if not isinstance(text := getattr(header, key), str) or not _TEXT.fullmatch(text):
-            raise MessageError(f"The message's {key} is no fingerprint or name: {_shown(text)}.")
+            raise MessageError(f"The message's {key} is not a fingerprint or name: {_shown(text)}.")
     if not _SUM.fullmatch(facts["checksum"]):
-        raise MessageError(f"{_shown(facts['checksum'])} is no checksum: 8 hexadecimal digits are.")
+        raise MessageError(
+            f"{_shown(facts['checksum'])} is not a checksum of 8 hexadecimal digits."
+        )
     return header
 
 
@@ -260,7 +267,7 @@ def _count(facts: dict[str, str], what: str, most: int) -> int:
 
 
 def _explain(header: Header, found: dict[str, Any]) -> NoReturn:
-    """Say in what a header differs from the one that its own facts lead to."""
+    """Raise an error that names the difference between a header and the one written anew."""
     start = 0
     for tensor in header.tensors:
         end = start + tensor.n_bytes
@@ -271,20 +278,20 @@ def _explain(header: Header, found: dict[str, Any]) -> NoReturn:
         }
         if found.get(tensor.name) != expected:
             raise MessageError(
-                f"The message's tensor '{tensor.name}' should be {expected}; its header says "
+                f"The message's tensor '{tensor.name}' should be {expected}; its header states "
                 f"{_shown(found.get(tensor.name))}."
             )
         start = end
     known = {"__metadata__", *(tensor.name for tensor in header.tensors)}
     if extra := sorted(set(found) - known):
-        raise MessageError(f"The message has tensors that do not belong to it: {_shown(extra)}.")
+        raise MessageError(f"The message has unexpected tensors: {_shown(extra)}.")
     raise MessageError(
-        "The message's header is not spelled as a LatentWire message's is: an order, a space, a "
-        "fact or a doubled key."
+        "The message's header is not written the way LatentWire writes it: the order, spaces, an "
+        "extra fact or a duplicate key differ."
     )
 
 
 def _shown(value: object) -> str:
-    """Foreign data inside an error: short, and safe to print."""
+    """Return untrusted data for an error message: short and safe to print."""
     text = ascii(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,4 +1,4 @@
-"""Facts about a pair that a bridge is given before it learns."""
+"""Gather facts about a pair of models, from which a bridge is initialized before training."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def pair_facts(
     *,
     texts: Sequence[str] = (),
 ) -> PairFacts:
-    """Scales of the pair, and where the soft tokens begin.
+    """Measure the scales of a pair and choose where the soft tokens start.
 
     Args:
-        bridge: Says how many soft tokens there are and which optional facts it wants.
+        bridge: Bridge to initialize: its number of soft tokens and the optional facts it needs.
         states: Sender states of some training texts.
-        sender: The model that read them.
-        receiver: The model that will answer.
-        words: Texts whose receiver embeddings the soft tokens start from, in turn; real
-            embeddings drawn at random where there are none.
-        seed: Of that draw.
-        texts: What the sender read to have these states, in their order.
+        sender: Sending model.
+        receiver: Receiving model.
+        words: Texts whose receiver embeddings the soft tokens start from, in turn. If empty, they
+            start from embeddings drawn at random.
+        seed: Random seed for that draw.
+        texts: Texts that the states belong to, in the same order.
     Source: Lester et al. 2021, Prompt Tuning, arXiv:2104.08691, section 3.2 (class-label
         initialisation).
     """
     real = states.states.transpose(1, 2)[states.mask].float()  # (n, l, ds)
-    anchors = _starts(receiver, words, bridge.soft_tokens, seed)
+    anchors = _anchors(receiver, words, bridge.soft_tokens, seed)
     facts = optional_facts(bridge.wants, texts, states, sender, receiver, seed, anchors=anchors)
     return PairFacts(
         state_mean=real.mean(0),
@@ -52,8 +52,8 @@ def pair_facts(
     )
 
 
-def _starts(lm: LanguageModel, words: Sequence[str], k: int, seed: int) -> Float[Tensor, "k dr"]:
-    """Embeddings that k soft tokens start from."""
+def _anchors(lm: LanguageModel, words: Sequence[str], k: int, seed: int) -> Float[Tensor, "k dr"]:
+    """Return the embeddings that k soft tokens start from."""
     if words:
         rows = [lm.embed(torch.tensor(lm.token_ids(" " + word))).mean(0) for word in words]
         starts = torch.stack(rows).float()
@@ -74,16 +74,16 @@ def optional_facts(
     *,
     anchors: Tensor | None = None,
 ) -> dict[str, Any]:
-    """The optional fields of `PairFacts` that a kind wants, as far as the texts give them.
+    """Gather the optional fields of `PairFacts` that a bridge needs, as far as texts allow.
 
     Args:
-        wants: `Bridge.wants` of the kind.
-        texts: What the sender read; no spans without them.
-        states: Its states of these texts, in their order.
-        sender: The model that read.
-        receiver: The model that will answer.
-        seed: Of the draw of embeddings.
-        anchors: Embeddings that the soft tokens start from, (k, dr); no prefix without them.
+        wants: `Bridge.wants` of the bridge.
+        texts: Texts that the sender read. Spans need them.
+        states: Sender states of these texts, in the same order.
+        sender: Sending model.
+        receiver: Receiving model.
+        seed: Random seed for the draw of embeddings.
+        anchors: Embeddings that the soft tokens start from, (k, dr). A deep prefix needs them.
     """
     facts: dict[str, Any] = {}
     if "embeddings" in wants:

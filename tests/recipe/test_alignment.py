@@ -62,7 +62,7 @@ def test_words_behind_the_end_of_the_states_are_left_out(
     assert len(shared_spans([text], states, llama, gemma).states) == 0
     whole = Sender(llama).encode([text[:7]], [1])
     assert len(shared_spans([text], whole, llama, gemma).states) == 1
-    with pytest.raises(ValueError, match="2 texts were given for the states of 1"):
+    with pytest.raises(ValueError, match="differ in number: 2 and 1"):
         shared_spans([text, text], states, llama, gemma)
 
 

@@ -166,7 +166,7 @@ def test_a_basis_is_fitted_once_and_saved_with_the_bridge(
     same = [a.label == b.label for a, b in zip(again.answer(texts), plain)]
     assert sum(same) / len(same) >= 0.9
     (tmp_path / "kept" / "lowrank.safetensors").unlink()
-    with pytest.raises(BridgeError, match="is no basis"):
+    with pytest.raises(BridgeError, match="is not a basis"):
         Wire.from_pretrained(tmp_path / "kept")
 
 

@@ -108,7 +108,7 @@ def test_bases_are_checked(tmp_path: Path) -> None:
     with pytest.raises(BridgeError, match="damaged or belongs to another bridge"):
         Basis.load(tmp_path / "basis", other.fingerprint)
     (tmp_path / "basis").write_bytes(b"no")
-    with pytest.raises(BridgeError, match="is no basis"):
+    with pytest.raises(BridgeError, match="is not a basis"):
         Basis.load(tmp_path / "basis", basis.fingerprint)
 
 
@@ -125,10 +125,10 @@ def test_bytes_of_eight_soft_tokens_of_width_640() -> None:
     sizes = {}
     for rank in (128, 192):
         basis = fit_basis(torch.randn(30, 8, 640), rank)
-        for codec in CODECS.names():
+        for codec in most:
             made = [Message(s, "0" * 16, codec, SENDER, RECEIVER, basis) for s in soft]
             (sizes[codec, rank],) = {len(message.to_bytes()) for message in made}
-    assert {e: sizes[e, 128] <= n for e, n in most.items()} == dict.fromkeys(CODECS.names(), True)
+    assert {e: sizes[e, 128] <= n for e, n in most.items()} == dict.fromkeys(most, True)
     assert sizes["lowrank", 192] <= 2_500
 
 

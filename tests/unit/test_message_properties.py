@@ -66,7 +66,7 @@ def soft_tokens(draw: st.DrawFn, shape: tuple[int, int] | None = None) -> Tensor
     return torch.from_numpy((numbers * np.resize(scales, (k, width))).astype(np.float32))
 
 
-@pytest.mark.parametrize("codec", [name for name in CODECS.names() if name != "lowrank"])
+@pytest.mark.parametrize("codec", ["fp32", "fp16", "bf16", "int8", "int4"])
 @SOBER
 @given(soft=soft_tokens(), unit=UNITS, bridge=NAMES, sender=NAMES, receiver=NAMES)
 def test_a_message_comes_back_within_its_error(
