@@ -118,7 +118,7 @@ def prepare(run: Path, split: str, n: int, work: Path) -> int:
     if contract.task is None:
         raise UsageError(f"The run in {run} was not trained on a task.")
     examples = contract.task.sample(split, n, 0)  # type: ignore[arg-type]
-    questions = [each.question for each in examples] if contract.task.asks else None
+    questions = [each.question for each in examples] if contract.task.has_questions else None
     given = {"texts": [each.context for each in examples], "questions": questions}
     (work / "examples.json").write_text(json.dumps(given))
     (work / "messages").mkdir()

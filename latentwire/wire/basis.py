@@ -75,7 +75,10 @@ class Basis:
 
     @classmethod
     def load(cls, path: Path, fingerprint: str) -> Basis:
-        """Read a basis. Raises: BridgeError: If the file is missing, damaged or of another basis."""
+        """Read a basis.
+
+        Raises: BridgeError: If the file is missing, damaged or belongs to another basis.
+        """
         try:
             found = load_file(path)
             basis = cls(found["mean"].float(), found["directions"].float())

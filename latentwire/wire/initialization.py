@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -36,19 +35,26 @@ def pair_facts(
         words: Texts whose receiver embeddings the soft tokens start from, in turn. If empty, they
             start from embeddings drawn at random.
         seed: Random seed for that draw.
-        texts: Texts that the states belong to, in the same order.
+        texts: Texts that the states belong to, in the same order. Shared spans need them.
     Source: Lester et al. 2021, Prompt Tuning, arXiv:2104.08691, section 3.2 (class-label
         initialisation).
     """
     real = states.states.transpose(1, 2)[states.mask].float()  # (n, l, ds)
-    anchors = _anchors(receiver, words, bridge.soft_tokens, seed)
-    facts = optional_facts(bridge.wants, texts, states, sender, receiver, seed, anchors=anchors)
+    anchors, wants = _anchors(receiver, words, bridge.soft_tokens, seed), bridge.wants
+    embeddings = useful_embeddings(texts, receiver, seed) if "embeddings" in wants else None
+    spans = shared_spans(texts, states, sender, receiver) if "spans" in wants and texts else None
+    prefix = None
+    if "prefix" in wants:
+        start = read_prefix(receiver, anchors)
+        prefix = InitialPrefix(start, prefix_scale(receiver, start))
     return PairFacts(
         state_mean=real.mean(0),
         state_std=real.std(0).clamp(min=1e-6),
         embedding_rms=receiver.embedding_rms,
         anchors=anchors,
-        **facts,
+        embeddings=embeddings,
+        spans=spans,
+        prefix=prefix,
     )
 
 
@@ -62,35 +68,3 @@ def _anchors(lm: LanguageModel, words: Sequence[str], k: int, seed: int) -> Floa
         ids = torch.randint(len(lm.tokenizer), (k,), generator=generator)
         starts = lm.embed(ids).float()
     return starts[torch.arange(k) % len(starts)]
-
-
-def optional_facts(
-    wants: Collection[str],
-    texts: Sequence[str],
-    states: SenderStates,
-    sender: LanguageModel,
-    receiver: LanguageModel,
-    seed: int = 0,
-    *,
-    anchors: Tensor | None = None,
-) -> dict[str, Any]:
-    """Gather the optional fields of `PairFacts` that a bridge needs, as far as texts allow.
-
-    Args:
-        wants: `Bridge.wants` of the bridge.
-        texts: Texts that the sender read. Spans need them.
-        states: Sender states of these texts, in the same order.
-        sender: Sending model.
-        receiver: Receiving model.
-        seed: Random seed for the draw of embeddings.
-        anchors: Embeddings that the soft tokens start from, (k, dr). A deep prefix needs them.
-    """
-    facts: dict[str, Any] = {}
-    if "embeddings" in wants:
-        facts["embeddings"] = useful_embeddings(texts, receiver, seed)
-    if "spans" in wants and texts:
-        facts["spans"] = shared_spans(texts, states, sender, receiver)
-    if "prefix" in wants and anchors is not None:
-        start = read_prefix(receiver, anchors)
-        facts["prefix"] = InitialPrefix(start, prefix_scale(receiver, start))
-    return facts

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from latentwire.models import LanguageModel, Sender
 from latentwire.models.fake import fake_model
 from latentwire.wire.alignment import _tokens_by_word, shared_spans, useful_embeddings
-from latentwire.wire.initialization import optional_facts
+from latentwire.wire.initialization import pair_facts
 
 TEXTS = ["The winner  is at home,\nnaïve 東京", "one and then"]
 
@@ -85,7 +88,13 @@ def test_frequent_tokens_come_first(gemma: LanguageModel) -> None:
 
 def test_only_wanted_facts_are_gathered(llama: LanguageModel, gemma: LanguageModel) -> None:
     states = Sender(llama).encode(TEXTS, [1])
-    assert optional_facts((), TEXTS, states, llama, gemma) == {}
-    assert set(optional_facts({"spans"}, TEXTS, states, llama, gemma)) == {"spans"}
-    assert optional_facts({"spans"}, (), states, llama, gemma) == {}
-    assert set(optional_facts({"embeddings"}, (), states, llama, gemma)) == {"embeddings"}
+
+    def found(wants: set[str], texts: list[str]) -> set[str]:
+        bridge: Any = SimpleNamespace(wants=wants, soft_tokens=2)
+        facts = pair_facts(bridge, states, llama, gemma, ["a"], texts=texts)
+        optional = ("embeddings", "spans", "prefix")
+        return {name for name in optional if getattr(facts, name) is not None}
+
+    assert found(set(), TEXTS) == set()
+    assert found({"spans"}, TEXTS) == {"spans"} and found({"spans"}, []) == set()
+    assert found({"embeddings"}, []) == {"embeddings"} and found({"prefix"}, []) == {"prefix"}
