@@ -30,7 +30,7 @@ def test_bridge_refuses_invalid_options() -> None:
         build_bridge("perceiver", **SIZES, widht=3)
     with pytest.raises(ConfigError, match="not a multiple"):
         build_bridge("perceiver", **SIZES, width=30, heads=8)
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="must be >= 1"):
         build_bridge("linear", **{**SIZES, "soft_tokens": 0})
 
 
