@@ -69,7 +69,7 @@ class ForwardPasses:
 
     Args:
         lm: Frozen model.
-        reads: What a soft token is, see Receiver.
+        reads: Form of the soft tokens, see Receiver.
     """
 
     def __init__(

@@ -26,10 +26,9 @@ class Receiver(TextGeneration):
 
     Args:
         lm: Frozen model.
-        reads: What a soft token is. `embeddings`: an input embedding; the soft tokens replace the
-            mark in the prompt. `prefix`: the packed keys and values of one position in all
-            layers; the soft tokens come before the whole prompt, at positions 0..k-1, and the
-            mark is removed.
+        reads: Form of the soft tokens. `embeddings`: input embeddings, which replace the mark in
+            the prompt. `prefix`: packed keys and values of one position in all layers, which
+            come before the whole prompt, at positions 0..k-1; the mark is removed.
     Source: for `prefix`, Li & Liang 2021, Prefix-Tuning, arXiv:2101.00190, section 4.
     """
 
@@ -106,8 +105,8 @@ class Receiver(TextGeneration):
             prompts: One prompt per row.
             choices: For each row the token ids of its choices.
             soft: Soft tokens of each row, or None.
-        Returns: Summed log-likelihoods in nats, up to a constant per row, which the distribution
-            over choices does not depend on. -inf where a row has fewer choices than another.
+        Returns: Summed log-likelihoods in nats plus an unknown constant per row, which does not
+            change a softmax over choices. -inf where a row has fewer choices than another.
         Raises: UsageError: If a choice has no token.
         """
         last, rest = self._run_branches(prompts, choices, soft)
