@@ -148,7 +148,7 @@ def test_apply_fixes_shows_fixes_and_adds_them_once(fake: SyntheticRegistry) -> 
     (key,) = written.data["written"]
     assert "train.batch_size: 16 -> 8" in "\n".join(written.lines)
     refused = {fix["run"]: fix["refused"] for fix in written.data["fixes"]}
-    assert refused[record.key] is None and "runs a shell command" in refused[own.key]
+    assert refused[record.key] is None and "runs its own command" in refused[own.key]
     new, old = registry.find(key), registry.find(record.key)
     assert (new.state, new.name) == ("pending", old.name) and new.key != old.key
     changed = read_config(registry.folder(new))

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from telepathy.cli.experiment_manager import confirm_fixes
 from telepathy.cli.main import app
+from telepathy.experiments.config import build_config
 from telepathy.experiments.manager import apply_fixes
 from telepathy.experiments.registry import Registry
 from telepathy.experiments.registry.execution import exit_code_of, run_experiment
@@ -130,8 +131,8 @@ def test_analyze_prints_or_writes_a_page(tmp_path: Path, script: bool) -> None:
     assert found["page"] == str(page) and "- **nan**" in page.read_text()
 
 
-def test_apply_fixes_needs_confirmation(tmp_path: Path) -> None:
-    registry = _out_of_memory(SyntheticRegistry(tmp_path)).registry()
+def test_apply_fixes_needs_confirmation(registry: Registry) -> None:
+    _fail_out_of_memory(registry)
     file = ["--registry", str(registry.store.path)]
     alone = _call(registry, MANAGER, "--status", "--apply-fixes")
     assert alone.returncode == 2 and "Give both" in alone.stderr
@@ -151,11 +152,11 @@ def test_apply_fixes_needs_confirmation(tmp_path: Path) -> None:
 def test_apply_fixes_asks_on_a_terminal(
     answer: str,
     wanted: bool,
-    tmp_path: Path,
+    registry: Registry,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    registry = _out_of_memory(SyntheticRegistry(tmp_path)).registry()
+    _fail_out_of_memory(registry)
     asked: list[str] = []
 
     def reply(question: str) -> str:
@@ -172,11 +173,10 @@ def test_apply_fixes_asks_on_a_terminal(
     assert ("Nothing was written" in "\n".join(view.lines)) != wanted
 
 
-def _out_of_memory(fake: SyntheticRegistry) -> SyntheticRegistry:
-    """Plant one failure that a smaller batch fixes."""
-    run = fake.begun("boolq", "bridge", batch_size=16)
-    fake.failed(run, ["torch.OutOfMemoryError: CUDA out of memory."])
-    return fake
+def _fail_out_of_memory(registry: Registry) -> None:
+    """Add one failure that a smaller batch fixes."""
+    record = registry.start("a", build_config({"task.name": "boolq"}).resolved())
+    registry.fail(record, error="torch.OutOfMemoryError: CUDA out of memory.")
 
 
 def test_registry_script_keeps_its_commands(registry: Registry) -> None:

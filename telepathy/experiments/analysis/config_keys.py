@@ -1,4 +1,4 @@
-"""Look up and change options of configurations by key.
+"""Look up options of configurations by key.
 
 Configurations of suites are nested (see `ExperimentConfig`); those of shell jobs and of earlier
 versions may have any form, so options are found by their short names.
@@ -6,7 +6,6 @@ versions may have any form, so options are found by their short names.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -46,18 +45,6 @@ def find_value(config: Mapping[str, Any], *names: str) -> Any:
     """Value of the first of these short names that is set; None if none is."""
     known = {short_name(key): value for key, value in reversed(flatten(config).items())}
     return next((known[name] for name in names if known.get(name) is not None), None)
-
-
-def with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a configuration of any form, with new values at dotted keys."""
-    new = copy.deepcopy(dict(config))
-    for key, value in changes.items():
-        place = new
-        *parents, last = key.split(".")
-        for name in parents:
-            place = place.setdefault(name, {})
-        place[last] = value
-    return new
 
 
 def compared_options(config: Mapping[str, Any]) -> dict[str, Any]:

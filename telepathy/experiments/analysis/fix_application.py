@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from latentwire.core.errors import LatentWireError
 from telepathy.experiments.analysis.analysis import Analysis
 from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
-from telepathy.experiments.analysis.config_keys import flatten, with_changes
-from telepathy.experiments.config import (
-    ExperimentConfig,
-    command_of,
-    is_executable,
-    read_config,
-    replace,
-)
-from telepathy.experiments.registry.record import Record, fingerprint_of, key_of
-from telepathy.experiments.registry.registry import Registry
+from telepathy.experiments.analysis.config_keys import flatten
+from telepathy.experiments.config import ExperimentConfig, command_of, read_config, replace
+from telepathy.experiments.registry import Record, Registry
+from telepathy.experiments.registry.record import key_of
 
 
 @dataclass(frozen=True)
@@ -31,29 +23,22 @@ class Proposal:
         record: Record of the failed run.
         why: The failure, and how the change fixes it.
         differences: Dotted key -> old and new value; the old one is None for a new key.
-        config: New configuration, as stored in the registry.
-        runs_dir: Directory with the run folders.
-        executable: New configuration of an experiment of a suite; None for other experiments.
+        config: New configuration; None if the proposal cannot be applied.
+        command: Command of the new experiment.
         refused: Why the proposal cannot be applied; '' if it can.
     """
 
     record: Record
     why: str
     differences: dict[str, tuple[Any, Any]]
-    config: dict[str, Any]
-    runs_dir: Path
-    executable: ExperimentConfig | None = None
+    config: ExperimentConfig | None = None
+    command: Sequence[str] = ()
     refused: str = ""
 
     @property
-    def key(self) -> str:
+    def key(self) -> str | None:
         """Key of the new experiment."""
-        return key_of(self.record.name, fingerprint_of(self.config))
-
-    @property
-    def command(self) -> list[str]:
-        """Command of the new experiment; empty if only its user knows how to start it."""
-        return command_of(self.runs_dir / self.key) if self.executable else []
+        return key_of(self.record.name, self.config.fingerprint) if self.config else None
 
     def to_json(self) -> dict[str, Any]:
         """The proposal as a JSON object."""
@@ -62,7 +47,7 @@ class Proposal:
             "key": self.key,
             "why": self.why,
             "differences": {k: {"old": a, "new": b} for k, (a, b) in self.differences.items()},
-            "command": self.command,
+            "command": list(self.command),
             "refused": self.refused or None,
         }
 
@@ -84,23 +69,7 @@ def add_pending(registry: Registry, proposed: list[Proposal]) -> list[Record]:
     A new experiment has the name of the failed run, which it supersedes; its history names that
     run. The failed run's own configuration stays failed.
     """
-    added = []
-    for p in proposed:
-        if p.refused:
-            continue
-        if p.executable:
-            p.executable.write(p.runs_dir / p.key)
-        added.append(
-            registry.add(
-                p.record.name,
-                p.config,
-                command=p.command,
-                max_failures=p.record.max_failures,
-                max_preemptions=p.record.max_preemptions,
-                note=f"fix of {p.record.key}: {p.why}",
-            )
-        )
-    return added
+    return [_add(registry, p, p.config) for p in proposed if p.config]
 
 
 def describe(proposed: list[Proposal]) -> list[str]:
@@ -113,9 +82,7 @@ def describe(proposed: list[Proposal]) -> list[str]:
     for (why, lines), group in alike.items():
         found += [f"{len(group)} x {why}", *(f"    {line}" for line in lines)]
         for p in group:
-            found.append(
-                f"  {p.record.name}" + (f": not applied, {p.refused}" if p.refused else "")
-            )
+            found.append(f"  {p.record.name}{f': not applied, {p.refused}' if p.refused else ''}")
     return found
 
 
@@ -124,24 +91,32 @@ def _proposal(
 ) -> Proposal:
     old = flatten(run.record.config)
     differences = {key: (old.get(key), new) for key, new in changes.items()}
-    new = with_changes(run.record.config, changes)
-    proposal = Proposal(run.record, why, differences, new, run.folder.parent)
-    if is_executable(run.record.config):
-        try:
-            config = replace(read_config(run.folder), changes)
-        except LatentWireError as error:
-            return dataclasses.replace(proposal, refused=str(error))
-        proposal = dataclasses.replace(proposal, config=config.resolved(), executable=config)
-    elif run.record.command:
-        return dataclasses.replace(
-            proposal,
-            refused="it runs a shell command; add it again with changed options in both its "
-            "configuration and its command",
-        )
-    if proposal.key in known:
-        state = known[proposal.key].record.state
-        return dataclasses.replace(proposal, refused=f"{proposal.key} exists and is {state}")
-    return proposal
+    if run.is_flat:
+        refused = "it runs its own command: add it again with the changed options"
+        return Proposal(run.record, why, differences, refused=refused)
+    try:
+        config = replace(read_config(run.folder), changes)
+        key = key_of(run.record.name, config.fingerprint)
+    except LatentWireError as error:
+        return Proposal(run.record, why, differences, refused=str(error))
+    if key in known:
+        refused = f"{key} exists and is {known[key].record.state}"
+        return Proposal(run.record, why, differences, refused=refused)
+    command = command_of(run.folder.parent / key)
+    return Proposal(run.record, why, differences, config, command)
+
+
+def _add(registry: Registry, proposal: Proposal, config: ExperimentConfig) -> Record:
+    failed = proposal.record
+    config.write(registry.store.folder(key_of(failed.name, config.fingerprint)))
+    return registry.add(
+        failed.name,
+        config.resolved(),
+        command=proposal.command,
+        max_failures=failed.max_failures,
+        max_preemptions=failed.max_preemptions,
+        note=f"fix of {failed.key}: {proposal.why}",
+    )
 
 
 def _text(value: Any) -> str:
