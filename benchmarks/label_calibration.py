@@ -17,21 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from latentwire import load_task
+from latentwire import TrainConfig, load_task
 from latentwire.core.progress import default_progress
 from latentwire.core.provenance import describe_environment
 from latentwire.data import Example, Task
 from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
-from latentwire.methods.label_calibration import Choice, OnVal, calibrated, judged, log_prior
-from latentwire.methods.prompt_choice import PLAIN, Wording, mean_value
+from latentwire.methods.label_calibration import calibrate, estimate_log_prior, score_on_val
+from latentwire.methods.prompt_choice import (
+    PLAIN,
+    PromptChoice,
+    ReaderPrompt,
+    ValScore,
+    mean_value,
+)
 from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import Receiver, Sender
 from latentwire.models.loading import load_pair
 from latentwire.models.sender import default_layer
 from telepathy.cli.errors import run_guarded
 
-Tried = dict[Wording, list[Prediction]]
+Tried = dict[ReaderPrompt, list[Prediction]]
 
 
 def main() -> None:
@@ -53,7 +59,7 @@ def main() -> None:
         Receiver(lms[1]),
         layers=(default_layer(lms[0].n_layers),),
         max_tokens=given.max_tokens,
-        train_limit=given.train_limit,
+        budget=TrainConfig(train_limit=given.train_limit),
         prompt_val_limit=2,  # the choice is made here, not by the methods
     )
     val = task.sample("val", len(task.split("val")), 0)
@@ -65,11 +71,11 @@ def main() -> None:
         found[name] = {
             "prompts": [
                 {
-                    **wording.to_json(),
+                    **asked.to_json(),
                     "plain": mean_value(said),
-                    "calibrated": mean_value(calibrated(task, val, said, log_prior(said))),
+                    "calibrated": mean_value(calibrate(task, val, said, estimate_log_prior(said))),
                 }
-                for wording, said in tried.items()
+                for asked, said in tried.items()
             ],
             "held_out": [held_out(task, val, tried, n, given.divisions) for n in (32, 64)],
         }
@@ -79,15 +85,15 @@ def main() -> None:
 def answers(context: Context, name: str, val: Sequence[Example], prompt: str) -> Tried:
     """Plain answers to val: of every prompt of zero-shot, of one prompt of few-shot."""
     progress = default_progress()
-    method = context.prepared(name, progress)
+    method = context.methods.prepared(name, progress)
     assert isinstance(method, ZeroShot)
     tried: Tried = {}
-    for wording in method.candidates():
-        if wording.form == PLAIN and (not wording.shots or wording.template == prompt):
-            builder = method.prompt_builder(wording)
+    for asked in method.candidates():
+        if asked.form == PLAIN and (not asked.shots or asked.template == prompt):
+            builder = method.prompt_builder(asked)
             requests = [builder.build(example) for example in val]
-            tried[wording] = context.answer(
-                method.readers[PLAIN], val, requests, progress, f"{name} {wording.shots}"
+            tried[asked] = context.answer(
+                method.readers[PLAIN], val, requests, progress, f"{name} {asked.shots}"
             )
     return tried
 
@@ -102,16 +108,16 @@ def held_out(
         order = draw.permutation(len(val))
         known, rest = order[:n], order[n:]
         on_val = {
-            wording: judged(
-                task, [val[i] for i in known], [said[i] for i in known], wording.template
+            asked: score_on_val(
+                task, [val[i] for i in known], [said[i] for i in known], asked.template
             )
-            for wording, said in tried.items()
+            for asked, said in tried.items()
         }
-        plain = {wording: OnVal(each.plain, each.plain) for wording, each in on_val.items()}
+        plain = {asked: ValScore(each.plain, each.plain) for asked, each in on_val.items()}
         for kind, options in (("plain", plain), ("calibrated", on_val)):
-            choice = Choice.best(options)
-            left = [tried[choice.taken][i] for i in rest]
-            said = calibrated(task, [val[i] for i in rest], left, choice.log_prior)
+            choice = PromptChoice.best(options)
+            left = [tried[choice.prompt][i] for i in rest]
+            said = calibrate(task, [val[i] for i in rest], left, choice.log_prior)
             scores[kind].append(mean_value(said))
     stats = {
         kind: {"mean": float(np.mean(s)), "sd": float(np.std(s))} for kind, s in scores.items()

@@ -20,6 +20,7 @@ from latentwire.core.files import write_json, write_text
 from latentwire.core.progress import default_progress
 from latentwire.core.provenance import describe_environment
 from latentwire.eval.context import Context
+from latentwire.eval.options import parse_method
 from latentwire.models import Receiver, Sender
 from latentwire.models.loading import load_pair
 from latentwire.models.sender import default_layer
@@ -61,8 +62,8 @@ def main() -> None:
                 if not kept.is_file():
                     progress.say(f"{name}: {method} with a learning rate of {rate}.")
                     started = time.monotonic()
-                    context.rates, context.work = {method: float(rate)}, work
-                    fresh = type(context.built(method))(context)
+                    fresh = parse_method(f"{method}:lr={rate}").build(context)
+                    fresh.work = work
                     fresh.prepare(progress)
                     row = {"task": name, "method": method, "lr": float(rate)}
                     seconds = time.monotonic() - started

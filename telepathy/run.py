@@ -163,14 +163,13 @@ def run_baselines(
         out: Folder of the experiment.
         progress: Called with progress updates.
     """
-    from latentwire.eval.suite import Plan, run_suite
+    from latentwire.eval import baselines
     from latentwire.train.trackers import Trackers
 
     options, wire = config.eval, config.wire
     if wire.layer is not None and len(wire.layer) > 1:
         raise UsageError("wire.layer: baselines take one sender layer.")
-    budgets = ("prompt_val_limit", "shots", "relay_tokens", "compressed_bytes", "lora_rank")
-    plan = Plan(
+    plan = baselines.Plan(
         methods=options.methods,
         seeds=options.seeds,
         split=options.split,
@@ -184,11 +183,17 @@ def run_baselines(
         max_tokens=wire.max_tokens,
         prompt=wire.prompt,
         training=config.train,
-        budgets={name: getattr(options, name) for name in budgets},
+        prompt_val_limit=options.prompt_val_limit,
+        options={
+            "shots": options.shots,
+            "relay_tokens": options.relay_tokens,
+            "max_bytes": options.compressed_bytes,
+            "rank": options.lora_rank,
+        },
         other_run=Path(options.other_run) if options.other_run else None,
     )
     trackers = Trackers.of(config.log_to)
-    return run_suite(lms, task, out, plan, progress=progress, trackers=trackers)
+    return baselines.run_baselines(lms, task, out, plan, progress=progress, trackers=trackers)
 
 
 def load_tasks(config: ExperimentConfig) -> list[Task]:

@@ -12,11 +12,10 @@ from latentwire.core.progress import Progress
 from latentwire.core.provenance import describe_environment
 from latentwire.data import Example
 from latentwire.data.spec import SplitName
-from latentwire.eval.codec_basis import give_basis
 from latentwire.eval.context import Context
-from latentwire.eval.evaluate import context_of
+from latentwire.eval.evaluate import context_of, fit_basis
 from latentwire.eval.method import METHODS, Prediction
-from latentwire.eval.results import summarise
+from latentwire.eval.results import MethodResult
 from latentwire.models.lm import LanguageModel
 from latentwire.prompting.builder import PromptBuilder
 from latentwire.wire.basis import DEFAULT_RANK, Basis
@@ -109,7 +108,7 @@ def _with_basis(wire: Wire, name: str, subject: Subject, rank: int, progress: Pr
     other = wire.with_codec(name)
     if other.basis is None or other.basis.rank < rank:
         other.basis = None
-        give_basis(context_of(other, subject.task), progress, rank=rank)
+        fit_basis(context_of(other, subject.task), progress, rank=rank)
     return other
 
 
@@ -147,7 +146,7 @@ def _texts(
     sizes = _text_bytes(context, context.receiver.lm, examples)
     rows = {}
     for name in ("zeroshot_receiver", "sender_label"):
-        method = context.prepared(name, progress)
+        method = context.methods.prepared(name, progress)
         found = method.predict(examples, progress)
         if name == "zeroshot_receiver":
             found = [replace(p, n_bytes=size) for p, size in zip(found, sizes)]
@@ -162,7 +161,7 @@ def _text_bytes(context: Context, lm: LanguageModel, examples: Sequence[Example]
 
 
 def _row(found: Sequence[Prediction]) -> dict[str, Any]:
-    result = summarise(METHODS.get("bridge"), [found], {})
+    result = MethodResult.of(METHODS.get("bridge"), [found], {})
     score = result.metrics[next(iter(result.metrics))]
     return {
         "bytes": result.n_bytes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from latentwire.core.provenance import describe_environment
 from latentwire.core.run_folder import RunFolder
 from latentwire.data import Example, Task
 from latentwire.eval.context import Context
-from latentwire.eval.method import METHODS, Method, Prediction
+from latentwire.eval.method import Method, Prediction
 from latentwire.methods.text_relay import TextRelay
 from latentwire.models import Prompt
 
@@ -174,14 +174,12 @@ def _methods(
 ) -> dict[str, Method]:
     """By name; prompts are the task's first: which of them is best does not change their speed."""
     methods: dict[str, Method] = {
-        name: context.built(name) for name in ("bridge", "zeroshot_receiver")
+        name: context.methods.get(name) for name in ("bridge", "zeroshot_receiver")
     }
     if subject.run is not None and RunFolder(subject.run).predictions("linear_probe").is_file():
-        methods["linear_probe"] = context.prepared("linear_probe", progress)
+        methods["linear_probe"] = context.methods.prepared("linear_probe", progress)
     for n in lengths:
-        writes = replace(context, relay_tokens=n)
-        writes.sender_as_reader = context.sender_as_reader
-        methods[_relay(n)] = METHODS.get("text_relay")(writes)
+        methods[_relay(n)] = TextRelay(context, relay_tokens=n)
     return methods
 
 
@@ -209,7 +207,7 @@ def _passes(
     relay = TextRelay(context)
     reader = context.prompt_builder(lm, context.task.prompts[0])
     writer = context.prompt_builder(wire.sender.lm, relay.relay_prompt)
-    handed = context.prompt_builder(lm, relay.way.prompt)
+    handed = context.prompt_builder(lm, relay.handoff_prompt.prompt)
     sender_reads = max(_new(writer.build(e)[0].prompt) for e in examples)
     receiver_reads = max(_new(handed.build_handoff(e, "")[0].prompt) for e in examples)
     steps = written_passes(lm, n, bare.n_written)

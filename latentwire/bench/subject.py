@@ -83,9 +83,7 @@ class Subject:
 
     def context(self, wire: Wire) -> Context:
         """What methods work with: both models write exactly what they may."""
-        context = context_of(wire, self.task)
-        context.sender_as_reader = ExactWriter(wire.sender.lm)
-        return context
+        return context_of(wire, self.task, sender_as_reader=ExactWriter(wire.sender.lm))
 
     def describe(self) -> dict[str, Any]:
         """What results say about it."""

@@ -1,33 +1,27 @@
-"""Evaluate a wire, or a bare pair, beside baselines and controls on the same examples."""
+"""Evaluate a wire or a pair of models, with baselines and controls on the same examples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress, default_progress
-from latentwire.core.provenance import describe_environment
-from latentwire.core.run_folder import RunFolder
 from latentwire.data import Task
 from latentwire.data.spec import Setting, SplitName
-from latentwire.data.task import draw_sample
-from latentwire.eval.codec_basis import encoded, give_basis
-from latentwire.eval.context import Context
-from latentwire.eval.method import METHODS, Method, Prediction
-from latentwire.eval.notes import asked, notes_of, sample_note
-from latentwire.eval.results import (
-    Results,
-    check_all,
-    compare_all,
-    judge,
-    run_method,
-    summarise,
-)
-from latentwire.eval.timing import Timing, time_methods
+from latentwire.eval.context import Context, no_bridge
+from latentwire.eval.method import METHODS, Method
+from latentwire.eval.results import Results
+from latentwire.eval.runner import Runner
+from latentwire.eval.store import Store
 from latentwire.models import LanguageModel, Receiver, Sender
 from latentwire.models.sender import default_layer
 from latentwire.wire.wire import Wire
+
+_MAX_BASIS_TEXTS = 512
+_BASIS_BATCH = 32
 
 
 def evaluate(
@@ -48,71 +42,89 @@ def evaluate(
     out_dir: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Results:
-    """Answer a split with every method, score, compare and time them.
+    """Answer a split with several methods, score, compare and time them.
 
     Args:
-        wire: A trained wire; or (sender, receiver) for methods that need none.
-        task: The task; for a wire the one it was trained on, or one asked alike.
-        methods: Names; by default the bridge (if there is a wire), its controls and all baselines.
-        setting: How a bare pair is asked (`Task.setting`); a wire knows its own.
-        sender_prompt: What the sender of a bare pair reads: `raw` or `aware`; likewise.
-        codec: How messages are written; as the wire does by default. `lowrank` fits a basis to
+        wire: Trained wire; or (sender, receiver) for methods that need none.
+        task: Task to answer; for a wire the one it was trained on, or a similar one.
+        methods: Names of methods, with options as in `lora:rank=16`. Default: the bridge, if
+            there is a wire, its controls and the main baselines.
+        setting: Task setting for a pair of models (`Task.setting`); a wire has its own.
+        sender_prompt: What the sender of a pair of models reads: `raw` or `aware`; a wire has
+            its own.
+        codec: How messages are written; the wire's own by default. `lowrank` fits a basis to
             training texts if the wire has none.
-        controls: False leaves the controls out of that default.
-        split: `test` by default, the whole of it.
-        limit: Answer a seeded random sample of so many examples instead.
-        relay_limit: The same for the text relay only, which is slow.
-        prompt_val_limit: Val examples on which prompts are chosen.
-        timed: Examples on which milliseconds are measured, 0 for no timing.
-        seed: Of samples, controls and fits.
-        out_dir: Run folder for predictions and results; nothing is written without it.
-        progress: A bar on a terminal, lines in a log by default.
+        controls: False leaves the controls out of the default methods.
+        split: Split to answer.
+        limit: Size of a seeded random sample of the split; None answers the whole split.
+        relay_limit: The same limit for methods that write text, which are slow.
+        prompt_val_limit: Number of val examples on which prompts are chosen.
+        timed: Number of examples on which latency is measured; 0 measures nothing.
+        seed: Random seed for samples, controls and fits.
+        out_dir: Run folder for answers and results, where an interrupted evaluation is resumed;
+            without it nothing is written.
+        progress: Called with progress updates; by default a bar on a terminal, lines in a log.
     Raises: UnknownNameError, UsageError, DataError.
     """
     progress = progress or default_progress()
-    context = context_of(encoded(wire, codec), task, seed, setting, sender_prompt)
-    give_basis(context, progress)
-    context.prompt_val_limit = prompt_val_limit
-    names = list(methods or _default_methods(context, controls))
-    built = [context.built(name) for name in names]
-    examples = task.sample(split, limit, seed)
-    if not examples:
-        raise UsageError(f"Task '{task.name}' has no {split} examples.")
-    run = RunFolder(out_dir) if out_dir is not None else None
-    notes = notes_of(context, examples, split, limit)
-    predictions: dict[str, list[Prediction]] = {}
-    for method in built:
-        context.prepared(method.name, progress)
-        chosen = examples
-        if method.writes and relay_limit is not None and relay_limit < len(examples):
-            chosen = draw_sample(examples, relay_limit, seed)
-            notes.append(sample_note(method.name, len(chosen), len(examples), split))
-        predictions[method.name] = run_method(method, chosen, progress, run)
-    runs = {name: [answers] for name, answers in predictions.items()}
-    comparisons = compare_all(runs)
-    timings = _time(built, task, timed, seed, progress)
-    results = Results(
-        task=task.name,
-        split=split,
-        n=len(examples),
-        metric=task.metric,
-        chance=task.chance,
-        asked=asked(context),
-        pair={"sender": context.sender.lm.name, "receiver": context.receiver.lm.name},
-        methods={
-            m.name: summarise(type(m), runs[m.name], m.settings(), timings.get(m.name))
-            for m in built
-        },
-        comparisons=comparisons,
-        verdicts=judge(comparisons, names[0]),
-        checks=check_all(runs),
-        notes=notes,
-        run=str(run.path) if run else None,
-        environment=describe_environment(),
+    context = context_of(
+        with_codec(wire, codec),
+        task,
+        seed,
+        setting,
+        sender_prompt,
+        prompt_val_limit=prompt_val_limit,
     )
-    if run is not None:
-        results.save(run)
-    return results
+    fit_basis(context, progress)
+    names = list(methods or _default_methods(context, controls))
+    for name in names:
+        context.methods.get(name)  # errors before any work
+    facts = {
+        "split": split,
+        "limit": limit,
+        "relay_limit": relay_limit,
+        "prompt_val_limit": prompt_val_limit,
+        "sender_prompt": context.sender_prompt,
+        "setting": context.setting,
+        "max_tokens": context.max_tokens,
+        "layers": context.layers,
+        "codec": context.wire.spec.codec if context.wire else None,
+    }
+    runner = Runner(
+        names,
+        [seed],
+        Store(None if out_dir is None else Path(out_dir), by_seed=False),
+        timed,
+        split=split,
+        limit=limit,
+        relay_limit=relay_limit,
+        skip_inapplicable=methods is None,
+        progress=progress,
+    )
+    return runner.run(_OneContext(context, facts))
+
+
+@dataclass(frozen=True)
+class _OneContext:
+    """Source of a single context for all methods.
+
+    Args:
+        only: The context.
+        facts_of_all: What determines the answers of every method.
+    """
+
+    only: Context
+    facts_of_all: Mapping[str, Any]
+
+    @property
+    def task(self) -> Task:
+        return self.only.task
+
+    def context(self, method: type[Method], seed: int) -> Context:
+        return self.only
+
+    def facts(self, method: type[Method]) -> Mapping[str, Any]:
+        return self.facts_of_all
 
 
 def _default_methods(context: Context, controls: bool) -> list[str]:
@@ -121,7 +133,7 @@ def _default_methods(context: Context, controls: bool) -> list[str]:
         for name in METHODS.names(in_eval=True)
         if (context.wire is not None or not METHODS.get(name).needs_wire)
         and (controls or METHODS.get(name).role != "control")
-        and context.applies(name)
+        and context.methods.applies(name)
     ]
 
 
@@ -131,8 +143,19 @@ def context_of(
     seed: int = 0,
     setting: Setting | None = None,
     sender_prompt: str = "raw",
+    **more: Any,
 ) -> Context:
-    """What methods work with, for a wire or a bare pair; `evaluate` says what is given."""
+    """Return the context of methods for a wire or a pair of models.
+
+    Args:
+        wire: Trained wire, or (sender, receiver).
+        task: Task to answer.
+        seed: Random seed for samples, controls and fits.
+        setting: Task setting for a pair of models; a wire has its own.
+        sender_prompt: What the sender of a pair of models reads; a wire has its own.
+        more: Further fields of the context.
+    Raises: UsageError: If the wire was trained in another setting.
+    """
     if isinstance(wire, tuple):
         sender, receiver = wire
         return Context(
@@ -141,13 +164,15 @@ def context_of(
             Receiver(receiver),
             layers=(default_layer(sender.n_layers),),
             sender_prompt=sender_prompt,
-            setting=setting,
+            setting=task.setting(setting),
             seed=seed,
+            **more,
         )
-    if setting not in (None, task.setting(wire.spec.setting)):
+    own = task.setting(wire.spec.setting)
+    if setting not in (None, own):
         raise UsageError(
-            f"The bridge was trained in the setting '{task.setting(wire.spec.setting)}'; it "
-            f"cannot be asked in '{setting}'. Train one with --setting {setting}."
+            f"The bridge was trained in the setting '{own}' and cannot answer in '{setting}'. "
+            f"Train one with --setting {setting}."
         )
     return Context(
         task,
@@ -156,18 +181,41 @@ def context_of(
         wire,
         wire.spec.layers,
         wire.spec.sender_prompt,
-        wire.spec.setting,
+        own,
         wire.spec.max_tokens,
-        wire.training.get("train_limit"),
         seed,
+        **more,
     )
 
 
-def _time(
-    built: Sequence[Method], task: Task, timed: int, seed: int, progress: Progress
-) -> dict[str, Timing]:
-    racing = [method for method in built if method.timed]
-    if timed < 1 or not racing:
-        return {}
-    # Val texts of the usual length; the first round warms up and is not counted.
-    return time_methods(racing, task.sample("val", timed + 1, seed), progress=progress)
+def with_codec(
+    wire: Wire | tuple[LanguageModel, LanguageModel], codec: str | None
+) -> Wire | tuple[LanguageModel, LanguageModel]:
+    """Return a wire whose messages are written by a codec; None leaves it unchanged.
+
+    Raises: UsageError: If there is no wire, or no such codec.
+    """
+    if codec is None:
+        return wire
+    if not isinstance(wire, Wire):
+        raise no_bridge("A codec")
+    return wire.with_codec(codec)
+
+
+def fit_basis(context: Context, progress: Progress, rank: int | None = None) -> None:
+    """Fit the basis that the wire's codec needs to training texts, unless it has one.
+
+    Args:
+        context: Context of the wire.
+        progress: Called with progress updates.
+        rank: Rank of the basis; the default is that of `Wire.fit_lowrank`.
+    """
+    wire = context.wire
+    if wire is None or not wire.lacks_basis:
+        return
+    training, cache = context.training, context.cache
+    n = min(_MAX_BASIS_TEXTS, training.train_limit or _MAX_BASIS_TEXTS)
+    texts = context.sender_texts(context.task.sample("train", n, training.seed))
+    cache.ensure(texts, progress=progress)
+    starts = range(0, len(texts), _BASIS_BATCH)
+    wire.fit_lowrank((cache.states(texts[start : start + _BASIS_BATCH]) for start in starts), rank)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from latentwire.core.catalogue import Catalogue
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from latentwire.eval.context import Context
 
 Role = Literal["method", "baseline", "control", "check"]
+Value = int | float | bool | str
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -99,7 +102,10 @@ class Method(ABC):
         context: Task, models and services that methods share.
 
     Attributes:
-        name: Name on the command line, in files and in tables; set by `METHODS.add`.
+        name: Name on the command line, in files and in tables; set by `METHODS.add`. An instance
+            with explicit options has them in its name: `lora:rank=16`.
+        work: Folder where the method keeps what it trains, so that it can be resumed; None keeps
+            nothing.
         about: Description of at most 60 characters, for tables and help texts.
         role: `method` is the kind of method under evaluation, `baseline` an alternative to it,
             `control` a version with an ingredient removed, `check` a test of task and scoring.
@@ -120,6 +126,7 @@ class Method(ABC):
     """
 
     name: str = ""
+    work: Path | None = None
     about: ClassVar[str]
     role: ClassVar[Role] = "baseline"
     blind: ClassVar[bool] = False
@@ -136,6 +143,12 @@ class Method(ABC):
 
     def __init__(self, context: Context) -> None:
         self.context = context
+
+    @classmethod
+    def options(cls) -> dict[str, Value]:
+        """Return the options with their defaults: the keyword-only constructor arguments."""
+        parameters = inspect.signature(cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     def prepare(self, progress: Progress) -> None:  # noqa: B027 - most methods choose nothing
         """Make every choice (prompt, regularization, weights) on the train and val splits only."""

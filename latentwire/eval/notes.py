@@ -1,4 +1,4 @@
-"""What a reader of a table must know: how the task was asked, what was cut, what is a sample."""
+"""Notes below a table of results: sources, prompts, truncated texts, samples."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from latentwire.eval.context import Context
 from latentwire.wire.codecs import CODECS
 
 
-def asked(context: Context) -> dict[str, Any]:
-    """How the task is asked, in words of the command line."""
+def describe_prompts(context: Context) -> dict[str, Any]:
+    """Return how the models are prompted, in terms of the command line."""
     return {
         "setting": context.setting,
         "sender_prompt": context.sender_prompt,
@@ -25,42 +25,17 @@ def asked(context: Context) -> dict[str, Any]:
 def notes_of(
     context: Context, examples: Sequence[Example], split: str, limit: int | None
 ) -> list[str]:
-    """Where the data is from, how it was asked, what was cut and what choices have in common."""
-    task, how = context.task, asked(context)
-    turns = {True: "a chat turn", False: "plain text"}
+    """Return notes on the data, the prompts, truncated texts and similar choices."""
     notes = [
-        *task.notes(),
-        f"setting {how['setting']}; the sender's states are taken on the "
-        f"{how['sender_prompt']} text; prompts are {turns[how['chat']['sender']]} for the "
-        f"sender, {turns[how['chat']['receiver']]} for the receiver",
+        *context.task.notes(),
+        *_prompt_notes(context),
+        *_message_notes(context),
+        *_truncation_notes(context, examples),
+        *_majority_notes(context.task, examples),
+        *_collision_notes(context, examples),
     ]
-    if any(how["chat"].values()):
-        notes.append(
-            "zero- and few-shot ask a chat model in a turn or in plain text, whichever is better "
-            "on val"
-        )
-    if has_label_prior(task):
-        notes.append(
-            "where nothing was trained on labels and a model chooses one, its probabilities are "
-            "divided by their means over val (right labels unseen) if that is better on val"
-        )
-    if context.wire is not None:
-        spec, basis = context.wire.spec, context.wire.basis
-        rank = f" of rank {basis.rank}" if basis and CODECS.get(spec.codec).needs_basis else ""
-        notes.append(
-            f"messages are written as {spec.codec}{rank}; what is scored is what was read "
-            "from their bytes"
-        )
-    for role, lm in (("sender", context.sender.lm), ("receiver", context.receiver.lm)):
-        builder = context.prompt_builder(lm, "{context}")
-        if n_cut := sum(builder.cut(example)[1] for example in examples):
-            notes.append(
-                f"{n_cut} of {len(examples)} texts were cut to {builder.max_tokens} tokens of the "
-                f"{role}; questions and choices never are"
-            )
-    notes += [*_majority_notes(task, examples), *_collision_notes(context, examples)]
     if limit is not None:
-        notes.append(f"a seeded random sample of {len(examples)} {split} examples")
+        notes.append(f"seeded random sample of {len(examples)} {split} examples")
     return notes
 
 
@@ -69,37 +44,79 @@ def has_label_prior(task: Task) -> bool:
     return bool(task.labels) and task.metric == "acc"
 
 
-def sample_note(name: str, n: int, of: int, split: str) -> str:
-    """That a method answered a part of the examples only."""
-    return f"{name} answered a seeded random sample of {n} of the {of} {split} examples"
+def sample_note(name: str, n: int, n_all: int, split: str) -> str:
+    """Return the note that a method answered only some of the examples."""
+    return f"{name} answered a seeded random sample of {n} of the {n_all} {split} examples"
+
+
+def _prompt_notes(context: Context) -> list[str]:
+    forms = [
+        f"the {role}'s prompts are {'chat turns' if lm.is_chat else 'plain text'}"
+        for role, lm in (("sender", context.sender.lm), ("receiver", context.receiver.lm))
+    ]
+    notes = [
+        f"setting {context.setting}; the sender's states are those of the "
+        f"{context.sender_prompt} text; {' and '.join(forms)}"
+    ]
+    if context.sender.lm.is_chat or context.receiver.lm.is_chat:
+        notes.append(
+            "zero-shot and few-shot methods prompt a chat model with a chat turn or plain text, "
+            "whichever is better on val"
+        )
+    if has_label_prior(context.task):
+        notes.append(
+            "methods that are not trained on labels divide the probability of each label by its "
+            "mean over val if that is better on val; correct val labels are not used for the mean"
+        )
+    return notes
+
+
+def _message_notes(context: Context) -> list[str]:
+    if context.wire is None:
+        return []
+    codec, basis = context.wire.spec.codec, context.wire.basis
+    rank = f" of rank {basis.rank}" if basis and CODECS.get(codec).needs_basis else ""
+    return [f"messages are written as {codec}{rank} and scored as decoded from their bytes"]
+
+
+def _truncation_notes(context: Context, examples: Sequence[Example]) -> list[str]:
+    notes = []
+    for role, lm in (("sender", context.sender.lm), ("receiver", context.receiver.lm)):
+        builder = context.prompt_builder(lm, "{context}")
+        if n_cut := sum(builder.cut(example)[1] for example in examples):
+            notes.append(
+                f"{n_cut} of {len(examples)} texts were truncated to {builder.max_tokens} tokens "
+                f"of the {role}; questions and choices are never truncated"
+            )
+    return notes
 
 
 def _majority_notes(task: Task, examples: Sequence[Example]) -> list[str]:
-    """What naming one label always would score: where labels are uneven, more than chance."""
+    """Accuracy of always giving the most common label, which uneven labels raise above chance."""
     counts = Counter(example.target for example in examples if example.target is not None)
     if not task.labels or not counts:
         return []
     (most, n), *_ = counts.most_common(1)
-    label, share = task.labels[most], 100 * n / len(examples)
-    return [f"who always says '{label}', the most common label, is right in {share:.1f} %"]
+    share = 100 * n / len(examples)
+    return [f"majority-class accuracy: {share:.1f} % (always '{task.labels[most]}')"]
 
 
 def _collision_notes(context: Context, examples: Sequence[Example]) -> list[str]:
-    """How often the first token cannot tell choices apart, and how often nothing can."""
+    """Number of examples whose choices share their first token, or are equal."""
     if context.task.kind == "generation":
         return []
     builder = context.prompt_builder(context.receiver.lm, context.task.prompts[0])
-    first = same = 0
+    n_first = n_equal = 0
     for example in examples:
         answers = builder.build_handoff(example)[0].answers
-        first += len({ids[0] for ids in answers}) < len(answers)
-        same += len(set(answers)) < len(answers)
-    found = []
-    if first:
-        found.append(
-            f"in {first} of {len(examples)} examples choices share their first token for the "
-            "receiver: whole choices are scored, always"
+        n_first += len({ids[0] for ids in answers}) < len(answers)
+        n_equal += len(set(answers)) < len(answers)
+    notes = []
+    if n_first:
+        notes.append(
+            f"in {n_first} of {len(examples)} examples some choices share their first token for "
+            "the receiver; scores are always those of whole choices"
         )
-    if same:
-        found.append(f"in {same} of {len(examples)} examples two choices are the same words")
-    return found
+    if n_equal:
+        notes.append(f"in {n_equal} of {len(examples)} examples two choices are equal")
+    return notes

@@ -1,31 +1,27 @@
-"""Answers on disk: a method that has answered is not asked again, one that was stopped goes on."""
+"""Store of answers: completed methods are not run again, interrupted ones are resumed."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from latentwire.core.files import read_jsonl, write_json, write_jsonl
-from latentwire.core.progress import PartProgress, Progress
-from latentwire.core.provenance import describe_environment
 from latentwire.core.run_folder import RunFolder
-from latentwire.data import Example
-from latentwire.eval.method import Method, Prediction
-
-_PART = 1024  # examples between two saves
+from latentwire.eval.method import Prediction
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one method answered, with one seed.
+class MethodAnswers:
+    """Answers of one method with one seed.
 
     Args:
-        predictions: In the order of the examples.
-        record: What made them: `about`, `settings`, `seconds`, `environment`, `fingerprint`.
-        reused: Whether they were there already.
+        predictions: Answers in the order of the examples.
+        record: How they were made: `method`, `fingerprint`, `about`, `n`, `settings`, `seconds`,
+            `environment`.
+        reused: Whether they were stored before this run.
     """
 
     predictions: list[Prediction]
@@ -33,72 +29,100 @@ class Answers:
     reused: bool = False
 
 
-def stored_answers(run: RunFolder, name: str, fingerprint: str) -> Answers | None:
-    """Whole answers under this fingerprint, or None if there are none."""
-    try:
-        record = json.loads(run.record(name).read_text(encoding="utf-8"))
-        if record["fingerprint"] != fingerprint:
-            return None
-        rows = read_jsonl(run.predictions(name))
-        predictions = [Prediction.from_json(row) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent, torn or of another form: the method is asked again
-    return Answers(predictions, record, reused=True) if len(rows) == record["n"] else None
+@dataclass(frozen=True)
+class Store:
+    """Answers of methods, in files or, without a folder, in memory.
 
-
-def answer_and_store(
-    run: RunFolder,
-    prepare: Callable[[Progress], Method],
-    name: str,
-    examples: Sequence[Example],
-    fingerprint: str,
-    progress: Progress,
-) -> Answers:
-    """Let a method answer and keep what it said, part by part.
+    The folder holds `predictions.<method>.jsonl` and `record.<method>.json` per method, in
+    subfolders `seed-<n>` for methods that depend on the seed.
 
     Args:
-        run: Folder of the answers.
-        prepare: Gives the method when it has made its choices; also where it goes on.
-        name: Its name.
-        examples: What is asked.
-        fingerprint: Stands for all that decides the answers.
-        progress: Told of each batch.
+        folder: Folder of the answers; None keeps them in memory.
+        by_seed: False puts the answers of all seeds into the folder itself.
     """
-    started = time.monotonic()
-    method = prepare(progress)
-    prepared = time.monotonic()
-    done = _partial(run, name, fingerprint) if method.independent else []
-    size = _PART if method.independent else max(len(examples), 1)
-    for start in range(len(done), len(examples), size):
-        part = examples[start : start + size]
-        done += method.predict(part, PartProgress(progress, start, len(part), len(examples)))
-        if len(done) < len(examples):
-            rows = [{"fingerprint": fingerprint}, *(p.to_json() for p in done)]
-            write_jsonl(run.partial(name), rows)
-    record = {
-        "method": name,
-        "fingerprint": fingerprint,
-        "about": method.about,
-        "n": len(done),
-        "settings": method.settings(),
-        "seconds": {
-            "prepare": prepared - started,
-            "predict": time.monotonic() - prepared,
-        },
-        "environment": describe_environment(),
-    }
-    write_jsonl(run.predictions(name), [p.to_json() for p in done])
-    write_json(run.record(name), record)
-    run.partial(name).unlink(missing_ok=True)
-    return Answers(done, record)
 
+    folder: Path | None = None
+    by_seed: bool = True
+    _memory: dict[tuple[str, int | None], MethodAnswers] = field(default_factory=dict, repr=False)
 
-def _partial(run: RunFolder, name: str, fingerprint: str) -> list[Prediction]:
-    """What the method had answered when it was stopped."""
-    try:
-        head, *rows = read_jsonl(run.partial(name))
-        if head != {"fingerprint": fingerprint}:
+    def run(self, seed: int | None) -> RunFolder | None:
+        """Return the folder of a seed's answers, or of those that depend on no seed."""
+        if self.folder is None:
+            return None
+        below = self.by_seed and seed is not None
+        return RunFolder(self.folder / f"seed-{seed}" if below else self.folder)
+
+    def work(self, name: str, seed: int | None, fingerprint: str) -> Path | None:
+        """Return the folder where a method keeps what it trains; None without a folder."""
+        run = self.run(seed)
+        return run.work(name, fingerprint) if run else None
+
+    def load(self, name: str, seed: int | None, fingerprint: str) -> MethodAnswers | None:
+        """Return the complete answers with a fingerprint; None if there are none.
+
+        Args:
+            name: Name of the method.
+            seed: Seed of the answers; None if they depend on no seed.
+            fingerprint: Fingerprint of everything that determines the answers.
+        """
+        run = self.run(seed)
+        if run is None:
+            found = self._memory.get((name, seed))
+            return found if found and found.record["fingerprint"] == fingerprint else None
+        try:
+            record = json.loads(run.record(name).read_text(encoding="utf-8"))
+            if record["fingerprint"] != fingerprint:
+                return None
+            rows = read_jsonl(run.predictions(name))
+            predictions = [Prediction.from_json(row) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # absent, incomplete or of another form: the method runs again
+        complete = len(rows) == record["n"]
+        return MethodAnswers(predictions, record, reused=True) if complete else None
+
+    def save(self, name: str, seed: int | None, answers: MethodAnswers) -> None:
+        """Store complete answers and remove the partial ones."""
+        run = self.run(seed)
+        if run is None:
+            reused = MethodAnswers(answers.predictions, answers.record, reused=True)
+            self._memory[name, seed] = reused
+            return
+        write_jsonl(run.predictions(name), [p.to_json() for p in answers.predictions])
+        write_json(run.record(name), answers.record)
+        run.partial(name).unlink(missing_ok=True)
+
+    def load_part(self, name: str, seed: int | None, fingerprint: str) -> list[Prediction]:
+        """Return the answers that an interrupted method gave."""
+        run = self.run(seed)
+        if run is None:
             return []
-        return [Prediction.from_json(row) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        try:
+            head, *lines = run.partial(name).read_text(encoding="utf-8").splitlines()
+            if json.loads(head) != {"fingerprint": fingerprint}:
+                return []
+        except (OSError, ValueError):
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(Prediction.from_json(json.loads(line)))
+            except (ValueError, KeyError, TypeError):
+                break  # the line was being written when the process ended
+        return found
+
+    def start_part(
+        self, name: str, seed: int | None, fingerprint: str, answers: Sequence[Prediction]
+    ) -> None:
+        """Begin a file of partial answers with those that are already known."""
+        if run := self.run(seed):
+            rows = [{"fingerprint": fingerprint}, *(p.to_json() for p in answers)]
+            write_jsonl(run.partial(name), rows)
+
+    def add_part(self, name: str, seed: int | None, answers: Sequence[Prediction]) -> None:
+        """Append answers to the file of partial answers."""
+        run = self.run(seed)
+        if run is None:
+            return
+        lines = [json.dumps(p.to_json(), ensure_ascii=False, allow_nan=False) for p in answers]
+        with run.partial(name).open("a", encoding="utf-8") as out:
+            out.writelines(f"{line}\n" for line in lines)

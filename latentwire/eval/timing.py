@@ -1,4 +1,4 @@
-"""Milliseconds per example, measured alike for all methods."""
+"""Latency per example, measured in the same way for all methods."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from latentwire.eval.method import Method
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one answer takes, text in to answer out, batch 1, tokenisation inside.
+    """Latency of one answer from text to answer at batch size 1, tokenization included.
 
     Args:
-        p50: Median, milliseconds.
-        low: Fastest, milliseconds.
-        high: Slowest, milliseconds.
-        n: Timed answers.
+        p50: Median in milliseconds.
+        low: Minimum in milliseconds.
+        high: Maximum in milliseconds.
+        n: Number of timed answers.
     """
 
     p50: float
@@ -32,7 +32,7 @@ class Timing:
     n: int
 
     def to_json(self) -> dict[str, Any]:
-        """The timing as a JSON object."""
+        """Return the timing as a JSON object."""
         return asdict(self)
 
 
@@ -42,15 +42,15 @@ def time_methods(
     *,
     progress: Progress | None = None,
 ) -> dict[str, Timing]:
-    """Time methods interleaved: every round gives each method the same example once.
+    """Time methods in turn: in every round each method answers the same example once.
 
-    The first round warms up and is not counted; who begins changes from round to round, so that
-    a machine that slows down slows all methods alike.
+    The first round warms up and is not counted. Which method comes first changes from round to
+    round, so that a machine that becomes slower affects all methods equally.
 
     Args:
         methods: Prepared methods.
-        examples: At least two; one per round.
-        progress: Told of each round.
+        examples: At least two examples, one per round.
+        progress: Called after each round.
     """
     taken: dict[str, list[float]] = {method.name: [] for method in methods}
     silent = Progress()
@@ -58,10 +58,10 @@ def time_methods(
         for turn, example in enumerate(examples):
             start = turn % len(methods)
             for method in [*methods[start:], *methods[:start]]:
-                _synchronise()
+                _synchronize()
                 began = time.perf_counter()
                 method.predict([example], silent, fresh=True)
-                _synchronise()
+                _synchronize()
                 if turn > 0:
                     taken[method.name].append((time.perf_counter() - began) * 1000)
             bar.advance()
@@ -71,7 +71,7 @@ def time_methods(
     }
 
 
-def _synchronise() -> None:
+def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     elif torch.backends.mps.is_available():

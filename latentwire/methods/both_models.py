@@ -1,4 +1,4 @@
-"""Both models read the text and answer; what each gives to every choice."""
+"""Base of methods that combine the zero-shot answers of sender and receiver."""
 
 from __future__ import annotations
 
@@ -12,57 +12,65 @@ from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import Method, Prediction
-from latentwire.methods.label_calibration import log_shares
+from latentwire.methods.label_calibration import log_probabilities
 from latentwire.methods.zeroshot import ZeroShot
 
 
 @dataclass(frozen=True)
-class Opinion:
+class ZeroShotAnswer:
     """One model's answer to one example.
 
     Args:
-        prediction: Its zero-shot answer.
-        log_shares: Log-probability of each choice among the choices, by the task's metric.
+        prediction: Zero-shot prediction.
+        log_probabilities: Log-probability of each choice among the choices, under the task's
+            metric.
     """
 
     prediction: Prediction
-    log_shares: tuple[float, ...]
+    log_probabilities: tuple[float, ...]
 
     @property
     def confidence(self) -> float:
-        """Probability of its best choice among the choices, 0..1."""
-        return math.exp(max(self.log_shares))
+        """Probability of the best choice among the choices, 0..1."""
+        return math.exp(max(self.log_probabilities))
 
 
 class BothModels(Method):
-    """Base of methods that make one answer of the sender's and the receiver's zero-shot answers."""
+    """Base class of methods that combine the zero-shot answers of both models.
 
-    version = 3  # as zero-shot's
+    Args:
+        context: Context of the method.
+    Raises: NotApplicableError: If the answers of the task are written, not chosen.
+    """
+
+    version = 3  # that of the zero-shot methods
 
     def __init__(self, context: Context) -> None:
+        super().__init__(context)
         if context.task.kind == "generation":
             raise NotApplicableError(
-                f"{self.name} weighs choices by their probabilities; the answers to "
+                f"{self.name} weighs the probabilities of choices, but the answers to "
                 f"'{context.task.name}' are written."
             )
-        self.context = context
 
-    def opinions(
+    def answers(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
-    ) -> tuple[list[Opinion], list[Opinion]]:
-        """The sender's opinion on each example, and the receiver's."""
+    ) -> tuple[list[ZeroShotAnswer], list[ZeroShotAnswer]]:
+        """Return the answers of the sender and those of the receiver."""
         return (
-            self._opinions("zeroshot_sender", examples, progress, fresh),
-            self._opinions("zeroshot_receiver", examples, progress, fresh),
+            self._answers("zeroshot_sender", examples, progress, fresh),
+            self._answers("zeroshot_receiver", examples, progress, fresh),
         )
 
-    def _opinions(
+    def _answers(
         self, name: str, examples: Sequence[Example], progress: Progress, fresh: bool
-    ) -> list[Opinion]:
-        answers = self.context.predictions(name, examples, progress, fresh=fresh)
+    ) -> list[ZeroShotAnswer]:
+        methods = self.context.methods
+        predictions = methods.predictions(name, examples, progress, fresh=fresh)
         per_byte = self.context.task.metric == "acc_norm"
-        model = cast(ZeroShot, self.context.prepared(name, progress)) if per_byte else None
+        model = cast(ZeroShot, methods.prepared(name, progress)) if per_byte else None
+        sizes = [model.sizes(example) if model else () for example in examples]
         return [
-            Opinion(answer, log_shares(answer.scores, model.sizes(example) if model else ()))
-            for example, answer in zip(examples, answers)
+            ZeroShotAnswer(each, log_probabilities(each.scores, n_bytes))
+            for each, n_bytes in zip(predictions, sizes, strict=True)
         ]

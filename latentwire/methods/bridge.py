@@ -1,4 +1,4 @@
-"""The trained bridge, and the base of the controls that tamper with its messages."""
+"""The trained bridge, and the base of all methods that send soft tokens."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class MessageMethod(Method):
     """Base class of methods that send the soft tokens of a bridge to the receiver.
 
     A subclass may change the messages (`tamper`) or their sender (`writer`).
+
+    Args:
+        context: Context of the method.
     """
 
     needs_wire = True
@@ -31,12 +34,12 @@ class MessageMethod(Method):
     version = 2  # 2: size of the message header
 
     def __init__(self, context: Context) -> None:
-        self.context = context
+        super().__init__(context)
         self.wire = context.need_wire(self.name)
 
     @property
     def writer(self) -> Wire:
-        """Whose bridge writes the messages: one control takes another's."""
+        """Wire whose bridge writes the messages."""
         return self.wire
 
     def predict(
@@ -56,13 +59,13 @@ class MessageMethod(Method):
         )
 
     def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
-        """What a control does to all messages; the bridge itself leaves them as they are."""
+        """Return the messages that are sent; controls replace them."""
         return soft
 
     def write(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Message]:
-        """The message of each example, rounded by the wire's codec."""
+        """Return the message of each example, rounded by the wire's codec."""
         texts = self.texts(examples)
         if not fresh:
             self._cache.ensure(texts, progress=progress)
@@ -77,11 +80,11 @@ class MessageMethod(Method):
         return messages
 
     def texts(self, examples: Sequence[Example]) -> list[str]:
-        """What the sender reads for each example."""
+        """Return the text that the sender reads for each example."""
         return self.context.sender_texts(examples, self.writer.spec.sender_prompt)
 
     def unpack(self, messages: Sequence[Message]) -> Float[Tensor, "b k dr"]:
-        """Soft tokens from messages, on the receiver's device."""
+        """Return the soft tokens of messages on the receiver's device, (b, k, dr)."""
         soft = torch.stack([message.soft for message in messages])
         return soft.to(self.wire.receiver.lm.device)
 
@@ -95,7 +98,7 @@ class MessageMethod(Method):
 
 @METHODS.add("bridge")
 class BridgeMethod(MessageMethod):
-    """The trained bridge: sender states through the bridge, as bytes, into the receiver."""
+    """Sends the sender's states through the trained bridge, as bytes, to the receiver."""
 
     about = "soft tokens from the sender"
     role = "method"

@@ -1,4 +1,4 @@
-"""The text with its least telling words left out, down to a budget of bytes."""
+"""The text reduced to its most informative words, within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -13,69 +13,72 @@ from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS
-from latentwire.methods.handoff import HandedText
+from latentwire.methods.handoff import TextHandoff
 
 _TERM = re.compile(r"\w+")
 
 
 @METHODS.add("compressed_text")
-class CompressedText(HandedText):
-    """Keeps the words of highest tf-idf, in their order, and hands those to the receiver.
+class CompressedText(TextHandoff):
+    """Keeps the words with the highest tf-idf, in their order, and hands them to the receiver.
 
-    How common a word is comes from the training texts; labels are not looked at. What is pruned
-    is the text that a bridge's sender reads, and it stands where a message would stand.
+    Document frequencies are those of the training texts; labels are not used. The compressed text
+    is the one that a bridge's sender reads.
 
-    Source: for tf-idf, Sparck Jones 1972, Journal of Documentation 28(1); smoothed as in
-    scikit-learn.
+    Args:
+        context: Context of the method.
+        max_bytes: Maximum number of bytes of a compressed text.
+    Source: Sparck Jones 1972, Journal of Documentation 28(1), for tf-idf; smoothed as in
+        scikit-learn.
     """
 
-    about = "the text's most telling words"
+    about = "most informative words of the text"
     position = 53
     version = 2  # 2: calibrated labels
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, max_bytes: int = 128) -> None:
         super().__init__(context)
-        self.budget = context.compressed_bytes
-        if self.budget < 1:
-            raise UsageError(f"compressed_bytes must be 1 or more, not {self.budget}.")
-        self.rarity: dict[str, float] = {}
+        if max_bytes < 1:
+            raise UsageError(f"max_bytes of compressed_text must be 1 or more, not {max_bytes}.")
+        self.max_bytes = max_bytes
+        self.idf: dict[str, float] = {}
         self.unseen = 0.0
 
     def prepare(self, progress: Progress) -> None:
         train = self.context.train_examples()
-        self.rarity, self.unseen = rarity_of([example.context for example in train])
+        self.idf, self.unseen = inverse_document_frequencies([each.context for each in train])
         super().prepare(progress)
 
     def texts(self, examples: Sequence[Example], progress: Progress, fresh: bool) -> list[str]:
-        read = self.context.sender_texts(examples, "raw")
-        return [prune(text, self.budget, self.rarity, self.unseen) for text in read]
+        texts = self.context.sender_texts(examples, "raw")
+        return [prune(text, self.max_bytes, self.idf, self.unseen) for text in texts]
 
     def settings(self) -> dict[str, Any]:
-        return {"budget_bytes": self.budget, "known_words": len(self.rarity), **super().settings()}
+        return {"budget_bytes": self.max_bytes, "known_words": len(self.idf), **super().settings()}
 
 
-def rarity_of(texts: Sequence[str]) -> tuple[dict[str, float], float]:
-    """Smoothed inverse document frequency of every word, and that of a word no text has."""
+def inverse_document_frequencies(texts: Sequence[str]) -> tuple[dict[str, float], float]:
+    """Return the smoothed inverse document frequency of each term, and that of unseen terms."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(tokenizer=_terms, token_pattern=None, lowercase=False).fit(texts)
     names = vectorizer.get_feature_names_out()
-    return dict(zip(names, vectorizer.idf_.tolist())), math.log(1 + len(texts)) + 1
+    return dict(zip(names, vectorizer.idf_.tolist(), strict=True)), math.log(1 + len(texts)) + 1
 
 
-def prune(text: str, budget: int, rarity: Mapping[str, float], unseen: float) -> str:
-    """The words of `text` with the highest tf-idf, in their order, at most `budget` bytes.
+def prune(text: str, max_bytes: int, idf: Mapping[str, float], unseen: float) -> str:
+    """Return the words of a text with the highest tf-idf, in their order.
 
-    A text that fits is left as it is. Of a word that repeats, the first stays. A word that does
-    not fit any more makes room for the next best that does.
+    A text within the budget is unchanged. The first occurrence of a repeated word is kept. A word
+    that no longer fits is skipped for the next best one that does.
 
     Args:
-        text: Any text; words stand between white space.
-        budget: Bytes of the result in UTF-8, the spaces between its words included.
-        rarity: Inverse document frequency of known terms.
-        unseen: That of all others.
+        text: Any text; words are separated by white space.
+        max_bytes: Maximum number of bytes of the result in UTF-8, spaces included.
+        idf: Inverse document frequency of known terms.
+        unseen: Inverse document frequency of all other terms.
     """
-    if len(text.encode()) <= budget:
+    if len(text.encode()) <= max_bytes:
         return text
     firsts: dict[tuple[str, ...], str] = {}
     for word in text.split():
@@ -83,15 +86,15 @@ def prune(text: str, budget: int, rarity: Mapping[str, float], unseen: float) ->
     words = list(firsts.values())
     counts = Counter(_terms(text))
 
-    def telling(word: str) -> float:
-        return max((counts[t] * rarity.get(t, unseen) for t in _terms(word)), default=0.0)
+    def weight(word: str) -> float:
+        return max((counts[term] * idf.get(term, unseen) for term in _terms(word)), default=0.0)
 
-    weights = [telling(word) for word in words]
+    weights = [weight(word) for word in words]
     kept: list[int] = []
     used = 0
     for i in sorted(range(len(words)), key=lambda i: (-weights[i], i)):
         size = len(words[i].encode()) + (1 if kept else 0)
-        if used + size <= budget:
+        if used + size <= max_bytes:
             kept.append(i)
             used += size
     return " ".join(words[i] for i in sorted(kept))

@@ -1,4 +1,4 @@
-"""The relay of a sender that is asked to think aloud."""
+"""Text relay of a sender that is prompted to think step by step."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _THINK = (
 
 @METHODS.add("cot_relay")
 class CotRelay(TextRelay):
-    """As `text_relay`, but the sender works the task out in words; these go to the receiver."""
+    """The sender works on the task in words, and the receiver reads these words."""
 
-    about = "sender thinks aloud, receiver reads that"
+    about = "sender thinks step by step, receiver reads that"
     beats = ()
     position = 51
     in_eval = False

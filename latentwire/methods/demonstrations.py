@@ -1,4 +1,4 @@
-"""Solved examples that stand before a question: which, how many, and how they are shown."""
+"""Solved examples before a question: which ones, how many, and how they are shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from latentwire.data import Example
 from latentwire.eval.context import Context
-from latentwire.methods.label_prompts import right_label
+from latentwire.methods.label_prompts import correct_label
 from latentwire.models import LanguageModel
 from latentwire.models.receiver import in_one_pass
 from latentwire.prompting.builder import PromptBuilder
@@ -18,16 +18,16 @@ _N_LONGEST = 8
 
 
 class FewShotPromptBuilder(PromptBuilder):
-    """Renders a template behind demonstrations in the same template.
+    """Builds prompts with demonstrations before the question, all in the same template.
 
-    They are the static head of every prompt, so a model reads them once. A chat model is given
-    demonstrations and question in one turn.
+    Demonstrations are the static start of every prompt, so a model reads them once. A chat model
+    gets demonstrations and question in one turn.
 
     Args:
-        context: Gives the task, the limit and the setting.
-        lm: The model that reads.
-        template: A reader template without the place `{filled}`.
-        shown: What is demonstrated, in this order; nothing makes a plain PromptBuilder.
+        context: Context with task, limit and setting.
+        lm: Model that reads the prompt.
+        template: Template for a reader, without the place `{filled}`.
+        shown: Demonstrations in order; with none it is a plain PromptBuilder.
     """
 
     def __init__(
@@ -39,28 +39,29 @@ class FewShotPromptBuilder(PromptBuilder):
         self._static = self._shown + self._static
 
     def _solved(self, example: Example) -> str:
-        return f"{self.render(self.cut(example)[0])} {right_label(self.task, example)}"
+        return f"{self.render(self.cut(example)[0])} {correct_label(self.task, example)}"
 
     def render(self, example: Example, filled: str = "") -> str:
         return self._shown + super().render(example, filled)
 
 
-def draw_rounds(context: Context, train: Sequence[Example]) -> list[list[Example]]:
-    """Training examples for demonstrations, drawn with the context's seed.
+def draw_rounds(context: Context, train: Sequence[Example], shots: int) -> list[list[Example]]:
+    """Draw demonstrations from training examples with the seed of the context.
 
     Args:
-        context: Gives the task, the seed and the number of shots.
+        context: Context with task and seed.
         train: Training examples.
-    Returns: Up to `context.shots` rounds. A round has one example of each label, in random order
-        (one example, where labels differ from example to example), so that the first n rounds
-        are n shots of each label. A label without training examples is in none.
+        shots: Maximum number of rounds, >= 1.
+    Returns: Rounds. A round has one example of each label in random order, or one example in total
+        if labels differ per example, so the first n rounds are n shots per label. Labels without
+        training examples are in no round.
     """
     task = context.task
     groups: dict[int | None, list[Example]] = {}
     for example in train:
         groups.setdefault(example.target if task.labels else None, []).append(example)
     draw = np.random.RandomState(context.seed)
-    n = min([context.shots, *map(len, groups.values())])
+    n = min([shots, *map(len, groups.values())])
     chosen = [
         [groups[key][i] for i in draw.permutation(len(groups[key]))[:n]]
         for key in sorted(groups, key=str)
@@ -73,7 +74,7 @@ def _shuffled(rows: Sequence[list[Example]], draw: np.random.RandomState) -> lis
 
 
 def longest_examples(context: Context, train: Sequence[Example]) -> list[Example]:
-    """The longest of the training and val examples, by characters: what has to fit."""
+    """Return the longest training and val examples by characters, which have to fit."""
     known = [*train, *context.task.split("val")]
     return sorted(known, key=lambda e: len(e.context) + len(e.question))[-_N_LONGEST:]
 
@@ -85,40 +86,40 @@ def n_fitting(
     rounds: Sequence[Sequence[Example]],
     longest: Sequence[Example],
 ) -> int:
-    """How many rounds a prompt can show, at most.
+    """Return the maximum number of rounds in a prompt.
 
-    As many as the model can read. Where an answer is written, or choices are many, as many as leave
-    its sliding window wide enough for demonstrations to be read once for all questions; where
-    that is none, one.
+    It is limited by the length that the model can read. If answers are written, or choices need
+    several passes, it is also limited by the model's sliding window, so that demonstrations are
+    read once for all questions; one round is always allowed in that case.
 
     Args:
-        context: Gives task and limits.
-        lm: The model that reads.
-        template: What it reads.
+        context: Context with task and limits.
+        lm: Model that reads the prompt.
+        template: Template of the prompt.
         rounds: See `draw_rounds`.
         longest: Questions that have to fit.
-    Returns: 0 if not even one fits.
+    Returns: Number of rounds; 0 if not even one fits.
     """
     for n in range(len(rounds), 0, -1):
-        size, once = _room(context, lm, template, rounds[:n], longest)
+        size, once = _size_of_prompt(context, lm, template, rounds[:n], longest)
         if size <= lm.max_tokens and (once or n == 1 or size <= lm.window):
             return n
     return 0
 
 
 def doublings(most: int) -> list[int]:
-    """1, 2, 4 .. below `most`, and `most`; none for 0."""
+    """Return 1, 2, 4 .. below `most`, and `most`; nothing for 0."""
     return [n for n in range(1, most + 1) if n & (n - 1) == 0 or n == most]
 
 
-def _room(
+def _size_of_prompt(
     context: Context,
     lm: LanguageModel,
     template: str,
     rounds: Sequence[Sequence[Example]],
     longest: Sequence[Example],
 ) -> tuple[int, bool]:
-    """Tokens of the longest prompt and answer, and whether its start is read once in any case."""
+    """Return the tokens of the longest prompt and answer, and whether one pass scores choices."""
     shown = [example for each in rounds for example in each]
     builder = FewShotPromptBuilder(context, lm, template, shown)
     requests = [builder.build(example)[0] for example in longest]

@@ -1,4 +1,4 @@
-"""Both models answer, and their probabilities are averaged."""
+"""Ensemble: a weighted mean of the probabilities of both models."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from latentwire.data import Example
 from latentwire.data.metrics import Response
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Prediction
-from latentwire.methods.both_models import BothModels, Opinion
-from latentwire.methods.prompt_choice import best_prompt, mean_value
+from latentwire.methods.both_models import BothModels, ZeroShotAnswer
+from latentwire.methods.prompt_choice import best_on_val, mean_value
 
-# Nearest to the even mean first: among equals on val it is the one that claims least.
+# Nearest to the even mean first: among equals on val, the most cautious weight is chosen.
 _WEIGHTS = tuple(sorted((i / 10 for i in range(11)), key=lambda weight: abs(weight - 0.5)))
 
 
 @METHODS.add("ensemble")
 class Ensemble(BothModels):
-    """A weighted mean of both models' zero-shot probabilities; the weight is the best on val.
+    """A weighted mean of both models' zero-shot probabilities, with the best weight on val.
 
-    Its choice follows the task's metric, so that both accuracies of a prediction are alike.
+    Choices are ranked by the task's metric, so both accuracies of a prediction are the same.
     """
 
-    about = "both models' probabilities, averaged"
+    about = "mean of both models' probabilities"
     position = 34
 
     def __init__(self, context: Context) -> None:
@@ -37,14 +37,14 @@ class Ensemble(BothModels):
 
     def prepare(self, progress: Progress) -> None:
         val = self.context.prompt_val()
-        opinions = self.opinions(val, progress)
-        self.on_val = {w: mean_value(self._mix(w, val, *opinions)) for w in _WEIGHTS}
-        self.weight = best_prompt(self.on_val)
+        answers = self.answers(val, progress)
+        self.on_val = {w: mean_value(self._mix(w, val, *answers)) for w in _WEIGHTS}
+        self.weight = best_on_val(self.on_val)
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        return self._mix(self.weight, examples, *self.opinions(examples, progress, fresh=fresh))
+        return self._mix(self.weight, examples, *self.answers(examples, progress, fresh=fresh))
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -56,16 +56,26 @@ class Ensemble(BothModels):
         self,
         weight: float,
         examples: Sequence[Example],
-        sender: Sequence[Opinion],
-        receiver: Sequence[Opinion],
+        sender: Sequence[ZeroShotAnswer],
+        receiver: Sequence[ZeroShotAnswer],
     ) -> list[Prediction]:
         return [
-            Prediction.of(self.context.task, e, Response(mixed(a.log_shares, b.log_shares, weight)))
-            for e, a, b in zip(examples, sender, receiver)
+            Prediction.of(
+                self.context.task,
+                example,
+                Response(mix(a.log_probabilities, b.log_probabilities, weight)),
+            )
+            for example, a, b in zip(examples, sender, receiver, strict=True)
         ]
 
 
-def mixed(a: Sequence[float], b: Sequence[float], weight: float) -> tuple[float, ...]:
-    """Log of `weight` times the shares in `a` plus the rest times those in `b`; all are logs."""
+def mix(a: Sequence[float], b: Sequence[float], weight: float) -> tuple[float, ...]:
+    """Return the log of `weight * exp(a) + (1 - weight) * exp(b)`.
+
+    Args:
+        a: Log-probabilities of the first model.
+        b: Log-probabilities of the second model.
+        weight: Weight of the first model, 0..1.
+    """
     log_weights = [math.log(w) if w > 0 else -math.inf for w in (weight, 1 - weight)]
     return tuple(np.logaddexp(np.array(a) + log_weights[0], np.array(b) + log_weights[1]).tolist())

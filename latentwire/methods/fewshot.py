@@ -1,4 +1,4 @@
-"""A model is shown solved examples, reads the text and answers; no training. Both models."""
+"""Few-shot: a model reads solved examples and the question, without training."""
 
 from __future__ import annotations
 
@@ -18,48 +18,53 @@ from latentwire.methods.demonstrations import (
     longest_examples,
     n_fitting,
 )
-from latentwire.methods.prompt_choice import Wording
+from latentwire.methods.prompt_choice import ReaderPrompt
 from latentwire.methods.zeroshot import ZeroShot
-from latentwire.models import Receiver
 from latentwire.prompting.builder import PromptBuilder
 
 
 class FewShot(ZeroShot):
-    """Answers behind demonstrations, in the prompt and form that do best on val.
+    """Base class of methods in which a model reads demonstrations, then the question.
 
-    So is their number: 1, 2, 4 .. examples of each label, as many as fit and `shots` at most. More
-    are not always better for a small model.
+    Prompt, form and number of demonstrations are the best on val: 1, 2, 4 .. examples per label,
+    as many as fit. More are not always better for a small model.
 
+    Args:
+        context: Context of the method.
+        shots: Maximum number of demonstrations per label; in total if labels differ per example.
     Source: Brown et al. 2020, Language Models are Few-Shot Learners, arXiv:2005.14165.
     """
 
     seeded = True
     version = 4  # 4: calibrated labels
 
-    def __init__(self, context: Context, reader: Receiver) -> None:
-        super().__init__(context, reader)
-        if context.shots < 1:
-            raise UsageError(f"shots must be 1 or more, not {context.shots}.")
-        self.shown: dict[Wording, list[Example]] = {}
+    def __init__(self, context: Context, *, shots: int = 4) -> None:
+        super().__init__(context)
+        if shots < 1:
+            raise UsageError(f"shots of {self.name} must be 1 or more, not {shots}.")
+        self.max_shots = shots
+        self.shown: dict[ReaderPrompt, list[Example]] = {}
 
-    def candidates(self) -> Sequence[Wording]:
+    def candidates(self) -> Sequence[ReaderPrompt]:
         return list(self.shown)
 
-    def prompt_builder(self, wording: Wording) -> PromptBuilder:
-        lm = self.readers[wording.form].lm
-        return FewShotPromptBuilder(self.context, lm, wording.template, self.shown[wording])
+    def prompt_builder(self, prompt: ReaderPrompt) -> PromptBuilder:
+        lm = self.readers[prompt.form].lm
+        return FewShotPromptBuilder(self.context, lm, prompt.template, self.shown[prompt])
 
     def prepare(self, progress: Progress) -> None:
         context = self.context
         train = context.train_examples()
-        rounds, longest = draw_rounds(context, train), longest_examples(context, train)
-        # A prompt with {filled} asks about each choice in turn: it has no one answer to show.
-        able = [w for w in super().candidates() if "filled" not in places(w.template)]
+        rounds = draw_rounds(context, train, self.max_shots)
+        longest = longest_examples(context, train)
         self.shown = {}
-        for w in able:
-            most = n_fitting(context, self.readers[w.form].lm, w.template, rounds, longest)
-            for n in doublings(most):
-                self.shown[w._replace(shots=n)] = [e for each in rounds[:n] for e in each]
+        for prompt in super().candidates():
+            # A prompt with {filled} asks about each choice in turn and has no answer to show.
+            if "filled" in places(prompt.template):
+                continue
+            lm = self.readers[prompt.form].lm
+            for n in doublings(n_fitting(context, lm, prompt.template, rounds, longest)):
+                self.shown[prompt._replace(shots=n)] = [e for each in rounds[:n] for e in each]
         if not self.shown:
             raise NotApplicableError(
                 f"{self.name}: '{self.reader.lm.name}' reads {self.reader.lm.max_tokens} tokens; "
@@ -72,14 +77,12 @@ class FewShot(ZeroShot):
         known = {example.id: example for example in self.context.train_examples()}
         shown = [known[each] for each in settings["shown"]]
         restored = super().restore(settings)
-        self.shown = {self.wording: shown}
+        self.shown = {self.prompt: shown}
         return restored
 
     def settings(self) -> dict[str, Any]:
-        return {
-            **super().settings(),
-            "shown": [example.id for example in self.shown.get(self.wording, ())],
-        }
+        shown = [example.id for example in self.shown.get(self.prompt, ())]
+        return {**super().settings(), "shown": shown}
 
 
 @METHODS.add("fewshot_receiver")
@@ -90,9 +93,6 @@ class FewShotReceiver(FewShot):
     beats = ("zeroshot_receiver",)
     position = 33
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context, context.receiver)
-
 
 @METHODS.add("fewshot_sender")
 class FewShotSender(FewShot):
@@ -101,6 +101,4 @@ class FewShotSender(FewShot):
     about = "sender reads solved examples and the text"
     beats = ("zeroshot_sender",)
     position = 32
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context, context.sender_as_reader)
+    asks_sender = True

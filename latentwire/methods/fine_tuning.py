@@ -1,4 +1,4 @@
-"""Training of a model that reads the text itself: the bridge's loop, the bridge's budget."""
+"""Fine-tuning of a model that reads the text itself, with the training loop of the bridge."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from latentwire.train.training_data import SplitData, TaskData
 
 @dataclass(frozen=True)
 class _TextBatch:
-    """What the answer objective asks about a batch."""
+    """Inputs of the answer objective for one batch."""
 
     answer_nll: Float[Tensor, "b a"]
     targets: Int[Tensor, "b a"]
 
 
 class TextLearner:
-    """A reader of text whose loss is on the answer alone.
+    """Learner of a model that reads the text, with a loss on the answer alone.
 
     Args:
-        reader: The model.
+        reader: Model that reads the text.
         module: Its adapters, which are trained.
-        loss: The answer's cross-entropy.
+        loss: Cross-entropy of the answer.
     """
 
     def __init__(self, reader: Receiver, module: Adapters, loss: Loss) -> None:
@@ -52,23 +52,23 @@ class TextLearner:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.reader.lm.device
 
     def __call__(
         self, data: TaskData, split: SplitData, index: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of some examples."""
+        """Return the loss of some examples and its terms."""
         return self.loss(self._batch(data, split, index))  # type: ignore[no-any-return]
 
     def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
-        """What the model answers to some val examples."""
+        """Return the model's responses to some val examples."""
         requests = whole_requests(data.prompted.builder, [data.val.examples[i] for i in index])
         with self.module.merged():
             return respond(self.reader, data.task, requests, ranking_only=True)
 
     def answer_nll(self, data: TaskData, index: Sequence[int]) -> Float[Tensor, ""]:
-        """Mean negative log-likelihood of the right answers to some val examples, nats a token."""
+        """Return the mean negative log-likelihood of right answers on val, in nats per token."""
         batch = self._batch(data, data.val, index)
         return token_mean(batch.answer_nll, batch.targets)
 
@@ -84,7 +84,7 @@ class TextLearner:
 
 
 def whole_requests(builder: PromptBuilder, examples: Sequence[Example]) -> list[list[Request]]:
-    """What a model is given that reads the text, nothing of it from the plain model's cache."""
+    """Build requests whose prompts reuse nothing from the cache of the model without adapters."""
     return [[replace(r, prompt=_whole(r.prompt)) for r in builder.build(e)] for e in examples]
 
 
@@ -97,18 +97,18 @@ def train_reader(
     name: str,
     progress: Progress,
 ) -> TrainState:
-    """Train what reads the text; what is in the folder goes on.
+    """Train the adapters of a model that reads the text; a run in the folder is resumed.
 
     Args:
-        reader: The model, with the adapters in its passes.
-        module: Its adapters, which are trained; they have the best weights on val afterwards.
-        builder: How the task is asked.
-        config: Settings; the loss is the answer's.
+        reader: Model with the adapters attached.
+        module: Its adapters; afterwards they have the best weights on val.
+        builder: Builder of the prompts.
+        config: Training configuration; its loss must be `answer`.
         run: Folder of checkpoints and metrics.
-        name: Of the method, for the run's settings.
-        progress: Told of each step.
-    Raises: UsageError: If the folder holds another run. InterruptedRunError: If it was asked to
-        stop; the checkpoint is written.
+        name: Name of the method, for the configuration of the run.
+        progress: Called with progress updates.
+    Raises: UsageError: If the folder holds another run. InterruptedRunError: If the process was
+        asked to stop; a checkpoint is written first.
     """
     task, lm = builder.task, reader.lm
     setting = {

@@ -1,4 +1,4 @@
-"""A text in the place where a bridge hands its message: how the receiver is made to read it."""
+"""Text in place of a message: prompts with which the receiver reads a text handed to it."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import Method, Prediction
-from latentwire.methods.label_calibration import Choice, OnVal, calibrated, judged
+from latentwire.methods.label_calibration import calibrate, score_on_val
+from latentwire.methods.prompt_choice import PromptChoice, ValScore
 
 TEXT = "{text}"
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a text is handed over.
+class HandoffPrompt:
+    """Prompt around a text that is handed to the receiver.
 
     Args:
-        prompt: What the receiver reads, with the place `{context}` for the text.
-        form: What stands around the text there, the same for all examples, with the place
-            `{text}`.
+        prompt: Template of the receiver's prompt, with the place `{context}` for the text.
+        form: Fixed words around the text at that place, with the place `{text}`.
     """
 
     prompt: str
     form: str = TEXT
 
 
-def handed_ways(context: Context) -> tuple[Way, ...]:
-    """The task's own prompts for something handed over, the text as it is."""
-    assert context.setting is not None
-    return tuple(Way(prompt) for prompt in context.task.handoff_prompts(context.setting))
+def handoff_prompts(context: Context) -> tuple[HandoffPrompt, ...]:
+    """Return the task's own prompts for a handed text."""
+    return tuple(HandoffPrompt(prompt) for prompt in context.task.handoff_prompts(context.setting))
 
 
-def read_handed(
+def answer_handoff(
     context: Context,
-    way: Way,
+    prompt: HandoffPrompt,
     examples: Sequence[Example],
     texts: Sequence[str],
     progress: Progress,
@@ -47,66 +46,80 @@ def read_handed(
     log_prior: Sequence[float] = (),
     fresh: bool = False,
 ) -> list[Prediction]:
-    """The receiver's answers when it is handed one text for each example, calibrated with a prior.
+    """Let the receiver answer examples from one handed text each.
 
-    Predictions say the text and its bytes: those of the text alone, as it would travel.
+    The predictions record the text and its size in bytes, without the words around it.
+
+    Args:
+        context: Context with the receiver.
+        prompt: Prompt around the text.
+        examples: Examples to answer.
+        texts: Text of each example.
+        progress: Called with progress updates.
+        title: Title of the progress bar.
+        log_prior: Log prior of the labels; empty for no calibration.
+        fresh: See `Method.predict`.
     """
-    builder = context.prompt_builder(context.receiver.lm, way.prompt)
+    builder = context.prompt_builder(context.receiver.lm, prompt.prompt)
     answers = context.answer(
         context.receiver,
         examples,
         [
-            builder.build_handoff(e, way.form.replace(TEXT, text))
-            for e, text in zip(examples, texts)
+            builder.build_handoff(example, prompt.form.replace(TEXT, text))
+            for example, text in zip(examples, texts, strict=True)
         ],
         progress,
         title,
         ranking_only=fresh,
         sent=[{"n_bytes": len(text.encode()), "text": text} for text in texts],
     )
-    return calibrated(context.task, examples, answers, log_prior)
+    return calibrate(context.task, examples, answers, log_prior)
 
 
-def handed_on_val(
-    context: Context, way: Way, texts: Sequence[str], progress: Progress, title: str
-) -> OnVal:
-    """What a way scores on the val examples of prompts, for each of which there is a text."""
+def score_handoff(
+    context: Context, prompt: HandoffPrompt, texts: Sequence[str], progress: Progress, title: str
+) -> ValScore:
+    """Score a prompt on val, given the text of each val example."""
     val = context.prompt_val()
-    answers = read_handed(context, way, val, texts, progress, title)
-    return judged(context.task, val, answers, way.prompt)
+    answers = answer_handoff(context, prompt, val, texts, progress, title)
+    return score_on_val(context.task, val, answers, prompt.prompt)
 
 
-class HandedText(Method):
-    """Hands a text to the receiver in the way that does best on val.
+class TextHandoff(Method):
+    """Base class of methods that hand a text to the receiver, with the best prompt on val.
 
-    A subclass says which text.
+    Args:
+        context: Context of the method.
     """
 
     def __init__(self, context: Context) -> None:
-        self.context = context
-        self.ways = self.candidates()
-        self.choice = Choice(self.ways[0])
+        super().__init__(context)
+        self.prompts = self.candidates()
+        self.choice = PromptChoice(self.prompts[0])
 
-    def candidates(self) -> tuple[Way, ...]:
-        """The ways that are tried on val."""
-        return handed_ways(self.context)
+    def candidates(self) -> tuple[HandoffPrompt, ...]:
+        """Return the prompts that are tried on val."""
+        return handoff_prompts(self.context)
 
     @abstractmethod
     def texts(self, examples: Sequence[Example], progress: Progress, fresh: bool) -> list[str]:
-        """The text for each example."""
+        """Return the text of each example."""
 
     def prepare(self, progress: Progress) -> None:
         texts = self.texts(self.context.prompt_val(), progress, False)
-        self.choice = Choice.best(
-            {way: handed_on_val(self.context, way, texts, progress, self.name) for way in self.ways}
+        self.choice = PromptChoice.best(
+            {
+                prompt: score_handoff(self.context, prompt, texts, progress, self.name)
+                for prompt in self.prompts
+            }
         )
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        return read_handed(
+        return answer_handoff(
             self.context,
-            self.choice.taken,
+            self.choice.prompt,
             examples,
             self.texts(examples, progress, fresh),
             progress,

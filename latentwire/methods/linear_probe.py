@@ -1,4 +1,4 @@
-"""A linear classifier on the sender's mean state: what the sender knows, without a receiver."""
+"""Linear probe: what the sender's hidden states know about the label, without a receiver."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Method, Prediction
 
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_BATCH = 64
+_ABSENT = -1e4  # score of labels without training examples
 
 
 @METHODS.add("linear_probe")
 class LinearProbe(Method):
-    """Logistic regression on standardised mean states of the bridge's own layers and examples.
+    """Logistic regression on standardized mean states at the layers of the bridge.
 
-    The inverse regularisation C is the one with the best val accuracy.
+    The inverse regularization strength C is the one with the best val accuracy.
     """
 
-    about = "classifier on the sender's states"
+    about = "linear classifier on the sender's states"
     position = 20
     in_eval = True
     seeded = True
 
     def __init__(self, context: Context) -> None:
+        super().__init__(context)
         if not context.task.labels:
             raise NotApplicableError(
-                f"linear_probe needs one fixed list of labels; '{context.task.name}' has none."
+                f"linear_probe needs a fixed list of labels; '{context.task.name}' has none."
             )
-        self.context = context
         self.model: Any = None
         self.on_val: dict[float, float] = {}
 
@@ -63,19 +65,19 @@ class LinearProbe(Method):
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
         known = list(self.model[-1].classes_)
-        scores = np.full((len(examples), len(self.context.task.labels)), -1e4)
-        scores[:, known] = self._log_shares(self._features(examples, progress, fresh))
+        scores = np.full((len(examples), len(self.context.task.labels)), _ABSENT)
+        scores[:, known] = self._log_probabilities(self._features(examples, progress, fresh))
         return [
-            Prediction.of(self.context.task, e, Response(tuple(row)))
-            for e, row in zip(examples, scores.tolist())
+            Prediction.of(self.context.task, example, Response(tuple(row)))
+            for example, row in zip(examples, scores.tolist(), strict=True)
         ]
 
     def settings(self) -> dict[str, Any]:
         best = max(self.on_val, key=self.on_val.__getitem__)
         return {"C": best, "val_accuracy_by_C": {str(c): v for c, v in self.on_val.items()}}
 
-    def _log_shares(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Log-probabilities of the known labels; finite also where a probability rounds to 0."""
+    def _log_probabilities(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return log-probabilities of labels, finite even if a probability rounds to 0."""
         from scipy.special import log_softmax
 
         logits = self.model.decision_function(x)
@@ -86,14 +88,14 @@ class LinearProbe(Method):
     def _features(
         self, examples: Sequence[Example], progress: Progress, fresh: bool = False
     ) -> np.ndarray[Any, Any]:
-        """Mean states, (n, l * ds)."""
+        """Return the mean states of each example, (n, l * ds)."""
         context = self.context
         texts = context.sender_texts(examples)
         if not fresh:
             context.cache.ensure(texts, progress=progress)
         pooled = []
-        for start in range(0, len(texts), 64):
-            part = texts[start : start + 64]
+        for start in range(0, len(texts), _BATCH):
+            part = texts[start : start + _BATCH]
             states = (
                 context.sender.encode(part, context.layers) if fresh else context.cache.states(part)
             )

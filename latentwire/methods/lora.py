@@ -1,4 +1,4 @@
-"""The receiver fine-tuned on the task: it reads the text itself, with low-rank updates."""
+"""The receiver fine-tuned on the task with low-rank adapters; it reads the text itself."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.methods.fine_tuning import train_reader, whole_requests
-from latentwire.methods.prompt_choice import best_prompt, own_form
+from latentwire.methods.prompt_choice import best_on_val, own_form
 from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models.adapters import AdapterSpec, adapted
 from latentwire.train.checkpoints import copy_weights
-
-_RATE = 1e-3  # a usual one; benchmarks/learning_rates.py tries others on val
 
 
 @METHODS.add("lora")
 class Lora(Method):
     """Adapters on every linear layer of the receiver's blocks, trained on the answer alone.
 
-    Examples, steps, batch, schedule, averaging and the choice of the step on val are the bridge's;
-    the prompt is the one that is best on val without training.
+    Examples, steps, batch size, schedule, averaging and the choice of the step on val are those of
+    the bridge. The prompt is the best one on val without training.
+
+    Args:
+        context: Context of the method.
+        rank: Rank of the adapters, >= 1.
+        lr: Peak learning rate; benchmarks/learning_rates.py tries others on val.
+    Source: Hu et al. 2021, LoRA, arXiv:2106.09685.
     """
 
-    about = "receiver fine-tuned (LoRA), reads the text"
+    about = "fine-tuned receiver (LoRA) reads the text"
     beats = ("zeroshot_receiver",)
     position = 71
     seeded = True
@@ -41,21 +45,20 @@ class Lora(Method):
     version = 2  # 2: answers with the adapters merged into the weights
     dora: ClassVar[bool] = False
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.spec = AdapterSpec(context.lora_rank, 2 * context.lora_rank, self.dora, context.seed)
+    def __init__(self, context: Context, *, rank: int = 8, lr: float = 1e-3) -> None:
+        super().__init__(context)
+        self.spec = AdapterSpec(rank, 2 * rank, self.dora, context.seed)
+        self.lr = lr
         self.template = context.task.prompts[0]
         self.weights: dict[str, Tensor] = {}
         self.best: dict[str, float] = {}
 
     def prepare(self, progress: Progress) -> None:
         self.template = best_template(self.context, progress)
-        config = self.context.training.model_copy(
-            update={"lr": self.context.rates.get(self.name, _RATE), "loss": "answer"}
-        )
+        config = self.context.training.model_copy(update={"lr": self.lr, "loss": "answer"})
         reader = self.context.receiver
         builder = self.context.prompt_builder(reader.lm, self.template)
-        with kept_or_not(self.context.work) as folder, adapted(reader.lm, self.spec) as adapters:
+        with folder_or_temporary(self.work) as folder, adapted(reader.lm, self.spec) as adapters:
             state = train_reader(
                 reader, adapters, builder, config, RunFolder(folder), self.name, progress
             )
@@ -83,7 +86,7 @@ class Lora(Method):
         return {
             "prompt": self.template,
             "rank": self.spec.rank,
-            "lr": self.context.rates.get(self.name, _RATE),
+            "lr": self.lr,
             "n_parameters": sum(w.numel() for w in self.weights.values()),
             "val": self.best,
         }
@@ -91,40 +94,42 @@ class Lora(Method):
 
 @METHODS.add("dora")
 class Dora(Lora):
-    """The same with weights split into magnitude and direction."""
+    """The same adapters with weights decomposed into magnitude and direction.
 
-    about = "receiver fine-tuned (DoRA), reads the text"
-    beats = ("zeroshot_receiver",)
+    Source: Liu et al. 2024, DoRA, arXiv:2402.09353.
+    """
+
+    about = "fine-tuned receiver (DoRA) reads the text"
     position = 72
     dora = True
 
 
 def best_template(context: Context, progress: Progress) -> str:
-    """The receiver's zero-shot prompt that is best on val; one that holds the whole item.
+    """Return the receiver's best zero-shot template on val that holds the whole example.
 
-    Of a chat receiver's prompts it is one in a turn: that is how it is asked behind a message, too.
-    What is fine-tuned learns how often labels come: the prompt is the best without calibration.
+    For a chat receiver it is one used in a turn, which is also the form after a message. A
+    fine-tuned model learns label frequencies, so the score without calibration counts.
 
-    Raises: NotApplicableError: If the task has none.
+    Raises: NotApplicableError: If the task has no such template.
     """
-    zeroshot = context.prepared("zeroshot_receiver", progress)
+    zeroshot = context.methods.prepared("zeroshot_receiver", progress)
     assert isinstance(zeroshot, ZeroShot)
     own = own_form(context.receiver.lm)
-    able = {
-        wording.template: found.plain
-        for wording, found in zeroshot.choice.on_val.items()
-        if wording.form == own and "{filled}" not in wording.template
+    usable = {
+        prompt.template: found.plain
+        for prompt, found in zeroshot.choice.on_val.items()
+        if prompt.form == own and "{filled}" not in prompt.template
     }
-    if able:
-        return best_prompt(able)
+    if usable:
+        return best_on_val(usable)
     raise NotApplicableError(
         f"Task '{context.task.name}' has no prompt that an answer could follow."
     )
 
 
 @contextmanager
-def kept_or_not(folder: Path | None) -> Iterator[Path]:
-    """The folder to train in; a temporary one where nothing is to be kept."""
+def folder_or_temporary(folder: Path | None) -> Iterator[Path]:
+    """Yield the folder, or a temporary one for None."""
     if folder is not None:
         yield folder
         return

@@ -1,4 +1,4 @@
-"""Control: the right label as text, the ceiling of what a label can do."""
+"""Control: the right label as text, the upper bound for any label."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.method import METHODS
-from latentwire.methods.handoff import HandedText, Way
-from latentwire.methods.label_prompts import label_ways, right_label
+from latentwire.methods.handoff import HandoffPrompt, TextHandoff
+from latentwire.methods.label_prompts import correct_label, label_prompts
 
 
 @METHODS.add("oracle_label")
-class OracleLabel(HandedText):
-    """Sends the right answer in the ways that `sender_label` has."""
+class OracleLabel(TextHandoff):
+    """Sends the right answer, with the prompts of `sender_label`."""
 
     about = "control: the right label as text"
     role = "control"
@@ -21,8 +21,8 @@ class OracleLabel(HandedText):
     timed = False
     version = 2  # 2: calibrated labels
 
-    def candidates(self) -> tuple[Way, ...]:
-        return label_ways(self.context)
+    def candidates(self) -> tuple[HandoffPrompt, ...]:
+        return label_prompts(self.context)
 
     def texts(self, examples: Sequence[Example], progress: Progress, fresh: bool) -> list[str]:
-        return [right_label(self.context.task, example) for example in examples]
+        return [correct_label(self.context.task, example) for example in examples]

@@ -1,4 +1,4 @@
-"""Control: learned soft tokens and no text: what a receiver learns from training labels alone."""
+"""Control: learned soft tokens without the text, i.e. what labels alone teach the receiver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentwire.wire.wire import Wire
 
 @METHODS.add("prefix_blind")
 class PrefixBlind(LearnedPrefixMethod):
-    """As many soft tokens as a message has, in its place, behind the bridge's own prompt."""
+    """As many soft tokens as a message has, in its place in the bridge's own prompt."""
 
     about = "control: learned soft tokens, no text"
     role = "control"
@@ -21,7 +21,6 @@ class PrefixBlind(LearnedPrefixMethod):
 
     def build(self, progress: Progress) -> Wire:
         context = self.context
-        assert context.setting is not None
         # In the setting `shared` the receiver would read the text itself.
         setting: Setting = "blind" if context.setting == "shared" else context.setting
         wire = context.wire if setting == context.setting else None

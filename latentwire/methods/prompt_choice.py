@@ -1,9 +1,10 @@
-"""Choosing a prompt on val, the same way for every method that has one."""
+"""Choice of a prompt on val, made in the same way by every method that has several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from latentwire.eval.method import Prediction
 from latentwire.models import LanguageModel, Receiver
@@ -13,13 +14,13 @@ K = TypeVar("K")
 TURN, PLAIN = "chat turn", "plain text"
 
 
-class Wording(NamedTuple):
-    """How a model that reads the text is asked.
+class ReaderPrompt(NamedTuple):
+    """Prompt of a model that reads the text.
 
     Args:
-        form: As a chat turn or in plain text.
-        template: In which words.
-        shots: How many solved examples of each label stand before them.
+        form: `TURN` or `PLAIN`.
+        template: Template of the prompt.
+        shots: Number of solved examples per label before the question.
     """
 
     form: str
@@ -27,35 +28,103 @@ class Wording(NamedTuple):
     shots: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """For a record."""
+        """Return the prompt as part of a record."""
         return {"prompt": self.template, "form": self.form, "shots": self.shots}
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Wording:
-        """From a record. Raises: KeyError."""
+    def from_json(cls, row: Mapping[str, Any]) -> ReaderPrompt:
+        """Read the prompt from a record. Raises: KeyError."""
         return cls(row["form"], row["prompt"], row["shots"])
 
 
+@dataclass(frozen=True)
+class ValScore:
+    """Score of a prompt on val.
+
+    Args:
+        score: Mean of the task's primary metric, 0..1, with calibrated labels if that is better.
+        plain: Mean without calibration.
+        log_prior: Value subtracted from the log-probability of each label; empty without
+            calibration.
+    """
+
+    score: float
+    plain: float
+    log_prior: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the score as part of a record."""
+        return {"score": self.score, "plain_score": self.plain, "log_prior": list(self.log_prior)}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ValScore:
+        """Read the score from a record. Raises: KeyError."""
+        return cls(row["score"], row["plain_score"], tuple(row["log_prior"]))
+
+
+@dataclass(frozen=True)
+class PromptChoice(Generic[K]):
+    """The prompt that was chosen from several.
+
+    Args:
+        prompt: The chosen prompt.
+        on_val: Score of each prompt on val; empty before the choice.
+    """
+
+    prompt: K
+    on_val: Mapping[K, ValScore] = field(default_factory=dict)
+
+    @classmethod
+    def best(cls, on_val: Mapping[K, ValScore]) -> PromptChoice[K]:
+        """Choose the prompt with the highest score; among equals the best without calibration."""
+        return cls(max(on_val, key=lambda key: (on_val[key].score, on_val[key].plain)), on_val)
+
+    @property
+    def log_prior(self) -> tuple[float, ...]:
+        """Log prior of the labels for the chosen prompt; see `ValScore`."""
+        return self.on_val[self.prompt].log_prior if self.prompt in self.on_val else ()
+
+    def to_json(self, describe: Callable[[K], Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the choice and all scores as a record.
+
+        Args:
+            describe: Returns a prompt as part of the record.
+        """
+        scores = [{**describe(key), **score.to_json()} for key, score in self.on_val.items()]
+        return {
+            **describe(self.prompt),
+            "log_prior": list(self.log_prior),
+            "val_score": scores,
+        }
+
+    @classmethod
+    def from_json(
+        cls, row: Mapping[str, Any], read: Callable[[Mapping[str, Any]], K]
+    ) -> PromptChoice[K]:
+        """Read a choice from a record; `read` is the inverse of `describe`. Raises: KeyError."""
+        return cls(read(row), {read(each): ValScore.from_json(each) for each in row["val_score"]})
+
+
 def own_form(lm: LanguageModel) -> str:
-    """The form in which a model is asked behind a message, and in which it is fine-tuned."""
+    """Return the form of prompts after a message and in fine-tuning: a turn for chat models."""
     return TURN if lm.is_chat else PLAIN
 
 
 def readers_by_form(reader: Receiver) -> dict[str, Receiver]:
-    """The forms in which a model can be asked, its own first: a chat model reads plain text, too.
+    """Return a model in every form in which it can be prompted, its own form first.
 
-    A small chat model may answer far better in plain text (docs/LOG.md, 2026-11-28), so which form
-    it is asked in is tried on val like the words of a prompt.
+    Chat models are also tried with plain text: small ones may answer far better
+    (docs/LOG.md, 2026-11-28).
     """
     forms = {own_form(reader.lm): reader}
     return forms if PLAIN in forms else {**forms, PLAIN: Receiver(reader.lm.without_chat())}
 
 
 def mean_value(predictions: Sequence[Prediction]) -> float:
-    """Mean of the task's primary metric."""
+    """Return the mean of the task's primary metric."""
     return sum(p.value for p in predictions) / len(predictions)
 
 
-def best_prompt(on_val: Mapping[K, float]) -> K:
-    """The candidate with the highest score on val, the first of equals."""
-    return max(on_val, key=on_val.__getitem__)
+def best_on_val(scores: Mapping[K, float]) -> K:
+    """Return the candidate with the highest score, the first among equals."""
+    return max(scores, key=scores.__getitem__)

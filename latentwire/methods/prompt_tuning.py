@@ -1,4 +1,4 @@
-"""Learned soft tokens before the text, which the receiver reads itself."""
+"""Prompt tuning: learned soft tokens before the text, which the receiver reads itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from latentwire.wire.wire import Wire
 
 @METHODS.add("prompt_tuning")
 class PromptTuning(LearnedPrefixMethod):
-    """As many soft tokens as a message has, then the text in its best zero-shot prompt."""
+    """As many soft tokens as a message has, then the text in the best zero-shot prompt."""
 
-    about = "learned soft tokens, receiver reads the text"
+    about = "receiver reads learned soft tokens and the text"
     beats = ("zeroshot_receiver",)
     position = 70
 

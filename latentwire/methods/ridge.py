@@ -1,4 +1,4 @@
-"""A closed-form map between the models, never trained on a task: what alignment alone carries."""
+"""Closed-form map between the models, never trained on the task: what alignment alone carries."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Prediction
-from latentwire.methods.label_calibration import Choice, calibrated, judged
-from latentwire.methods.trained_wire import OwnWire
+from latentwire.methods.label_calibration import calibrate, score_on_val
+from latentwire.methods.prompt_choice import PromptChoice
+from latentwire.methods.trained_wire import TrainedWireMethod
 from latentwire.wire.wire import Wire
 
-_TEXTS = 256
+_N_TEXTS = 256
 
 
 @METHODS.add("ridge")
-class Ridge(OwnWire):
+class Ridge(TrainedWireMethod):
     """The `ridge` bridge, solved on words of training texts.
 
-    Val chooses the prompt and whether labels are calibrated, as it does for text that is handed.
+    The prompt and label calibration are chosen on val, as for handed texts.
     """
 
     about = "closed-form map of sender states"
@@ -30,7 +31,7 @@ class Ridge(OwnWire):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.choice = Choice("")
+        self.choice = PromptChoice("")
 
     def build(self, progress: Progress) -> Wire:
         context = self.context
@@ -49,22 +50,22 @@ class Ridge(OwnWire):
     def prepare(self, progress: Progress) -> None:
         context, task = self.context, self.context.task
         self.wire = self.build(progress)
-        texts = self.texts(context.train_examples()[:_TEXTS])
+        texts = self.texts(context.train_examples()[:_N_TEXTS])
         self._cache.ensure(texts, progress=progress)
         self.wire.initialize(self._cache.states(texts), task.labels, context.seed, texts=texts)
         val = context.prompt_val()
         on_val = {}
         for prompt in self.wire.prompts_for(task):
             self.wire.prompts = {task.name: prompt}
-            on_val[prompt] = judged(task, val, super().predict(val, progress), prompt)
-        self.choice = Choice.best(on_val)
-        self.wire.prompts = {task.name: self.choice.taken}
+            on_val[prompt] = score_on_val(task, val, super().predict(val, progress), prompt)
+        self.choice = PromptChoice.best(on_val)
+        self.wire.prompts = {task.name: self.choice.prompt}
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
         answers = super().predict(examples, progress, fresh=fresh)
-        return calibrated(self.context.task, examples, answers, self.choice.log_prior)
+        return calibrate(self.context.task, examples, answers, self.choice.log_prior)
 
     def settings(self) -> dict[str, Any]:
         return self.choice.to_json(lambda prompt: {"prompt": prompt})

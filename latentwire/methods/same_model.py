@@ -1,4 +1,4 @@
-"""Control: the receiver's own weights are the sender: what the other model adds is missing."""
+"""Control: the receiver is its own sender, which shows what the other model contributes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from latentwire.core.progress import Progress
 from latentwire.eval.method import METHODS
-from latentwire.methods.trained_wire import OwnWire
+from latentwire.methods.trained_wire import TrainedWireMethod
 from latentwire.wire.wire import Wire
 
 
 @METHODS.add("same_model")
-class SameModel(OwnWire):
+class SameModel(TrainedWireMethod):
     """A bridge of the same kind and budget from the receiver to itself."""
 
     about = "control: the receiver is its own sender"

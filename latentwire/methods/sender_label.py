@@ -1,4 +1,4 @@
-"""The sender's own best answer, sent as text: what a latent message has to beat."""
+"""The sender's own answer, sent as text: what a message of soft tokens has to beat."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS
-from latentwire.methods.handoff import HandedText, Way
-from latentwire.methods.label_prompts import label_ways, said_label
-from latentwire.methods.prompt_choice import best_prompt, mean_value
+from latentwire.methods.handoff import HandoffPrompt, TextHandoff
+from latentwire.methods.label_prompts import label_prompts, predicted_label
+from latentwire.methods.prompt_choice import best_on_val, mean_value
 
-_SOURCE_VAL = 256
-"""Val examples, at least, on which the source is chosen: with 64, one seed of three on sst2 took
-a source that is 17 points below another (docs/LOG.md, 2026-11-27)."""
+_MIN_SOURCE_VAL = 256
+"""Minimum number of val examples on which the source is chosen. With 64, one of three seeds on
+sst2 chose a source that is 17 points below another (docs/LOG.md, 2026-11-27)."""
 
 
 @METHODS.add("sender_label")
-class SenderLabel(HandedText):
-    """The answer of the sender's best way to answer on val, in the receiver's best way to read it.
+class SenderLabel(TextHandoff):
+    """Sends the answer of the sender's best source on val, with the receiver's best prompt.
 
-    The sender answers zero-shot, few-shot or, where labels are fixed, by a probe on its states;
-    of sources that are equal on val the probe is taken, since it has learned the task.
+    Sources are the sender's zero-shot and few-shot answers and, if labels are fixed, a probe on
+    its states. Among equals on val the probe is chosen, since it was trained on the task.
     """
 
-    about = "the sender's answer as text"
+    about = "sender's answer as text"
     position = 40
-    seeded = True  # as few-shot and probe are
+    seeded = True  # few-shot examples and the probe depend on the seed
     version = 4  # 4: calibrated labels
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        probe = ("linear_probe",) if context.applies("linear_probe") else ()
+        probe = ("linear_probe",) if context.methods.applies("linear_probe") else ()
         self.sources = (*probe, "zeroshot_sender", "fewshot_sender")
         self.source = self.sources[0]
         self.sources_on_val: dict[str, float] = {}
         self.left_out: dict[str, str] = {}
 
-    def candidates(self) -> tuple[Way, ...]:
-        return label_ways(self.context)
+    def candidates(self) -> tuple[HandoffPrompt, ...]:
+        return label_prompts(self.context)
 
     def source_val(self) -> list[Example]:
-        """The val examples on which the source is chosen: more than prompts need."""
-        n = max(_SOURCE_VAL, self.context.prompt_val_limit)
+        """Return the val examples on which the source is chosen: more than prompts need."""
+        n = max(_MIN_SOURCE_VAL, self.context.prompt_val_limit)
         return self.context.task.sample("val", n, self.context.seed)
 
     def prepare(self, progress: Progress) -> None:
@@ -53,17 +53,20 @@ class SenderLabel(HandedText):
         self.sources_on_val, self.left_out = {}, {}
         for source in self.sources:
             try:
-                answers = self.context.predictions(source, val, progress)
+                answers = self.context.methods.predictions(source, val, progress)
             except NotApplicableError as error:  # few-shot prompts may be too long for the sender
                 self.left_out[source] = str(error)
             else:
                 self.sources_on_val[source] = mean_value(answers)
-        self.source = best_prompt(self.sources_on_val)
+        self.source = best_on_val(self.sources_on_val)
         super().prepare(progress)
 
     def texts(self, examples: Sequence[Example], progress: Progress, fresh: bool) -> list[str]:
-        answers = self.context.predictions(self.source, examples, progress, fresh=fresh)
-        return [said_label(self.context.task, e, a) for e, a in zip(examples, answers)]
+        answers = self.context.methods.predictions(self.source, examples, progress, fresh=fresh)
+        return [
+            predicted_label(self.context.task, example, answer)
+            for example, answer in zip(examples, answers, strict=True)
+        ]
 
     def settings(self) -> dict[str, Any]:
         left_out = {"left_out": self.left_out} if self.left_out else {}

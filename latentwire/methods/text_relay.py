@@ -1,26 +1,36 @@
-"""The hand-off that a bridge replaces: the sender writes, the receiver reads what was written."""
+"""Text relay, the hand-off that a bridge replaces: the sender writes, the receiver reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.eval.context import Context, remembered
+from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Method, Prediction
-from latentwire.methods.handoff import Way, handed_on_val, handed_ways, read_handed
-from latentwire.methods.label_calibration import Choice
+from latentwire.eval.method_pool import complete
+from latentwire.methods.handoff import (
+    HandoffPrompt,
+    answer_handoff,
+    handoff_prompts,
+    score_handoff,
+)
+from latentwire.methods.prompt_choice import PromptChoice
 from latentwire.models.batching import by_length
 
 
 @METHODS.add("text_relay")
 class TextRelay(Method):
-    """A fair relay.
+    """A relay with the best prompts on val for both models.
 
-    The sender is asked for what the receiver needs, in the words that did best on val; it decodes
-    greedily with a KV cache and stops at its end-of-sequence token; the receiver's prompt is the
-    one that did best on val behind these relays, prompts that list the labels among them.
+    The sender is prompted for what the receiver needs. It decodes greedily with a KV cache and
+    stops at its end-of-sequence token. The receiver's prompts include some that list the labels.
+
+    Args:
+        context: Context of the method.
+        relay_tokens: Maximum number of sender tokens of a relayed text.
     """
 
     about = "sender writes, receiver reads that"
@@ -30,23 +40,27 @@ class TextRelay(Method):
     writes = True
     version = 2  # 2: calibrated labels
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
+    def __init__(self, context: Context, *, relay_tokens: int = 64) -> None:
+        super().__init__(context)
+        if relay_tokens < 1:
+            raise UsageError(f"relay_tokens of {self.name} must be 1 or more, not {relay_tokens}.")
+        self.relay_tokens = relay_tokens
         self.relay_prompts = self.candidates()
-        self.choice = Choice((self.relay_prompts[0], handed_ways(context)[0]))
+        self.choice = PromptChoice((self.relay_prompts[0], handoff_prompts(context)[0]))
+        self._written: dict[str, dict[Example, str]] = {}
 
     @property
     def relay_prompt(self) -> str:
-        """What the sender is asked."""
-        return self.choice.taken[0]
+        """Template of the sender's prompt."""
+        return self.choice.prompt[0]
 
     @property
-    def way(self) -> Way:
-        """How the receiver is asked."""
-        return self.choice.taken[1]
+    def handoff_prompt(self) -> HandoffPrompt:
+        """Prompt of the receiver."""
+        return self.choice.prompt[1]
 
     def candidates(self) -> tuple[str, ...]:
-        """What the sender may be asked: the task's own words."""
+        """Return the templates of the sender's prompt that are tried on val."""
         return self.context.task.relay_prompts
 
     def prepare(self, progress: Progress) -> None:
@@ -54,15 +68,15 @@ class TextRelay(Method):
         on_val = {}
         for relay in self.relay_prompts:
             written = self._write(relay, val, progress)
-            for way in handed_ways(self.context):
-                on_val[relay, way] = handed_on_val(
-                    self.context, way, written, progress, "relay is read"
+            for prompt in handoff_prompts(self.context):
+                on_val[relay, prompt] = score_handoff(
+                    self.context, prompt, written, progress, "reading relays"
                 )
-        self.choice = Choice.best(on_val)
+        self.choice = PromptChoice.best(on_val)
 
     def restore(self, settings: Mapping[str, Any]) -> bool:
-        self.choice = Choice.from_json(
-            settings, lambda row: (row["relay_prompt"], Way(row["prompt"]))
+        self.choice = PromptChoice.from_json(
+            settings, lambda row: (row["relay_prompt"], HandoffPrompt(row["prompt"]))
         )
         return True
 
@@ -73,13 +87,15 @@ class TextRelay(Method):
         return self.read(examples, written, progress, fresh=fresh)
 
     def settings(self) -> dict[str, Any]:
-        told = self.choice.to_json(lambda way: {"relay_prompt": way[0], "prompt": way[1].prompt})
-        return {**told, "relay_tokens": self.context.relay_tokens}
+        choice = self.choice.to_json(
+            lambda prompts: {"relay_prompt": prompts[0], "prompt": prompts[1].prompt}
+        )
+        return {**choice, "relay_tokens": self.relay_tokens}
 
     def write(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[str]:
-        """What the sender writes about each example; each text is written once per context."""
+        """Return the sender's text about each example; each text is written once."""
         if fresh:
             return self._decode(self.relay_prompt, examples, progress)
         return self._write(self.relay_prompt, examples, progress)
@@ -92,33 +108,34 @@ class TextRelay(Method):
         *,
         fresh: bool = False,
     ) -> list[Prediction]:
-        """The receiver's answers behind these texts, in the chosen way."""
-        return read_handed(
+        """Return the receiver's answers from these texts, with the chosen prompt."""
+        return answer_handoff(
             self.context,
-            self.way,
+            self.handoff_prompt,
             examples,
             texts,
             progress,
-            "relay is read",
+            "reading relays",
             log_prior=self.choice.log_prior,
             fresh=fresh,
         )
 
     def _write(self, template: str, examples: Sequence[Example], progress: Progress) -> list[str]:
-        known = self.context.relayed.setdefault((template, self.context.relay_tokens), {})
-        return remembered(known, examples, lambda new: self._decode(template, new, progress))
+        return complete(
+            self._written.setdefault(template, {}),
+            examples,
+            lambda missing: self._decode(template, missing, progress),
+        )
 
     def _decode(self, template: str, examples: Sequence[Example], progress: Progress) -> list[str]:
         reader = self.context.sender_as_reader
         builder = self.context.prompt_builder(reader.lm, template)
         prompts = [builder.build(example)[0].prompt for example in examples]
         written = [""] * len(examples)
-        with progress.task("relay writes", len(examples)) as bar:
+        with progress.task("writing relays", len(examples)) as bar:
             for index in by_length([len(p.before) for p in prompts], self.context.batch_size):
-                texts = reader.write(
-                    [prompts[i] for i in index], max_new_tokens=self.context.relay_tokens
-                )
-                for i, text in zip(index, texts):
+                texts = reader.write([prompts[i] for i in index], max_new_tokens=self.relay_tokens)
+                for i, text in zip(index, texts, strict=True):
                     written[i] = text
                 bar.advance(len(index))
         return written

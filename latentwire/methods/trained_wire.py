@@ -1,4 +1,4 @@
-"""Methods with a wire of their own: built, perhaps trained with the bridge's budget, asked."""
+"""Base of methods that build and train a wire of their own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.data.spec import Setting
 from latentwire.eval.context import Context
-from latentwire.eval.method import Prediction
+from latentwire.eval.method import Method, Prediction
 from latentwire.methods.bridge import MessageMethod
-from latentwire.methods.lora import kept_or_not
+from latentwire.methods.lora import folder_or_temporary
 from latentwire.models import Receiver
 from latentwire.models.state_cache import StateCache
 from latentwire.train import train_bridge
@@ -25,29 +25,33 @@ from latentwire.wire.spec import WireSpec
 from latentwire.wire.wire import Wire
 
 
-class OwnWire(MessageMethod):
-    """Base of these methods; a subclass says which wire and what differs in its training."""
+class TrainedWireMethod(MessageMethod):
+    """Base class of methods that train a wire with the budget of the bridge.
+
+    Args:
+        context: Context of the method.
+    """
 
     needs_wire = False
     seeded = True
     trained = True
 
     def __init__(self, context: Context) -> None:
-        self.context = context
+        Method.__init__(self, context)
         self.best: dict[str, float] = {}
 
     @abstractmethod
     def build(self, progress: Progress) -> Wire:
-        """The wire before it is trained."""
+        """Return the wire before training."""
 
     def changes(self) -> dict[str, Any]:
-        """Settings of the training that are not the bridge's."""
+        """Return training options that differ from those of the bridge."""
         return {}
 
     def prepare(self, progress: Progress) -> None:
         self.wire = self.build(progress)
         config = self.context.training.model_copy(update=self.changes())
-        with kept_or_not(self.context.work) as folder:
+        with folder_or_temporary(self.work) as folder:
             done = train_bridge(
                 self.wire, self.context.task, folder, config=config, resume=True, progress=progress
             )
@@ -66,7 +70,7 @@ class OwnWire(MessageMethod):
 
 
 class LearnedPrefix(Bridge):
-    """Soft tokens that are learned and never change: whatever the sender has read."""
+    """Learned soft tokens that do not depend on the sender's states."""
 
     kind = "learned_prefix"
     about = "the same soft tokens for every text"
@@ -78,33 +82,37 @@ class LearnedPrefix(Bridge):
         return self.prefix_of(len(x))
 
     def prefix_of(self, n: int) -> Float[Tensor, "b k dr"]:
-        """Offsets of n messages: none."""
+        """Return the offsets of n messages, which are zero."""
         return self.anchors.new_zeros(n, *self.anchors.shape)
 
 
-class LearnedPrefixMethod(OwnWire):
-    """Base of the methods that learn soft tokens of a message's size, but send nothing.
+class LearnedPrefixMethod(TrainedWireMethod):
+    """Base class of methods that learn soft tokens of the size of a message but send nothing.
 
-    They start at the embeddings of the label words and are trained with the bridge's examples,
-    steps and batch; the learning rate is their own.
+    The soft tokens start at the embeddings of the label words. Examples, steps and batch size are
+    those of the bridge.
+
+    Args:
+        context: Context of the method.
+        lr: Peak learning rate; the default is the best of three on the val splits of two tasks
+            (docs/LOG.md, 2026-11-28).
     """
 
-    # They send nothing: what changes messages does not change them.
+    # Nothing is sent, so the version does not follow that of messages.
     version = 2  # 2: another learning rate
-    rate = 1e-1  # best of three on the val splits of two tasks: docs/LOG.md, 2026-11-28
+
+    def __init__(self, context: Context, *, lr: float = 1e-1) -> None:
+        super().__init__(context)
+        self.lr = lr
 
     def changes(self) -> dict[str, Any]:
-        return {
-            "lr": self.context.rates.get(self.name, self.rate),
-            "init": "fresh",
-            "loss": "answer",
-        }
+        return {"lr": self.lr, "init": "fresh", "loss": "answer"}
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "lr": self.changes()["lr"]}
+        return {**super().settings(), "lr": self.lr}
 
     def prefix_wire(self, setting: Setting, prompt: str | None) -> Wire:
-        """A wire whose message is the same for every example."""
+        """Return a wire whose message is the same for every example."""
         context = self.context
         receiver = Receiver(context.receiver.lm)
         k = context.soft_tokens

@@ -1,4 +1,4 @@
-"""Check: a blind guess. Its score is chance; a task that rewards it more is wrong."""
+"""Check: uniform guesses. A score above chance means that the task is wrong."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from latentwire.eval.method import METHODS, Method, Prediction
 
 @METHODS.add("uniform")
 class Uniform(Method):
-    """Every choice is as likely as any other."""
+    """Gives every choice a random score."""
 
-    about = "check: a blind guess"
+    about = "check: uniform guesses"
     role = "check"
     blind = True
     position = 91
     timed = False
+    independent = False  # the guesses of all examples are drawn at once
 
     def __init__(self, context: Context) -> None:
+        super().__init__(context)
         if context.task.kind == "generation":
             raise NotApplicableError(
-                f"uniform guesses among choices; the answers to '{context.task.name}' are written."
+                f"uniform guesses among choices, but the answers to '{context.task.name}' are "
+                "written."
             )
-        self.context = context
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False

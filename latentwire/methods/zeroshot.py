@@ -1,96 +1,97 @@
-"""A model reads all of it itself and answers; no training. Both models, one file: one method."""
+"""Zero-shot: a model reads the whole example and answers without training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from latentwire.core.progress import Progress
 from latentwire.data import Example
 from latentwire.data.templates import places
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Method, Prediction
-from latentwire.methods.label_calibration import Choice, calibrated, judged
-from latentwire.methods.prompt_choice import Wording, own_form, readers_by_form
+from latentwire.methods.label_calibration import calibrate, score_on_val
+from latentwire.methods.prompt_choice import PromptChoice, ReaderPrompt, own_form, readers_by_form
 from latentwire.models import Receiver
 from latentwire.prompting.builder import PromptBuilder
 
 
 class ZeroShot(Method):
-    """Answers behind the prompt that did best on val.
+    """Base class of methods in which a model reads the text, with the best prompt on val.
 
-    A chat model is tried in plain text, too, and fixed labels without what the model favours
-    whatever it reads (see `calibrated`).
+    Chat models are also tried with plain text, and fixed labels with calibration.
+
+    Args:
+        context: Context of the method.
     """
 
+    asks_sender: ClassVar[bool] = False
     version = 3  # 3: calibrated labels
 
-    def __init__(self, context: Context, reader: Receiver) -> None:
-        self.context, self.readers = context, readers_by_form(reader)
-        self.choice = Choice(Wording(own_form(reader.lm), context.task.prompts[0]))
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        reader = context.sender_as_reader if self.asks_sender else context.receiver
+        self.readers = readers_by_form(reader)
+        self.choice = PromptChoice(ReaderPrompt(own_form(reader.lm), context.task.prompts[0]))
 
     @property
-    def wording(self) -> Wording:
-        """How the model is asked."""
-        return self.choice.taken
+    def prompt(self) -> ReaderPrompt:
+        """The chosen prompt."""
+        return self.choice.prompt
 
     @property
     def reader(self) -> Receiver:
-        """The model, asked in the form that was chosen."""
-        return self.readers[self.wording.form]
+        """The model in the form of the chosen prompt."""
+        return self.readers[self.prompt.form]
 
-    def candidates(self) -> Sequence[Wording]:
-        """What is tried on val."""
-        prompts = self.context.task.reader_prompts
-        return [Wording(form, template) for form in self.readers for template in prompts]
+    def candidates(self) -> Sequence[ReaderPrompt]:
+        """Return the prompts that are tried on val."""
+        templates = self.context.task.reader_prompts
+        return [ReaderPrompt(form, template) for form in self.readers for template in templates]
 
-    def prompt_builder(self, wording: Wording) -> PromptBuilder:
-        """Renders a prompt for the model."""
-        return self.context.prompt_builder(self.readers[wording.form].lm, wording.template)
+    def prompt_builder(self, prompt: ReaderPrompt) -> PromptBuilder:
+        """Return the builder of a prompt."""
+        return self.context.prompt_builder(self.readers[prompt.form].lm, prompt.template)
 
     def prepare(self, progress: Progress) -> None:
-        val = self.context.prompt_val()
-        self.choice = Choice.best(
-            {
-                wording: judged(
-                    self.context.task, val, self._answer(wording, val, progress), wording.template
-                )
-                for wording in self.candidates()
-            }
-        )
+        task, val = self.context.task, self.context.prompt_val()
+        on_val = {}
+        for prompt in self.candidates():
+            answers = self._answer(prompt, val, progress)
+            on_val[prompt] = score_on_val(task, val, answers, prompt.template)
+        self.choice = PromptChoice.best(on_val)
 
     def restore(self, settings: Mapping[str, Any]) -> bool:
-        self.choice = Choice.from_json(settings, Wording.from_json)
+        self.choice = PromptChoice.from_json(settings, ReaderPrompt.from_json)
         return True
 
     def predict(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[Prediction]:
-        answers = self._answer(self.wording, examples, progress, fresh)
-        return calibrated(self.context.task, examples, answers, self.choice.log_prior)
+        answers = self._answer(self.prompt, examples, progress, fresh)
+        return calibrate(self.context.task, examples, answers, self.choice.log_prior)
 
     def settings(self) -> dict[str, Any]:
-        return self.choice.to_json(Wording.to_json)
+        return self.choice.to_json(ReaderPrompt.to_json)
 
     def sizes(self, example: Example) -> tuple[int, ...]:
-        """Bytes of the words behind each score of a prediction."""
-        if "filled" in places(self.wording.template):
+        """Return the bytes of the words that each score of a prediction belongs to."""
+        if "filled" in places(self.prompt.template):
             return (len(example.continuation.encode()),) * len(example.choices)
         return tuple(len(answer.encode()) for answer in self.context.task.answers(example))
 
     def _answer(
         self,
-        wording: Wording,
+        prompt: ReaderPrompt,
         examples: Sequence[Example],
         progress: Progress,
         fresh: bool = False,
     ) -> list[Prediction]:
-        builder = self.prompt_builder(wording)
-        requests = [builder.build(example) for example in examples]
+        builder = self.prompt_builder(prompt)
         return self.context.answer(
-            self.readers[wording.form],
+            self.readers[prompt.form],
             examples,
-            requests,
+            [builder.build(example) for example in examples],
             progress,
             self.name,
             ranking_only=fresh,
@@ -105,9 +106,6 @@ class ZeroShotReceiver(ZeroShot):
     position = 31
     in_eval = True
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context, context.receiver)
-
 
 @METHODS.add("zeroshot_sender")
 class ZeroShotSender(ZeroShot):
@@ -116,6 +114,4 @@ class ZeroShotSender(ZeroShot):
     about = "sender reads the text"
     position = 30
     in_eval = True
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context, context.sender_as_reader)
+    asks_sender = True

@@ -88,7 +88,7 @@ def evaluate(
 
 def _check_run(chosen: ExperimentConfig, options: Given, run: Path | None) -> None:
     """Check the options that depend on whether a run is given, before models are loaded."""
-    from latentwire.eval.method import METHODS
+    from latentwire.eval.options import parse_method
 
     if run is not None:
         if {"pair.name", "wire.sender_prompt"} & options.keys():
@@ -97,7 +97,7 @@ def _check_run(chosen: ExperimentConfig, options: Given, run: Path | None) -> No
             )
         return
     for name in chosen.eval.methods or ():
-        if METHODS.get(name.partition(":")[0]).needs_wire:
+        if parse_method(name).method.needs_wire:
             raise UsageError(f"Method '{name}' {_NEEDS_RUN}.")
     if "wire.codec" in options:
         raise UsageError(f"--codec {_NEEDS_RUN}.")

@@ -40,7 +40,15 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, int) else value
 
 
+def _listed_methods(value: Any) -> Any:
+    """Accept `lora:rank=16,lr=0.01,bridge` for a list of methods with options."""
+    from latentwire.eval.options import split_methods
+
+    return split_methods(value) if isinstance(value, str) else value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+MethodNames = Annotated[tuple[str, ...], BeforeValidator(_listed_methods)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
 
 
@@ -157,7 +165,7 @@ class WireConfig(StrictModel):
 class EvalConfig(StrictModel):
     """What is evaluated, on which examples."""
 
-    methods: Names | None = Field(
+    methods: MethodNames | None = Field(
         default=None,
         min_length=1,
         description="Methods to evaluate. By default all that apply to the task.",
@@ -317,17 +325,16 @@ class ExperimentConfig(StrictModel):
     def unknown_names(self) -> dict[str, str]:
         """Message by dotted key for each name that no catalogue has."""
         from latentwire.bridge import BRIDGES
-        from latentwire.eval.method import METHODS
+        from latentwire.eval.options import parse_method
         from latentwire.train.trackers import TRACKERS
         from latentwire.wire.codecs import CODECS
 
-        methods = [name.partition(":")[0] for name in self.eval.methods or ()]
         found: dict[str, str] = {}
         for key, names, look_up in (
             ("pair.name", [self.pair.name] if self.pair.name else [], resolve_pair),
             ("wire.bridge", [self.wire.bridge], BRIDGES.get),
             ("wire.codec", [self.wire.codec], CODECS.get),
-            ("eval.methods", methods, METHODS.get),
+            ("eval.methods", self.eval.methods or (), parse_method),
             ("log_to", self.log_to, TRACKERS.get),
         ):
             for name in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -21,8 +21,11 @@ def pair(fake_wire: Callable[..., Wire]) -> Wire:
 def context(make_task: Callable[..., Task], pair: Wire) -> Callable[..., Context]:
     colours = make_task()
 
-    def make(task: Task = colours, **settings: Any) -> Context:
-        given = {"prompt_val_limit": 6, "relay_tokens": 6, "shots": 3} | settings
-        return Context(task, pair.sender, pair.receiver, layers=(2,), **given)
+    def make(
+        task: Task = colours, options: Mapping[str, Any] | None = None, **fields: Any
+    ) -> Context:
+        given = {"prompt_val_limit": 6, **fields}
+        options = {"relay_tokens": 6, "shots": 3, **(options or {})}
+        return Context(task, pair.sender, pair.receiver, layers=(2,), options=options, **given)
 
     return make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from latentwire import Task, Wire, load_task, train_bridge
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
+from latentwire.eval.baselines import load_other_wire
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Prediction
-from latentwire.eval.suite import open_other
 from latentwire.methods.other_task import OtherTask
 from latentwire.methods.sender_label import SenderLabel
 
@@ -118,15 +118,21 @@ def context(
             train_bridge(wire, task, runs / "own", **short)
         return runs / "other"
 
-    def make(task: Task = colours, wired: bool = False, **settings: Any) -> Context:
-        given = {"prompt_val_limit": 6, "relay_tokens": 6, "shots": 2, "compressed_bytes": 12}
+    def make(
+        task: Task = colours,
+        wired: bool = False,
+        options: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Context:
+        given: dict[str, Any] = {"prompt_val_limit": 6}
+        given["options"] = {"relay_tokens": 6, "shots": 2, "max_bytes": 12, **(options or {})}
         if wired:
             other = Wire.from_pretrained(
                 trained(task), sender=wire.sender.lm, receiver=wire.receiver.lm
             )
-            given |= {"other": other, "wire": wire}
+            given |= {"other": lambda: other, "wire": wire}
         return Context(
-            task, wire.sender, wire.receiver, layers=wire.spec.layers, **(given | settings)
+            task, wire.sender, wire.receiver, layers=wire.spec.layers, **(given | fields)
         )
 
     return make
@@ -136,7 +142,7 @@ def answer(
     context: Context, name: str, examples: Sequence[Example] | None = None
 ) -> tuple[Any, list[Prediction]]:
     """A prepared method and its answers, to test by default."""
-    method = context.prepared(name, SILENT)
+    method = context.methods.prepared(name, SILENT)
     examples = context.task.split("test")[:8] if examples is None else examples
     return method, method.predict(examples, SILENT)
 
@@ -178,7 +184,7 @@ def test_no_choice_is_made_on_test(
         return split(self, which)
 
     monkeypatch.setattr(Task, "split", guarded)
-    method = given.prepared(name, SILENT)
+    method = given.methods.prepared(name, SILENT)
     assert method.settings() != {} or name == "same_bytes_text"
 
 
@@ -204,8 +210,8 @@ def test_answers_that_are_written(
 def test_written_answers_have_no_shares(
     context: Callable[..., Context], items: Callable[..., Task], name: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"{name} weighs choices .* 'names' are written"):
-        context(items("names")).prepared(name, SILENT)
+    with pytest.raises(UsageError, match=f"{name} weighs .* 'names' are written"):
+        context(items("names")).methods.prepared(name, SILENT)
 
 
 @pytest.mark.parametrize("setting", ["blind", "shared"])
@@ -220,14 +226,14 @@ def test_other_settings(
 def test_a_wire_is_needed(context: Callable[..., Context], name: str) -> None:
     given = context()
     with pytest.raises(UsageError, match=f"'{name}' needs a trained bridge"):
-        given.built(name)
+        given.methods.get(name)
     assert METHODS.get(name).needs_wire
 
 
 def test_a_method_is_prepared_once_and_answers_once(context: Callable[..., Context]) -> None:
     given, asked = context(), []
-    method = given.prepared("zeroshot_sender", SILENT)
-    assert given.prepared("zeroshot_sender", SILENT) is method
+    method = given.methods.prepared("zeroshot_sender", SILENT)
+    assert given.methods.prepared("zeroshot_sender", SILENT) is method
     plain = method.predict
 
     def counted(examples: Sequence[Example], progress: Progress, *, fresh: bool = False) -> Any:
@@ -236,11 +242,11 @@ def test_a_method_is_prepared_once_and_answers_once(context: Callable[..., Conte
 
     method.predict = counted  # type: ignore[method-assign]
     test = given.task.split("test")[:8]
-    first = given.predictions("zeroshot_sender", test[:5], SILENT)
-    both = given.predictions("zeroshot_sender", test[::-1], SILENT)
+    first = given.methods.predictions("zeroshot_sender", test[:5], SILENT)
+    both = given.methods.predictions("zeroshot_sender", test[::-1], SILENT)
     assert asked == [5, 3] and [p.id for p in both] == [e.id for e in test[::-1]]
     assert both[:2:-1] == first
-    given.predictions("zeroshot_sender", test[:2], SILENT, fresh=True)
+    given.methods.predictions("zeroshot_sender", test[:2], SILENT, fresh=True)
     assert asked == [5, 3, 2]
 
 
@@ -250,18 +256,18 @@ def test_equal_ids_of_two_splits_are_not_mixed_up(
     given = context()
     a, b = given.task.split("val")[0], given.task.split("val")[1]
     twin = Example(a.id, b.context, b.question, b.choices, b.target, b.references)
-    found = [given.predictions("zeroshot_sender", [e], SILENT)[0] for e in (a, twin, b)]
+    found = [given.methods.predictions("zeroshot_sender", [e], SILENT)[0] for e in (a, twin, b)]
     assert found[1].scores == found[2].scores != found[0].scores
 
 
 def test_answers_kept_elsewhere_are_taken_in(context: Callable[..., Context]) -> None:
     given, test = context(), context().task.split("test")[:3]
     kept = [Prediction(e.id, 1, e.target or 0, True, scores=(0.0, 1.0)) for e in test]
-    given.remember("zeroshot_sender", test, kept)
-    assert given.predictions("zeroshot_sender", test, SILENT) == kept
-    assert not given._prepared  # no model was asked
-    with pytest.raises(UsageError, match="not to these examples"):
-        given.remember("zeroshot_sender", test[::-1], kept)
+    given.methods.remember("zeroshot_sender", test, kept)
+    assert given.methods.predictions("zeroshot_sender", test, SILENT) == kept
+    assert not given.methods._prepared  # no model was asked
+    with pytest.raises(UsageError, match="do not belong to these examples"):
+        given.methods.remember("zeroshot_sender", test[::-1], kept)
 
 
 @pytest.mark.parametrize("name", ["sender_label", *OF_CHOICES])
@@ -269,7 +275,7 @@ def test_what_is_timed_takes_nothing_from_memory(
     context: Callable[..., Context], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = context()
-    method, asked = given.prepared(name, SILENT), []
+    method, asked = given.methods.prepared(name, SILENT), []
     if isinstance(method, SenderLabel):
         method.source = "zeroshot_sender"  # a probe asks no receiver
     monkeypatch.setattr(Context, "answer", _counting(Context.answer, asked))
@@ -294,7 +300,7 @@ def test_all_get_the_mean_message(context: Callable[..., Context]) -> None:
     given = context(wired=True)
     method, found = answer(given, "mean")
     assert len({p.scores for p in found}) == 1 and found[0].n_bytes
-    bridge = given.built("bridge")
+    bridge = given.methods.get("bridge")
     train = given.train_examples()
     real = method.unpack(bridge.write(train, SILENT))
     assert method.settings() == {"averaged_messages": len(train)}
@@ -306,7 +312,8 @@ def test_all_get_the_mean_message(context: Callable[..., Context]) -> None:
 def test_messages_of_another_task(context: Callable[..., Context]) -> None:
     given = context(wired=True)
     assert given.wire is not None and given.other is not None
-    method = given.prepared("other_task", SILENT)
+    other = given.other()
+    method = given.methods.prepared("other_task", SILENT)
     assert isinstance(method, OtherTask)
     assert method.settings()["trained_on"] == ["other"]
     assert method.settings()["fingerprint"] != given.wire.fingerprint
@@ -317,8 +324,8 @@ def test_messages_of_another_task(context: Callable[..., Context]) -> None:
     # Its own prompt stands around the foreign message.
     test = given.task.split("test")[:8]
     soft = method.unpack(method.write(test, SILENT))
-    given.other.prompts[given.task.name] = given.wire.prompt_builder(given.task).template
-    wanted = given.other.respond(given.task, test, soft)
+    other.prompts[given.task.name] = given.wire.prompt_builder(given.task).template
+    wanted = other.respond(given.task, test, soft)
     for response, p in zip(wanted, found):
         assert p.scores == pytest.approx(response.scores, abs=1e-4)
 
@@ -327,11 +334,11 @@ def test_another_task_must_be_another(context: Callable[..., Context], tmp_path:
     given = context(wired=True)
     lms = given.sender.lm, given.receiver.lm
     with pytest.raises(UsageError, match="needs a bridge of another task"):
-        context(wired=True, other=None).built("other_task")
+        context(wired=True, other=None).methods.get("other_task")
     runs = tmp_path / f"runs-{given.task.name}"
-    assert open_other(runs / "other", given.task, lms).training["steps"] == 1
+    assert load_other_wire(runs / "other", given.task, lms).training["steps"] == 1
     with pytest.raises(UsageError, match="was trained on 'colours' itself"):
-        open_other(runs / "own", given.task, lms)
+        load_other_wire(runs / "own", given.task, lms)
 
 
 def test_another_layer_and_bridge(
@@ -341,7 +348,7 @@ def test_another_layer_and_bridge(
     other = Task(task.spec.model_copy(update={"name": "deep"}), task.base)
     wire = fake_wire(bridge="deep_prefix", layer=1, soft_tokens=2)
     train_bridge(wire, other, tmp_path / "deep", progress=SILENT, steps=2, batch_size=4)
-    given = context(wired=True, other=wire)
+    given = context(wired=True, other=lambda: wire)
     method, found = answer(given, "other_task")
     assert method.settings()["bridge"] == "deep_prefix" and len(found) == 8
     assert given.layers == (2,)  # and yet the other bridge reads its own layer

@@ -16,15 +16,15 @@ from latentwire.data import Example
 from latentwire.data.metrics import Response
 from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
-from latentwire.methods.compressed_text import CompressedText, prune, rarity_of
-from latentwire.methods.ensemble import Ensemble, mixed
+from latentwire.methods.compressed_text import CompressedText, inverse_document_frequencies, prune
+from latentwire.methods.ensemble import Ensemble, mix
 from latentwire.methods.fewshot import FewShotSender
-from latentwire.methods.handoff import Way, read_handed
-from latentwire.methods.label_calibration import Choice, log_shares
-from latentwire.methods.label_prompts import right_label
+from latentwire.methods.handoff import HandoffPrompt, answer_handoff
+from latentwire.methods.label_calibration import log_probabilities
+from latentwire.methods.label_prompts import correct_label
 from latentwire.methods.linear_probe import LinearProbe
 from latentwire.methods.oracle_label import OracleLabel
-from latentwire.methods.prompt_choice import PLAIN, Wording
+from latentwire.methods.prompt_choice import PLAIN, PromptChoice, ReaderPrompt
 from latentwire.methods.routing import Routing
 from latentwire.methods.same_bytes_text import SameBytesText, cut_bytes
 from latentwire.methods.sender_label import SenderLabel
@@ -50,8 +50,8 @@ def test_long_labels_leave_no_room(context: Callable[..., Context]) -> None:
     label.prepare(SILENT)
     assert "fewshot_sender" in label.settings()["left_out"]
     assert set(label.settings()["val_score_by_source"]) == {"zeroshot_sender", "linear_probe"}
-    with pytest.raises(UsageError, match="shots must be 1 or more"):
-        FewShotSender(context(shots=0))
+    with pytest.raises(UsageError, match="shots of fewshot_sender must be 1 or more"):
+        FewShotSender(context(), shots=0)
 
 
 @pytest.mark.parametrize("best", ["zeroshot_sender", "fewshot_sender", "linear_probe"])
@@ -72,7 +72,7 @@ def test_the_label_of_the_best_source_is_sent(context: Callable[..., Context], b
                 Prediction(e.id, said(e), e.target or 0, None, values={"acc": said(e) == e.target})
                 for e in examples
             ]
-            given.remember(name, examples, kept)
+            given.methods.remember(name, examples, kept)
     method.prepare(SILENT)
     assert method.settings()["source"] == best
     assert method.settings()["val_score_by_source"][best] == 1
@@ -85,7 +85,7 @@ def test_of_equal_sources_the_label_is_the_probes(context: Callable[..., Context
     val = method.source_val()
     kept = [Prediction(e.id, e.target, e.target or 0, None, values={"acc": 1.0}) for e in val]
     for name in method.sources:
-        method.context.remember(name, val, kept)
+        method.context.methods.remember(name, val, kept)
     method.prepare(SILENT)
     assert set(method.settings()["val_score_by_source"].values()) == {1.0}
     assert method.settings()["source"] == "linear_probe"
@@ -97,13 +97,13 @@ def test_the_right_label_is_sent_and_read(context: Callable[..., Context]) -> No
     method.prepare(SILENT)
     test = given.task.split("test")[:6]
     assert [p.text for p in method.predict(test, SILENT)] == [e.references[0] for e in test]
-    assert len({way.prompt for way in method.ways}) == len(given.task.prompts) + 4
-    assert method.choice == Choice.best(method.choice.on_val)
-    assert len(method.settings()["val_score"]) == len(method.ways)
+    assert len({each.prompt for each in method.prompts}) == len(given.task.prompts) + 4
+    assert method.choice == PromptChoice.best(method.choice.on_val)
+    assert len(method.settings()["val_score"]) == len(method.prompts)
     letters = changed(given.task, kind="letter")
-    assert [right_label(letters, e) for e in test] == ["AB"[e.target or 0] for e in test]
+    assert [correct_label(letters, e) for e in test] == ["AB"[e.target or 0] for e in test]
     written = Example("1", "x", "", (), None, ("Oslo", "Christiania"))
-    assert right_label(given.task, written) == "Oslo"
+    assert correct_label(given.task, written) == "Oslo"
 
 
 def test_ways_to_hand_a_label(context: Callable[..., Context], pair: Wire) -> None:
@@ -112,23 +112,24 @@ def test_ways_to_hand_a_label(context: Callable[..., Context], pair: Wire) -> No
     said = {}
     for setting in ("blind", "shared"):
         given = context(setting=setting)
-        for way in OracleLabel(given).ways:
-            text = way.form.replace("{text}", "red")
-            prompt = given.prompt_builder(lm, way.prompt).build_handoff(example, text)[0].prompt
+        for each in OracleLabel(given).prompts:
+            text = each.form.replace("{text}", "red")
+            prompt = given.prompt_builder(lm, each.prompt).build_handoff(example, text)[0].prompt
             read = lm.tokenizer.decode(list(prompt.before), skip_special_tokens=True)
-            said[setting, way] = read
+            said[setting, each] = read
             assert "red" in read and (example.context in read) == (setting == "shared")
     assert "The right answer is red.\nQuestion: What is the right answer?\nAnswer:" in said.values()
     assert (
         "Note: red\nAnswer: red\n\nNote: blue\nAnswer: blue\n\nNote: red\nAnswer:" in said.values()
     )
-    (formed,) = [w for w in OracleLabel(given).ways if w.form != "{text}"][:1]
-    (found,) = read_handed(given, formed, [example], ["red"], SILENT, "")
+    (formed,) = [w for w in OracleLabel(given).prompts if w.form != "{text}"][:1]
+    (found,) = answer_handoff(given, formed, [example], ["red"], SILENT, "")
     whole = formed.form.replace("{text}", "red")
-    (wanted,) = read_handed(given, Way(formed.prompt), [example], [whole], SILENT, "")
+    (wanted,) = answer_handoff(given, HandoffPrompt(formed.prompt), [example], [whole], SILENT, "")
     assert found.scores == wanted.scores and (found.text, found.n_bytes) == ("red", 3)
     told = f"The right answer is red.\n{example.context}\nIts colour is"
-    assert said["shared", Way("{context}\nIts colour is", "The right answer is {text}.")] == told
+    prompt = HandoffPrompt("{context}\nIts colour is", "The right answer is {text}.")
+    assert said["shared", prompt] == told
 
 
 # -- relays -----------------------------------------------------------------------------------
@@ -136,12 +137,12 @@ def test_ways_to_hand_a_label(context: Callable[..., Context], pair: Wire) -> No
 
 def test_a_relay_tries_nine_pairs_and_keeps_its_length(context: Callable[..., Context]) -> None:
     given = context()
-    method = given.prepared("text_relay", SILENT)
+    method = given.methods.prepared("text_relay", SILENT)
     assert isinstance(method, TextRelay)
     assert len(method.settings()["val_score"]) == 9 and method.settings()["relay_tokens"] == 6
     test = given.task.split("test")[:6]
     short = [p.text or "" for p in method.predict(test, SILENT)]
-    longer = context(relay_tokens=12).prepared("text_relay", SILENT)
+    longer = context(options={"relay_tokens": 12}).methods.prepared("text_relay", SILENT)
     assert isinstance(longer, TextRelay)
     longer.choice = method.choice
     long = [p.text or "" for p in longer.predict(test, SILENT)]
@@ -150,7 +151,7 @@ def test_a_relay_tries_nine_pairs_and_keeps_its_length(context: Callable[..., Co
 
 def test_thinking_prompts_hold_the_whole_task(context: Callable[..., Context]) -> None:
     given = context()
-    method = given.prepared("cot_relay", SILENT)
+    method = given.methods.prepared("cot_relay", SILENT)
     assert isinstance(method, TextRelay) and len({*method.relay_prompts}) >= 3
     assert not {*method.relay_prompts} & {*given.task.relay_prompts}
     for prompt in method.relay_prompts:
@@ -162,7 +163,7 @@ def test_a_text_is_written_once(
     context: Callable[..., Context], pair: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = context(wire=pair)
-    relay = given.prepared("text_relay", SILENT)
+    relay = given.methods.prepared("text_relay", SILENT)
     test, written = given.task.split("test")[:6], []
     write = Receiver.write
 
@@ -174,7 +175,7 @@ def test_a_text_is_written_once(
     found = relay.predict(test, SILENT)
     short = SameBytesText(given)
     assert short.predict(test, SILENT) == found and sum(written) == 6
-    TextRelay(given).prepare(SILENT)  # all val texts are known, too
+    relay.prepare(SILENT)  # all val texts are known, too
     assert sum(written) == 6
     relay.predict(test[:1], SILENT, fresh=True)
     short.predict(test[:1], SILENT, fresh=True)
@@ -182,8 +183,8 @@ def test_a_text_is_written_once(
 
 
 def test_the_relay_in_a_messages_bytes(context: Callable[..., Context], pair: Wire) -> None:
-    given = context(wire=pair, relay_tokens=8)
-    relay = given.prepared("text_relay", SILENT)
+    given = context(wire=pair, options={"relay_tokens": 8})
+    relay = given.methods.prepared("text_relay", SILENT)
     test = given.task.split("test")[:6]
     whole = [p.text or "" for p in relay.predict(test, SILENT)]
     method = SameBytesText(given)
@@ -218,7 +219,9 @@ def test_bytes_are_cut_between_characters(budget: int) -> None:
 
 
 def test_rare_words_are_known_from_training_texts() -> None:
-    rarity, unseen = rarity_of(["the sea, the sky", "The rain", "the sea's lake"])
+    rarity, unseen = inverse_document_frequencies(
+        ["the sea, the sky", "The rain", "the sea's lake"]
+    )
     assert 1 == rarity["the"] < rarity["sea"] < rarity["rain"] < unseen
     assert rarity["sea"] == pytest.approx(math.log(4 / 3) + 1)
     assert unseen == pytest.approx(math.log(4) + 1)
@@ -239,8 +242,8 @@ def test_the_most_telling_words_stay_in_order() -> None:
 
 @pytest.mark.parametrize("budget", [1, 7, 12, 64])
 def test_compressed_texts_keep_to_the_budget(context: Callable[..., Context], budget: int) -> None:
-    given = context(compressed_bytes=budget)
-    method = given.prepared("compressed_text", SILENT)
+    given = context(options={"max_bytes": budget})
+    method = given.methods.prepared("compressed_text", SILENT)
     assert isinstance(method, CompressedText)
     test = given.task.split("test")[:8]
     for example, p in zip(test, method.predict(test, SILENT)):
@@ -251,7 +254,7 @@ def test_compressed_texts_keep_to_the_budget(context: Callable[..., Context], bu
     assert method.settings()["budget_bytes"] == budget
     assert len(method.settings()["val_score"]) == 3
     with pytest.raises(UsageError, match="must be 1 or more, not 0"):
-        CompressedText(context(compressed_bytes=0))
+        CompressedText(context(), max_bytes=0)
 
 
 # -- both models ------------------------------------------------------------------------------
@@ -263,13 +266,13 @@ def test_extreme_weights_give_back_the_members(
 ) -> None:
     labels = ["red", "blue and green and grey"]
     given = context(changed(context().task, metric=metric, labels=labels))
-    method = given.prepared("ensemble", SILENT)
+    method = given.methods.prepared("ensemble", SILENT)
     assert isinstance(method, Ensemble)
     test = list(given.task.split("test"))
     scores = {}
     for name, weight in (("zeroshot_sender", 1.0), ("zeroshot_receiver", 0.0)):
         method.weight = weight
-        found, member = method.predict(test, SILENT), given.predictions(name, test, SILENT)
+        found, member = method.predict(test, SILENT), given.methods.predictions(name, test, SILENT)
         assert [p.prediction for p in found] == [p.prediction for p in member]
         assert [p.value for p in found] == [p.value for p in member]
         scores[name] = [p.scores for p in found]
@@ -291,7 +294,7 @@ def kept(
     found = [
         Prediction.of(context.task, e, Response(tuple(row))) for e, row in zip(examples, scores)
     ]
-    context.remember(name, examples, found)
+    context.methods.remember(name, examples, found)
     return found
 
 
@@ -327,28 +330,30 @@ def test_the_surer_model_answers(context: Callable[..., Context]) -> None:
 
 
 def test_shares() -> None:
-    assert [math.exp(s) for s in log_shares((0.0, math.log(3)))] == pytest.approx([0.25, 0.75])
-    assert log_shares((-8.0, -6.0), (8, 3)) == pytest.approx(log_shares((-1.0, -2.0)))
-    assert log_shares((math.nan, 0.0)) == (-math.inf, 0.0)
-    assert log_shares((math.nan, -math.inf)) == pytest.approx((-math.log(2),) * 2)
-    assert mixed((0.0, -math.inf), (-math.inf, 0.0), 0.3) == pytest.approx(
+    assert [math.exp(s) for s in log_probabilities((0.0, math.log(3)))] == pytest.approx(
+        [0.25, 0.75]
+    )
+    assert log_probabilities((-8.0, -6.0), (8, 3)) == pytest.approx(log_probabilities((-1.0, -2.0)))
+    assert log_probabilities((math.nan, 0.0)) == (-math.inf, 0.0)
+    assert log_probabilities((math.nan, -math.inf)) == pytest.approx((-math.log(2),) * 2)
+    assert mix((0.0, -math.inf), (-math.inf, 0.0), 0.3) == pytest.approx(
         (math.log(0.3), math.log(0.7))
     )
 
 
 def test_sizes_of_what_was_scored(context: Callable[..., Context]) -> None:
     given = context()
-    zeroshot = given.prepared("zeroshot_sender", SILENT)
+    zeroshot = given.methods.prepared("zeroshot_sender", SILENT)
     assert isinstance(zeroshot, ZeroShot)
     example = Example("1", "x", "", ("red", "blue"), 0, ("red",), continuation="is it.")
     assert zeroshot.sizes(example) == (3, 4)
-    zeroshot.choice = Choice(Wording(PLAIN, "{filled}"))
+    zeroshot.choice = PromptChoice(ReaderPrompt(PLAIN, "{filled}"))
     assert zeroshot.sizes(example) == (6, 6)
 
 
 def test_the_probe_is_sure_without_infinities(context: Callable[..., Context]) -> None:
     given = context()
-    probe = given.prepared("linear_probe", SILENT)
+    probe = given.methods.prepared("linear_probe", SILENT)
     assert isinstance(probe, LinearProbe)
     probe.model[-1].coef_ *= 1e6  # probabilities round to 0 and 1
     for p in probe.predict(list(given.task.split("test")), SILENT):

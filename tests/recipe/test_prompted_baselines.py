@@ -17,9 +17,8 @@ from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
 from latentwire.methods.demonstrations import FewShotPromptBuilder, draw_rounds
 from latentwire.methods.fewshot import FewShot, FewShotReceiver, FewShotSender
-from latentwire.methods.label_calibration import Choice, OnVal
 from latentwire.methods.lora import best_template
-from latentwire.methods.prompt_choice import PLAIN, TURN, Wording
+from latentwire.methods.prompt_choice import PLAIN, TURN, PromptChoice, ReaderPrompt, ValScore
 from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import Receiver
 
@@ -30,8 +29,8 @@ SILENT = Progress()
 
 
 def prepared(method: type[FewShotSender] | type[FewShotReceiver], context: Context) -> FewShot:
-    made = method(context)
-    made.prepare(SILENT)
+    made = context.methods.prepared(method.name, SILENT)
+    assert isinstance(made, method)
     return made
 
 
@@ -41,7 +40,7 @@ def test_demonstrations_are_balanced_seeded_and_from_train(
 ) -> None:
     given = context(seed=seed)
     train = given.train_examples()
-    rounds = draw_rounds(given, train)
+    rounds = draw_rounds(given, train, 3)
     assert len(rounds) == 3
     for shown in rounds:
         assert sorted(e.target or 0 for e in shown) == [0, 1]
@@ -49,15 +48,15 @@ def test_demonstrations_are_balanced_seeded_and_from_train(
     assert len({e.id for e in shown}) == 6 and set(shown) <= set(train)
     held_out = {e.context for s in ("val", "test") for e in given.task.split(s)}
     assert not held_out & {e.context for e in shown}
-    assert draw_rounds(given, train) == rounds
-    assert draw_rounds(context(seed=seed + 1), train) != rounds
+    assert draw_rounds(given, train, 3) == rounds
+    assert draw_rounds(context(seed=seed + 1), train, 3) != rounds
 
 
 def test_a_rare_label_limits_the_shots(context: Callable[..., Context]) -> None:
     given = context()
     train = given.train_examples()
     few = [e for e in train if e.target == 0][:2] + [e for e in train if e.target == 1]
-    assert [len(each) for each in draw_rounds(given, few)] == [2, 2]
+    assert [len(each) for each in draw_rounds(given, few, 3)] == [2, 2]
 
 
 @pytest.mark.parametrize("method", [FewShotSender, FewShotReceiver])
@@ -65,7 +64,7 @@ def test_as_many_shots_as_fit(
     context: Callable[..., Context],
     method: type[FewShotSender] | type[FewShotReceiver],
 ) -> None:
-    given = context(shots=8)
+    given = context(options={"shots": 8})
     made = prepared(method, given)
     n_forms = 1 if method is FewShotReceiver else 2  # fake-llama is a chat model
     most = {(w.form, w.template): w.shots for w in made.choice.on_val}
@@ -88,35 +87,35 @@ def test_as_many_shots_as_fit(
         assert longest(builder) <= 512 == lm.max_tokens
         if n < most[wording.form, wording.template]:
             continue
-        more = [e for each in draw_rounds(given, given.train_examples())[: n + 1] for e in each]
+        more = [e for each in draw_rounds(given, given.train_examples(), 8)[: n + 1] for e in each]
         builder = FewShotPromptBuilder(given, lm, template, more)
         assert longest(builder) > lm.max_tokens
     tried = {w.shots for w in made.choice.on_val if most[w.form, w.template] == 6}
     assert tried == {1, 2, 4, 6}
     chosen = made.settings()
-    assert chosen["shots"] == made.wording.shots
+    assert chosen["shots"] == made.prompt.shots
     assert len(chosen["shown"]) == 2 * chosen["shots"]
-    assert made.choice == Choice.best(made.choice.on_val)
+    assert made.choice == PromptChoice.best(made.choice.on_val)
 
 
 def test_what_would_be_read_again_for_every_question_stays_in_the_window(
     context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demonstrations, "in_one_pass", lambda choices: False)
-    made = prepared(FewShotReceiver, context(shots=8))
+    made = prepared(FewShotReceiver, context(options={"shots": 8}))
     assert {w.shots for w in made.choice.on_val} == {1}
 
 
 def test_demonstrations_are_read_once(context: Callable[..., Context]) -> None:
     made = prepared(FewShotSender, context())
-    made.readers[made.wording.form] = Receiver(made.reader.lm)
+    made.readers[made.prompt.form] = Receiver(made.reader.lm)
     given = made.context
     found = made.predict(given.task.split("test")[:6], SILENT)
-    (start,) = made.reader._prefixes
+    (start,) = made.reader._starts
     said = made.reader.lm.tokenizer.decode(list(start))
-    for example in made.shown[made.wording]:
+    for example in made.shown[made.prompt]:
         assert example.context in said
-    made.readers[made.wording.form] = Receiver(made.reader.lm)
+    made.readers[made.prompt.form] = Receiver(made.reader.lm)
     made.reader._shared = lambda *_: None  # type: ignore[method-assign]
     again = made.predict(given.task.split("test")[:6], SILENT)
     for a, b in zip(found, again):
@@ -169,7 +168,7 @@ def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
         ]
 
     monkeypatch.setattr(Context, "answer", answer)
-    method = given.prepared(name, SILENT)
+    method = given.methods.prepared(name, SILENT)
     found = method.settings()
     assert set(asked) == {True, False} and found["form"] == best
     scores = {form: set() for form in (TURN, PLAIN)}
@@ -185,7 +184,7 @@ def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
     said = method.predict(test, SILENT)
     lm = given.sender.lm if best == TURN else given.sender.lm.without_chat()
     assert isinstance(method, ZeroShot)
-    builder = method.prompt_builder(method.wording)
+    builder = method.prompt_builder(method.prompt)
     assert builder.lm.is_chat is lm.is_chat
     requests = [builder.build(example) for example in test]
     alone = given.answer(Receiver(lm), test, requests, SILENT, "")
@@ -195,20 +194,20 @@ def test_a_chat_model_is_asked_in_the_form_that_is_better_on_val(
 
 def test_a_model_without_a_chat_template_has_one_form(context: Callable[..., Context]) -> None:
     given = context()
-    found = given.prepared("zeroshot_receiver", SILENT).settings()
+    found = given.methods.prepared("zeroshot_receiver", SILENT).settings()
     assert found["form"] == PLAIN and {each["form"] for each in found["val_score"]} == {PLAIN}
 
 
 def test_what_is_fine_tuned_is_asked_in_its_own_form(context: Callable[..., Context]) -> None:
     given = context()
-    given.receiver = given.sender_as_reader  # a chat model
-    zeroshot = given.prepared("zeroshot_receiver", SILENT)
+    given = replace(given, receiver=given.sender_as_reader)  # a chat model
+    zeroshot = given.methods.prepared("zeroshot_receiver", SILENT)
     assert isinstance(zeroshot, ZeroShot)
     first, second, *_ = given.task.reader_prompts
     on_val = {
-        Wording(TURN, first): OnVal(0.8, 0.5, (-0.1, -2.0)),
-        Wording(TURN, second): OnVal(0.6, 0.6),
-        Wording(PLAIN, first): OnVal(0.9, 0.9),
+        ReaderPrompt(TURN, first): ValScore(0.8, 0.5, (-0.1, -2.0)),
+        ReaderPrompt(TURN, second): ValScore(0.6, 0.6),
+        ReaderPrompt(PLAIN, first): ValScore(0.9, 0.9),
     }
-    zeroshot.choice = Choice.best(on_val)
+    zeroshot.choice = PromptChoice.best(on_val)
     assert best_template(given, SILENT) == second

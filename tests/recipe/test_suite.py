@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-import latentwire.eval.store as stored
-import latentwire.eval.suite as suite
+import latentwire.eval.baselines as baselines
+import latentwire.eval.runner as runner
 from latentwire import Task, TrainConfig, Wire, load_task
 from latentwire.core.errors import BridgeError, UnknownNameError, UsageError
 from latentwire.core.progress import Progress
 from latentwire.data.rows import read_csv
+from latentwire.eval.baselines import Plan, run_baselines
 from latentwire.eval.method import Method, Prediction
 from latentwire.eval.results import Results
 from latentwire.eval.statistics import compare, holm
-from latentwire.eval.suite import Plan, run_suite
 from latentwire.methods.fewshot import FewShot
 from latentwire.methods.prefix_blind import PrefixBlind
 from latentwire.methods.text_relay import TextRelay
@@ -28,7 +28,10 @@ from latentwire.models import LanguageModel, Receiver
 from latentwire.models.fake import fake_model
 
 SHORT = TrainConfig(steps=2, batch_size=4, eval_every=2, warmup_steps=1, init="fresh")
-QUICK = {"prompt_val_limit": 4, "relay_tokens": 4, "shots": 1}
+QUICK: dict[str, Any] = {
+    "prompt_val_limit": 4,
+    "options": {"relay_tokens": 4, "shots": 1},
+}
 
 
 @pytest.fixture
@@ -39,9 +42,9 @@ def lms(own_cache: Path) -> tuple[LanguageModel, LanguageModel]:
 def _run(
     lms: tuple[LanguageModel, LanguageModel], task: Task, out: Path, *names: str, **plan: Any
 ) -> Results:
-    given: dict[str, Any] = {"methods": names, "seeds": (0, 1), "training": SHORT, "budgets": QUICK}
+    given: dict[str, Any] = {"methods": names, "seeds": (0, 1), "training": SHORT, **QUICK}
     given = {**given, "soft_tokens": 4, "layer": 2, **plan}
-    return run_suite(lms, task, out, Plan(**given), progress=Progress())
+    return run_baselines(lms, task, out, Plan(**given), progress=Progress())
 
 
 def test_every_method_answers_every_example_once_for_each_seed(
@@ -103,7 +106,7 @@ def test_what_is_done_is_not_run_again(
     assert not asked and again.methods == first.methods
     assert again.asked == first.asked and again.notes == first.notes
     assert any("messages are written as" in note for note in again.notes)
-    _run(lms, task, tmp_path / "s", *names, budgets={**QUICK, "prompt_val_limit": 3})
+    _run(lms, task, tmp_path / "s", *names, prompt_val_limit=3)
     assert asked  # another plan: old answers are not taken for new ones
 
 
@@ -154,11 +157,13 @@ def test_a_method_of_another_version_does_not_go_on_with_the_old_training(
 ) -> None:
     task, names = make_task(8), ("bridge", "prefix_blind")
     first = _run(lms, task, tmp_path / "s", *names, seeds=(0,))
-    monkeypatch.setattr(PrefixBlind, "rate", 2 * PrefixBlind.rate)
+    plain = PrefixBlind.changes
+    doubled = lambda self: {**plain(self), "lr": 2 * self.lr}  # noqa: E731
+    monkeypatch.setattr(PrefixBlind, "changes", doubled)
     monkeypatch.setattr(PrefixBlind, "version", PrefixBlind.version + 1)
     again = _run(lms, task, tmp_path / "s", *names, seeds=(0,))
-    rates = [found.methods["prefix_blind"].settings["lr"] for found in (first, again)]
-    assert rates[1] == 2 * rates[0]
+    scores = [found.methods["prefix_blind"].settings["val"] for found in (first, again)]
+    assert scores[0] != scores[1]
     assert again.methods["bridge"] == first.methods["bridge"]
 
 
@@ -169,7 +174,7 @@ def test_of_all_methods_only_those_without_a_meaning_are_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = ["zeroshot_receiver", "fewshot_sender", "bridge"]
-    monkeypatch.setattr(suite, "all_methods", lambda: names)
+    monkeypatch.setattr(baselines, "default_methods", lambda: names)
     long = make_task(8)
     long = Task(long.spec.model_copy(update={"labels": ["red" * 90, "blue" * 70]}), long.base)
     found = _run(lms, long, tmp_path / "s", methods=None)
@@ -188,7 +193,7 @@ def test_a_stopped_method_goes_on_behind_its_last_part(
 ) -> None:
     task, sizes = make_task(8), []
     whole = _run(lms, task, tmp_path / "whole", "zeroshot_receiver")
-    monkeypatch.setattr(stored, "_PART", 10)
+    monkeypatch.setattr(runner, "_part_size", lambda context: 10)
     plain = ZeroShot.predict
 
     def predict(self: ZeroShot, examples: Any, *more: Any, **named: Any) -> list[Prediction]:
@@ -218,7 +223,7 @@ def test_wrong_names_and_seeds_are_told(
 ) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'zeroshot_sender'"):
         _run(lms, make_task(8), tmp_path / "s", "zeroshot_sendr")
-    with pytest.raises(UsageError, match="different seeds"):
+    with pytest.raises(UsageError, match="one or more different numbers"):
         _run(lms, make_task(8), tmp_path / "s", "bridge", seeds=(1, 1))
 
 

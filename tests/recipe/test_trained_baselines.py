@@ -55,7 +55,7 @@ def _answers(method: Method, context: Context) -> list[tuple[float, ...]]:
 def test_both_models_are_as_before(name: str, make_context: Callable[..., Context]) -> None:
     context = make_context()
     before = _weights(context)
-    method = context.built(name)
+    method = context.methods.get(name)
     method.prepare(Progress())
     scores = _answers(method, context)
     after = _weights(context)
@@ -71,8 +71,8 @@ def test_eight_examples_are_learned_from_their_text(
     name: str, make_context: Callable[..., Context]
 ) -> None:
     budget = BUDGET.model_copy(update={"steps": 120, "batch_size": 8, "save_every": 120, "ema": 0})
-    context = make_context(8, budget=budget, rates={name: 2e-2})
-    method = context.built(name)
+    context = make_context(8, budget=budget, options={"lr": 2e-2})
+    method = context.methods.get(name)
     method.prepare(Progress())
     learned = method.predict(list(context.task.split("train")), Progress())
     assert all(p.correct for p in learned)
@@ -82,8 +82,9 @@ def test_soft_tokens_before_the_text_learn(
     make_context: Callable[..., Context], tmp_path: Path
 ) -> None:
     budget = BUDGET.model_copy(update={"steps": 60, "batch_size": 8, "save_every": 60, "ema": 0})
-    context = make_context(8, budget=budget, work=tmp_path / "run")
-    context.built("prompt_tuning").prepare(Progress())
+    method = make_context(8, budget=budget).methods.get("prompt_tuning")
+    method.work = tmp_path / "run"
+    method.prepare(Progress())
     rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < losses[0] - 0.5  # nats
@@ -96,7 +97,7 @@ def test_soft_tokens_stand_before_a_prompt_that_has_no_context(
     prompt = "Question: {question}\nAnswer:"
     monkeypatch.setattr("latentwire.methods.prompt_tuning.best_template", lambda *_: prompt)
     context = make_context()
-    method = context.prepared("prompt_tuning", Progress())
+    method = context.methods.prepared("prompt_tuning", Progress())
     assert method.settings()["prompt"] == prompt
     assert len(_answers(method, context)) == 24
 
@@ -107,7 +108,7 @@ def test_seeds_differ_and_repeat(name: str, make_context: Callable[..., Context]
     for seed in (0, 0, 1):
         budget = BUDGET.model_copy(update={"seed": seed})
         context = make_context(seed=seed, budget=budget)
-        method = context.built(name)
+        method = context.methods.get(name)
         method.prepare(Progress())
         found.append(_answers(method, context))
     assert found[0] == found[1] != found[2]
@@ -117,7 +118,7 @@ def test_a_blind_prefix_says_the_same_whatever_the_text_is(
     make_context: Callable[..., Context],
 ) -> None:
     context = make_context()
-    method = context.built("prefix_blind")
+    method = context.methods.get("prefix_blind")
     method.prepare(Progress())
     rows = torch.tensor(_answers(method, context))
     assert torch.allclose(rows, rows[:1].expand_as(rows), atol=1e-5)
@@ -130,12 +131,18 @@ def test_a_stopped_training_goes_on(
     tmp_path: Path,
     stop_at: Callable[..., Progress],
 ) -> None:
-    context = make_context(work=tmp_path / "whole")
-    whole = context.prepared(name, Progress())
-    stopped = replace(context, work=tmp_path / "stopped")
+    context = make_context()
+    whole = context.methods.prepared(name, Progress())
+
+    def in_folder() -> Method:
+        method = replace(context).methods.get(name)
+        method.work = tmp_path / "stopped"
+        return method
+
     with pytest.raises(RequeueError, match="after step 3 of 4"):
-        stopped.prepared(name, stop_at(3))
-    again = replace(context, work=tmp_path / "stopped").prepared(name, Progress())
+        in_folder().prepare(stop_at(3))
+    again = in_folder()
+    again.prepare(Progress())
     assert _answers(again, context) == _answers(whole, context)
 
 

@@ -136,7 +136,7 @@ def test_what_is_scored_is_what_came_off_the_wire(trained: tuple[Wire, Task, Pat
     (wanted,) = wire.respond(task, [example], coarse.read(data).soft[None])
     (exact,) = wire.respond(task, [example], soft)
     context = Context(task, wire.sender, wire.receiver, coarse, layers=wire.spec.layers)
-    (found,) = context.prepared("bridge", Progress()).predict([example], Progress())
+    (found,) = context.methods.prepared("bridge", Progress()).predict([example], Progress())
     assert found.n_bytes == len(data)
     assert found.scores == pytest.approx(wanted.scores, abs=1e-5)
     assert found.scores != pytest.approx(exact.scores, abs=1e-5)

@@ -59,7 +59,7 @@ def mistakes_in(suite: SuiteSpec, load_task: Callable[[str], Any]) -> list[str]:
 
 def _section_mistakes(suite: SuiteSpec, key: str, section: SuiteSection) -> Iterator[str]:
     from latentwire.bridge import BRIDGES
-    from latentwire.eval.method import METHODS
+    from latentwire.eval.options import parse_method
 
     if isinstance(section, BenchmarkSection):
         yield from _benchmark_mistakes(suite, key, section)
@@ -72,8 +72,7 @@ def _section_mistakes(suite: SuiteSpec, key: str, section: SuiteSection) -> Iter
         yield from _unknown(f"{key}.bridge", [section.bridge], BRIDGES.get)
     methods = getattr(section, "methods", ALL)
     if methods != ALL:
-        names = [name.partition(":")[0] for name in methods]
-        yield from _unknown(f"{key}.methods", names, METHODS.get)
+        yield from _unknown(f"{key}.methods", methods, parse_method)
     yield from _option_mistakes(f"{key}.options", section.options, [_KINDS[type(section)]])
 
 
