@@ -23,8 +23,8 @@ from scipy.special import ndtr, ndtri
 
 from latentwire.core.provenance import describe_environment
 from latentwire.eval.statistics import (
+    PairedVariation,
     Resamples,
-    Spread,
     accuracy,
     compare,
     detectable_difference,
@@ -145,7 +145,7 @@ def _power(rng: np.random.Generator, tables: int = 4000) -> dict[str, float]:
     """How often the exact test finds the difference that is said to be detectable."""
     found = {}
     for n, discordant in ((300, 0.2), (1000, 0.1), (2000, 0.3)):
-        true = detectable_difference(n, Spread(discordant))
+        true = detectable_difference(n, PairedVariation(discordant))
         if true is None:
             raise RuntimeError(f"{n} examples must be able to show something")
         shares = [(discordant + true) / 2, (discordant - true) / 2, 1 - discordant]

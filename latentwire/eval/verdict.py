@@ -167,7 +167,7 @@ def _needed(comparison: Comparison, margin: float) -> int:
     """
     n, difference = comparison.n, comparison.difference
     shown = examples_needed(
-        max(margin, difference), comparison.spread, alpha=LEVEL / comparison.n_claims
+        max(margin, difference), comparison.variation, alpha=LEVEL / comparison.n_claims
     )
     if shown > n or difference >= margin:
         return max(shown, n + 1)

@@ -12,7 +12,7 @@ from statsmodels.api import OLS
 from statsmodels.stats.proportion import proportion_confint
 
 from latentwire.eval.statistics import accuracy, mean_score, pooled_accuracy
-from latentwire.eval.statistics.wilson import difference_interval, wilson_interval
+from latentwire.eval.statistics.intervals import difference_interval, wilson_interval
 
 
 def test_wilson_interval_by_hand() -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from latentwire.eval.statistics import Resamples, bca_intervals, mean_score
-from latentwire.eval.statistics.bootstrap import means_at
+from latentwire.eval.statistics.intervals import means_at
 
 _KINDS = {
     "even": lambda rng, n: rng.random(n),

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 from statsmodels.stats.power import NormalIndPower
 
-from latentwire.eval.statistics import Spread, detectable_difference, examples_needed
+from latentwire.eval.statistics import PairedVariation, detectable_difference, examples_needed
 
 
 def _power(n: int, difference: float, discordant: float, alpha: float = 0.05) -> float:
@@ -27,7 +27,7 @@ def _power(n: int, difference: float, discordant: float, alpha: float = 0.05) ->
 def test_detectable_difference_has_the_power_it_claims(
     n: int, discordant: float, alpha: float
 ) -> None:
-    found = detectable_difference(n, Spread(discordant), alpha=alpha)
+    found = detectable_difference(n, PairedVariation(discordant), alpha=alpha)
     assert found is not None
     # Cautious where few examples differ: it never promises more than there is.
     highest = 0.85 if n * discordant >= 80 else 0.97
@@ -35,42 +35,48 @@ def test_detectable_difference_has_the_power_it_claims(
 
 
 def test_detectable_difference_in_simulation() -> None:
-    rng, spread, n = np.random.default_rng(0), Spread(0.03, size=0.2, exact=False), 300
-    true = detectable_difference(n, spread)
+    rng, variation, n = np.random.default_rng(0), PairedVariation(0.03, size=0.2, exact=False), 300
+    true = detectable_difference(n, variation)
     assert true is not None
-    differences = rng.normal(true, np.sqrt(spread.mean_square - true**2), (4000, n))
+    differences = rng.normal(true, np.sqrt(variation.mean_square - true**2), (4000, n))
     z = differences.sum(axis=1) / np.sqrt((differences**2).sum(axis=1))
     assert (np.abs(z) > 1.959964).mean() == pytest.approx(0.8, abs=0.025)
 
 
 def test_examples_needed_is_the_inverse() -> None:
-    for spread in (Spread(0.2), Spread(0.001), Spread(0.02, size=0.1, exact=False)):
+    for variation in (
+        PairedVariation(0.2),
+        PairedVariation(0.001),
+        PairedVariation(0.02, size=0.1, exact=False),
+    ):
         for n in (50, 777, 5000):
-            found = detectable_difference(n, spread)
+            found = detectable_difference(n, variation)
             assert found is not None
-            assert abs(examples_needed(found, spread) - n) <= 1
-            assert examples_needed(-found, spread) == examples_needed(found, spread)
+            assert abs(examples_needed(found, variation) - n) <= 1
+            assert examples_needed(-found, variation) == examples_needed(found, variation)
 
 
 def test_examples_needed_by_hand() -> None:
     # Connor: ((1.96 sqrt(.2) + .8416 sqrt(.2 - .0025)) / .05)^2 = 625.8
-    assert examples_needed(0.05, Spread(0.2, exact=False)) == 626
+    assert examples_needed(0.05, PairedVariation(0.2, exact=False)) == 626
     # and about 2 / difference more for the exact test
-    assert examples_needed(0.05, Spread(0.2)) == pytest.approx(625.8 + 40, abs=1)
+    assert examples_needed(0.05, PairedVariation(0.2)) == pytest.approx(625.8 + 40, abs=1)
 
 
 def test_small_differences_need_what_a_z_test_needs() -> None:
     theirs = NormalIndPower(ddof=0).solve_power(0.01 / 0.5**0.5, alpha=0.05, power=0.8, ratio=0)
-    assert examples_needed(0.01, Spread(0.5, exact=False)) == pytest.approx(theirs, rel=1e-3)
+    assert examples_needed(0.01, PairedVariation(0.5, exact=False)) == pytest.approx(
+        theirs, rel=1e-3
+    )
 
 
 def test_a_sample_in_which_nothing_differs_does_not_promise_everything() -> None:
-    found = detectable_difference(1000, Spread(0.0))
+    found = detectable_difference(1000, PairedVariation(0.0))
     assert found is not None and found > 6 / 1000  # six discordant pairs are the least to reject
-    assert detectable_difference(5, Spread(0.2)) is None
-    assert detectable_difference(6, Spread(0.2)) is not None
+    assert detectable_difference(5, PairedVariation(0.2)) is None
+    assert detectable_difference(6, PairedVariation(0.2)) is not None
 
 
 def test_no_number_of_examples_shows_no_difference() -> None:
     with pytest.raises(ValueError, match="difference of 0"):
-        examples_needed(0.0, Spread(0.2))
+        examples_needed(0.0, PairedVariation(0.2))

@@ -6,7 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentwire.eval.statistics.bootstrap import Resamples, bca_intervals
+    from latentwire.eval.statistics.intervals import (
+        Resamples,
+        bca_intervals,
+        difference_interval,
+        wilson_interval,
+    )
     from latentwire.eval.statistics.multiple import (
         benjamini_hochberg,
         benjamini_hochberg_p_values,
@@ -19,25 +24,28 @@ if TYPE_CHECKING:
         mcnemar_p_value,
         sign_flip_p_value,
     )
-    from latentwire.eval.statistics.power import Spread, detectable_difference, examples_needed
+    from latentwire.eval.statistics.power import (
+        PairedVariation,
+        detectable_difference,
+        examples_needed,
+    )
     from latentwire.eval.statistics.scores import Score, accuracy, mean_score, pooled_accuracy
-    from latentwire.eval.statistics.wilson import difference_interval, wilson_interval
 
 LEVEL = 0.05
 """Two-sided significance level of all tests, and one minus the confidence of all intervals."""
 
 _HOMES = {
     "Comparison": "paired",
-    "Resamples": "bootstrap",
+    "Resamples": "intervals",
     "Score": "scores",
-    "Spread": "power",
+    "PairedVariation": "power",
     "accuracy": "scores",
-    "bca_intervals": "bootstrap",
+    "bca_intervals": "intervals",
     "benjamini_hochberg": "multiple",
     "benjamini_hochberg_p_values": "multiple",
     "compare": "paired",
     "detectable_difference": "power",
-    "difference_interval": "wilson",
+    "difference_interval": "intervals",
     "examples_needed": "power",
     "holm": "multiple",
     "holm_p_values": "multiple",
@@ -45,15 +53,15 @@ _HOMES = {
     "mean_score": "scores",
     "pooled_accuracy": "scores",
     "sign_flip_p_value": "paired",
-    "wilson_interval": "wilson",
+    "wilson_interval": "intervals",
 }
 
 __all__ = [
     "LEVEL",
     "Comparison",
+    "PairedVariation",
     "Resamples",
     "Score",
-    "Spread",
     "accuracy",
     "bca_intervals",
     "benjamini_hochberg",

@@ -1,4 +1,4 @@
-"""Two methods on the same examples: difference, interval, test, and what the sample could show."""
+"""Paired comparison of two methods: difference, interval, test and detectable difference."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ import numpy as np
 from jaxtyping import Float
 
 from latentwire.eval.statistics import LEVEL
-from latentwire.eval.statistics.bootstrap import Resamples, paired_intervals
-from latentwire.eval.statistics.power import Spread, detectable_difference
+from latentwire.eval.statistics.intervals import Resamples, paired_intervals
+from latentwire.eval.statistics.power import PairedVariation, detectable_difference
 
 _FLIPS = 9_999
-_CHUNK = 2_000_000  # signs at a time
+_CHUNK = 2_000_000  # signs drawn at once
 _TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods on the same examples.
+    """Comparison of two methods on the same examples.
 
     Args:
-        a: First method.
-        b: Second method.
+        a: Name of the first method.
+        b: Name of the second method.
         difference: Score of a minus score of b on the shared examples.
-        ci_low: Lower end of its 95 % interval (paired bootstrap), for this comparison alone.
-        ci_high: Upper end.
-        only_a: Examples on which only a is right; for other metrics, on which a is better.
-        only_b: The same for b.
+        ci_low: Lower end of the 95 % interval (paired bootstrap), without correction.
+        ci_high: Upper end of the interval.
+        only_a: Number of examples on which only a is correct; for other metrics, on which a is
+            better.
+        only_b: Number of examples on which only b is correct or b is better.
         sd: Standard deviation of the differences over the examples.
-        p_value: Two-sided, by `test`, for this comparison alone.
-        n: Shared examples.
-        test: `mcnemar` (exact) for right or wrong, `permutation` (paired) for other metrics and
+        p_value: Two-sided p-value of `test`, without correction.
+        n: Number of shared examples.
+        test: `mcnemar` (exact) for binary metrics, `permutation` (paired) for other metrics and
             for means over seeds.
-        detectable: Smallest true difference that the sample could show with 80 % power at the
-            two-sided level 0.05, which Holm divides by the claims of the family; None if it is too
-            small to show any.
-        p_adjusted: The p-value corrected for the other claims; None until that is done.
-        correction: How: `holm` or `benjamini_hochberg`.
-        n_claims: Claims that it was corrected for, itself included.
+        detectable: Smallest true difference that the sample detects with 80 % power at the
+            two-sided level 0.05, which Holm divides by the number of claims; None if it is too
+            small to detect any.
+        p_adjusted: p-value corrected for the other claims; None before the correction.
+        correction: Method of the correction: `holm` or `benjamini_hochberg`.
+        n_claims: Number of claims in the correction, this one included.
     """
 
     a: str
@@ -60,40 +61,42 @@ class Comparison:
     n_claims: int = 1
 
     @property
-    def spread(self) -> Spread:
-        """How the paired differences scatter, for power calculations."""
+    def variation(self) -> PairedVariation:
+        """Variation of the paired differences, for power calculations."""
         differing = (self.only_a + self.only_b) / self.n
         if self.test == "mcnemar":
-            return Spread(differing)
+            return PairedVariation(differing)
         square = self.sd**2 + self.difference**2
-        # Where no example differs, nothing is known of the size: take the largest.
-        return Spread(square, (square / differing) ** 0.5 if differing else 1.0, exact=False)
+        # If no example differs, the size is unknown: assume the largest.
+        return PairedVariation(
+            square, (square / differing) ** 0.5 if differing else 1.0, exact=False
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as a JSON object."""
+        """Return the comparison as a JSON object."""
         return asdict(self)
 
 
 def compare(
     a: str, b: str, values_a: Mapping[str, float], values_b: Mapping[str, float]
 ) -> Comparison | None:
-    """Paired comparison on the examples both methods answered; None if they share none.
+    """Compare two methods on the examples that both answered; None if there are none.
 
     Args:
         a: Name of the first method.
-        b: Name of the second.
-        values_a: Example id -> the metric of a, 0..1; right and wrong are 1 and 0. For several
-            seeds the mean over them: the questions are the clusters.
-        values_b: The same for b.
-    Source: McNemar 1947, Psychometrika 12 (exact binomial form), where all values are 0 or 1; else
-        a sign-flip permutation test. Interval: Efron 1987, JASA 82 (BCa on the differences).
+        b: Name of the second method.
+        values_a: Metric of a by id of the example, 0..1; for several seeds the mean over them, so
+            that examples are the clusters.
+        values_b: Metric of b by id of the example.
+    Source: McNemar 1947, Psychometrika 12 (exact binomial form), if all values are 0 or 1; else a
+        sign-flip permutation test. Interval: Efron 1987, JASA 82 (BCa on the differences).
     """
     shared = sorted(values_a.keys() & values_b.keys())
     if not shared:
         return None
     x, y = (np.array([float(v[i]) for i in shared]) for v in (values_a, values_b))
     binary = bool(np.isin(np.concatenate([x, y]), (0.0, 1.0)).all())
-    # Means over seeds that are equal may differ by a rounding.
+    # Equal means over seeds may differ by rounding.
     differences = (x - y).round(12)
     only_a, only_b = int((differences > 0).sum()), int((differences < 0).sum())
     drawn = Resamples.draw(differences[:, None])
@@ -117,21 +120,21 @@ def compare(
 
 
 def with_detectable(comparison: Comparison, **changes: Any) -> Comparison:
-    """The comparison with these changes, and the difference detectable after them."""
+    """Return the comparison with changed fields and the detectable difference that follows."""
     changed = replace(comparison, **changes)
     alpha = LEVEL / changed.n_claims
     return replace(
-        changed, detectable=detectable_difference(changed.n, changed.spread, alpha=alpha)
+        changed, detectable=detectable_difference(changed.n, changed.variation, alpha=alpha)
     )
 
 
 def mcnemar_p_value(only_a: int, only_b: int) -> float:
-    """Exact two-sided p-value from the discordant examples.
+    """Return the exact two-sided p-value of discordant examples.
 
     Args:
-        only_a: Examples on which only the first method is right.
-        only_b: Examples on which only the second is.
-    Source: McNemar 1947, Psychometrika 12; the binomial form, computed by scipy.
+        only_a: Number of examples on which only the first method is correct.
+        only_b: Number of examples on which only the second method is correct.
+    Source: McNemar 1947, Psychometrika 12, in the binomial form; computed by scipy.
     """
     from scipy.stats import binomtest
 
@@ -142,12 +145,12 @@ def mcnemar_p_value(only_a: int, only_b: int) -> float:
 def sign_flip_p_value(
     differences: Sequence[float] | Float[np.ndarray, " n"], draws: int = _FLIPS, seed: int = 0
 ) -> float:
-    """Two-sided p-value of a mean paired difference: how often random signs reach as far.
+    """Return the two-sided p-value of a mean paired difference under random signs.
 
     Args:
-        differences: One per example.
-        draws: Number of random signings; all are tried where there are no more than so many.
-        seed: Of the signs.
+        differences: Difference of each example.
+        draws: Number of random sign vectors; if there are at most that many in total, all are used.
+        seed: Random seed of the signs.
     Source: Fisher 1935, The Design of Experiments, 21; Phipson and Smyth 2010, Stat. Appl. Genet.
         Mol. Biol. 9 (one added to both counts of a random sample).
     """
@@ -170,7 +173,7 @@ def _all_sums(sizes: Float[np.ndarray, " k"]) -> Float[np.ndarray, " signings"]:
 def _random_sums(
     sizes: Float[np.ndarray, " k"], draws: int, rng: np.random.Generator
 ) -> Float[np.ndarray, " draws"]:
-    """Sums under random signs; among equal sizes the number of plus signs is binomial."""
+    """Return sums under random signs; among equal sizes the number of plus signs is binomial."""
     kinds, often = np.unique(sizes, return_counts=True)
     if 16 * len(kinds) <= len(sizes):
         plus = rng.binomial(often, 0.5, size=(draws, len(kinds)))

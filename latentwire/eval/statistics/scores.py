@@ -1,4 +1,4 @@
-"""A measured mean with its interval."""
+"""Mean of a metric with its confidence interval."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from latentwire.eval.statistics.bootstrap import Resamples
-from latentwire.eval.statistics.wilson import wilson_interval
+from latentwire.eval.statistics.intervals import Resamples, wilson_interval
 
 
 @dataclass(frozen=True)
 class Score:
-    """A measured mean with its uncertainty.
+    """Mean of a metric with its 95 % confidence interval.
 
     Args:
-        value: Share of right answers, or mean of another metric, 0..1, higher is better.
-        ci_low: Lower end of the 95 % interval.
-        ci_high: Upper end.
-        n: Examples behind it.
-        n_seeds: Training seeds whose answers to these examples are pooled in it.
+        value: Share of correct answers, or mean of another metric, 0..1, higher is better.
+        ci_low: Lower end of the interval.
+        ci_high: Upper end of the interval.
+        n: Number of examples.
+        n_seeds: Number of seeds whose answers to these examples are pooled.
     """
 
     value: float
@@ -32,12 +31,12 @@ class Score:
     n_seeds: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """The score as a JSON object."""
+        """Return the score as a JSON object."""
         return asdict(self)
 
 
 def accuracy(correct: Sequence[bool]) -> Score:
-    """Accuracy with its Wilson interval, 95 %.
+    """Return the accuracy with its 95 % Wilson interval.
 
     Raises: ValueError: If there are no examples.
     Source: Wilson 1927, JASA 22; computed by statsmodels.
@@ -50,16 +49,15 @@ def accuracy(correct: Sequence[bool]) -> Score:
 
 
 def pooled_accuracy(values: Float[np.ndarray, "s n"]) -> Score:
-    """Accuracy of several seeds on the same questions, with its 95 % interval.
+    """Return the accuracy of several seeds on the same examples, with its 95 % interval.
 
-    Answers of several seeds to one question are alike, so the questions are the clusters: the
-    clustered standard error gives an effective sample size between n and s * n, and that goes into
-    Wilson's interval. The interval is about other questions for these seeds; how much other seeds
-    would differ is not in it.
+    Answers of several seeds to one example are correlated, so examples are clusters: the clustered
+    standard error gives an effective sample size between n and s * n, which Wilson's interval uses.
+    The interval covers other examples for these seeds, not the variation between seeds.
 
     Args:
-        values: Right (1) or wrong (0), by seed and question, (s, n).
-    Raises: ValueError: If there are no answers, or other values than 0 and 1.
+        values: Correct (1) or wrong (0), by seed and example, (s, n).
+    Raises: ValueError: If there are no answers, or values other than 0 and 1.
     Source: Miller 2024, Adding Error Bars to Evals, arXiv:2411.00640, section 2.2 (clustered
         standard error); Wilson 1927, JASA 22; Korn and Graubard 1998, Survey Methodology 24
         (effective sample size).
@@ -73,21 +71,21 @@ def pooled_accuracy(values: Float[np.ndarray, "s n"]) -> Score:
         )
     n_seeds, n = values.shape
     share = float(values.mean())
-    by_question = values.mean(axis=0)
-    squared_error = float(((by_question - share) ** 2).sum()) / n**2
+    by_example = values.mean(axis=0)
+    squared_error = float(((by_example - share) ** 2).sum()) / n**2
     effective = float(n)
-    if np.ptp(by_question) > 0:
+    if np.ptp(by_example) > 0:
         effective = min(max(share * (1 - share) / squared_error, n), n_seeds * n)
     return Score(share, *wilson_interval(share * effective, effective), n, n_seeds)
 
 
 def mean_score(values: Sequence[float], seed: int = 0, n_seeds: int = 1) -> Score:
-    """Mean of a metric between 0 and 1 with its bootstrap interval, 95 %, 10,000 resamples.
+    """Return the mean of a metric with its 95 % bootstrap interval from 10,000 resamples.
 
     Args:
-        values: The metric of each example, 0..1; for several training seeds its mean over them.
-        seed: Of the resamples.
-        n_seeds: Training seeds behind the values.
+        values: Metric of each example, 0..1; for several seeds its mean over them.
+        seed: Random seed of the resamples.
+        n_seeds: Number of seeds.
     Raises: ValueError: If there are no examples.
     Source: Efron 1987, JASA 82 (BCa).
     """

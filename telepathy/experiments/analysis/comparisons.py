@@ -90,7 +90,7 @@ def _test(a: PooledResult, b: PooledResult, n_tests: int) -> dict[str, Any]:
     import numpy as np
 
     from latentwire.eval.statistics import (
-        Spread,
+        PairedVariation,
         difference_interval,
         examples_needed,
         mcnemar_p_value,
@@ -108,7 +108,7 @@ def _test(a: PooledResult, b: PooledResult, n_tests: int) -> dict[str, Any]:
     needed = None
     if difference:
         differing, square = float((gaps != 0).mean()), float((gaps**2).mean())
-        spread = Spread(square, (square / differing) ** 0.5, exact=binary)
+        spread = PairedVariation(square, (square / differing) ** 0.5, exact=binary)
         needed = examples_needed(difference, spread, alpha=LEVEL / n_tests)
     return {
         "task": a.task,
