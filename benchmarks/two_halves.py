@@ -88,7 +88,7 @@ def answer_with(role: str, work: Path) -> dict[str, Any]:
         datas = [path.read_bytes() for path in sorted(messages.iterdir())]
         began, answers = time.perf_counter(), decoder.answer(datas, questions)
     found["seconds"] = time.perf_counter() - began
-    loaded = [each.name for each in gc.get_objects() if isinstance(each, LanguageModel)]
+    loaded = [each.name for each in gc.get_objects() if type(each) is LanguageModel]
     return found | {
         "answers": [[answer.label, answer.scores] for answer in answers],
         "models": sorted({*loaded}),

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from latentwire.eval.evaluate import evaluate
     from latentwire.train import TrainConfig, train_bridge
     from latentwire.wire.decoder import Decoder
-    from latentwire.wire.encoder import Encoder
+    from latentwire.wire.encoder import Encoder, send_to_all
     from latentwire.wire.message import Message
     from latentwire.wire.spec import Answer
-    from latentwire.wire.wire import Wire, send_to_all
+    from latentwire.wire.wire import Wire
 
 _HOMES = {
     "Answer": "wire.spec",
@@ -28,7 +28,7 @@ _HOMES = {
     "Wire": "wire.wire",
     "evaluate": "eval.evaluate",
     "load_task": "data",
-    "send_to_all": "wire.wire",
+    "send_to_all": "wire.encoder",
     "train_bridge": "train",
 }
 

@@ -113,7 +113,7 @@ class PromptBuilder:
         return [self._request(self.render(replace(example, context=text)), self._static, example)]
 
     def right_answer(self, prompt: Prompt, example: Example) -> tuple[int, ...]:
-        """Token ids of the right answer: the target choice as it is scored, else the reference.
+        """Return the token ids of the right choice in its scored form, else of the reference.
 
         A written answer ends the way the task's answers end, so that a bridge learns to end it too.
         """

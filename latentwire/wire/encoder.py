@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -201,3 +202,48 @@ class OneReading(Sender):
         places = [self._layers.index(layer) for layer in layers]
         for index, states in self._known[key]:
             yield index, SenderStates(states.states[:, places], states.mask)
+
+
+class HasEncoder(Protocol):
+    """Something with an encoder, such as a `Wire`."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """Sending half."""
+
+
+def send_to_all(
+    wires: Sequence[Encoder | HasEncoder],
+    texts: Sequence[str],
+    questions: Sequence[str] | None = None,
+) -> list[list[Message]]:
+    """Encode texts for several receivers. The sender reads each text once.
+
+    ```python
+    to_gemma, to_qwen = Encoder.from_pretrained("runs/gemma"), ...  # same sender, two bridges
+    for messages in send_to_all([to_gemma, to_qwen], texts): ...
+    ```
+
+    Args:
+        wires: Trained wires or encoders with the same sender; they may read different layers.
+        texts: Texts that the sender reads.
+        questions: One question for each text, for tasks whose items have one.
+    Returns: The messages of each wire, in the order of the texts.
+    Raises:
+        MessageError: As `Encoder.encode` does.
+        UsageError: As `Encoder.encode` does; also if the senders differ.
+    """
+    encoders = [each if isinstance(each, Encoder) else each.encoder for each in wires]
+    senders = {each.sender.lm.fingerprint: each.sender for each in encoders}
+    if len(senders) != 1:
+        raise UsageError(
+            f"send_to_all needs wires with the same sender; given: {len(senders)} senders, "
+            f"{', '.join(each.lm.name for each in senders.values()) or 'none'}."
+        )
+    layers = sorted({layer for each in encoders for layer in each.spec.layers})
+    reading = OneReading(encoders[0].sender.lm, layers)
+    sent = []
+    for encoder in map(copy, encoders):
+        encoder.sender = reading
+        sent.append(encoder.encode(texts, questions))
+    return sent

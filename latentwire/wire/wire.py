@@ -13,7 +13,7 @@ from torch import Tensor
 
 from latentwire.bridge import BRIDGES, Bridge, build_bridge
 from latentwire.bridge.compiled import CompiledBridge
-from latentwire.core.errors import PairMismatchError, UsageError
+from latentwire.core.errors import PairMismatchError
 from latentwire.core.progress import Progress
 from latentwire.data import Example, Task
 from latentwire.data.metrics import Response
@@ -26,13 +26,11 @@ from latentwire.wire.basis import Basis
 from latentwire.wire.codecs import CODECS
 from latentwire.wire.contract import Contract, ModelIdentity, Party
 from latentwire.wire.decoder import Decoder
-from latentwire.wire.encoder import Encoder, OneReading
+from latentwire.wire.encoder import Encoder
 from latentwire.wire.initialization import pair_facts
 from latentwire.wire.message import Message
 from latentwire.wire.saving import load_contract, load_side, load_weights, save_wire
 from latentwire.wire.spec import Answer, WireSpec
-
-__all__ = ["Wire", "send_to_all"]
 
 
 class Wire(Party):
@@ -192,7 +190,7 @@ class Wire(Party):
     def replace(self, *, receiver: Receiver | None = None, **changes: Any) -> Wire:
         """Return this wire with another receiver object or other fields of its contract.
 
-        Models and bridge are shared; this wire stays as it is.
+        Models and bridge are shared; this wire is not changed.
 
         Args:
             receiver: Receiver of the same model.
@@ -408,40 +406,3 @@ class Wire(Party):
     def prompts_for(self, task: Task) -> tuple[str, ...]:
         """Return the prompts that training may choose from: the given one, or the task's."""
         return self.decoder.prompts_for(task)
-
-
-def send_to_all(
-    wires: Sequence[Wire | Encoder],
-    texts: Sequence[str],
-    questions: Sequence[str] | None = None,
-) -> list[list[Message]]:
-    """Encode texts for several receivers. The sender reads each text once.
-
-    ```python
-    to_gemma, to_qwen = Encoder.from_pretrained("runs/gemma"), ...  # same sender, two bridges
-    for messages in send_to_all([to_gemma, to_qwen], texts): ...
-    ```
-
-    Args:
-        wires: Trained wires or encoders with the same sender; they may read different layers.
-        texts: Texts that the sender reads.
-        questions: One question for each text, for tasks whose items have one.
-    Returns: The messages of each wire, in the order of the texts.
-    Raises:
-        MessageError: As `Encoder.encode` does.
-        UsageError: As `Encoder.encode` does; also if the senders differ.
-    """
-    encoders = [each.encoder if isinstance(each, Wire) else each for each in wires]
-    senders = {each.sender.lm.fingerprint: each.sender for each in encoders}
-    if len(senders) != 1:
-        raise UsageError(
-            f"send_to_all needs wires with the same sender; given: {len(senders)} senders, "
-            f"{', '.join(each.lm.name for each in senders.values()) or 'none'}."
-        )
-    layers = sorted({layer for each in encoders for layer in each.spec.layers})
-    reading = OneReading(encoders[0].sender.lm, layers)
-    sent = []
-    for encoder in map(copy, encoders):
-        encoder.sender = reading
-        sent.append(encoder.encode(texts, questions))
-    return sent

@@ -30,7 +30,7 @@ from latentwire.data.metrics import Response
 from latentwire.models import MESSAGE_MARK, Prompt, SenderStates, load_model
 from latentwire.prompting.builder import Request
 from latentwire.wire.codecs import CODECS
-from latentwire.wire.wire import send_to_all
+from latentwire.wire.encoder import send_to_all
 
 TEXTS = ["fire and rose 3", "sea and rain", "lake", "blood and flame and rose and fire"]
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,9 @@ from latentwire.models import Sender, load_model
 from latentwire.prompting.builder import PromptBuilder
 from latentwire.wire.codecs import CODECS
 from latentwire.wire.contract import ModelIdentity
+from latentwire.wire.encoder import send_to_all
 from latentwire.wire.header import Limits
 from latentwire.wire.message import Message
-from latentwire.wire.wire import send_to_all
 
 
 @pytest.fixture
