@@ -18,7 +18,8 @@ from latentwire.core.files import write_json, write_text
 from latentwire.core.progress import Progress, default_progress
 from telepathy.cli.errors import run_guarded
 from telepathy.experiments.benchmarks import benchmark_options, run_benchmark
-from telepathy.experiments.config import BenchmarkConfig, ExperimentConfig, read_config
+from telepathy.experiments.config import ExperimentConfig, read_config
+from telepathy.experiments.sections import BenchmarkConfig
 
 if TYPE_CHECKING:
     from latentwire import Task, Wire

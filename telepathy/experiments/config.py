@@ -10,252 +10,29 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from latentwire.core.errors import ConfigError, UnknownNameError, UsageError
 from latentwire.core.files import write_json
 from latentwire.models.zoo import resolve_pair
 from latentwire.train.config import TrainConfig
 from telepathy.experiments.registry.record import fingerprint_of
+from telepathy.experiments.sections import (
+    BenchmarkConfig,
+    EvalConfig,
+    Names,
+    PairConfig,
+    TaskConfig,
+    WireConfig,
+)
 from telepathy.experiments.validation import StrictModel, merged, read_yaml, validated
 
 FILE = "experiment.json"
 """File of a run folder that holds the experiment's configuration."""
 
 Kind = Literal["bridge", "baselines", "benchmark"]
-_MODELS: dict[str, Any] = {"group": "Models"}
-_DATA: dict[str, Any] = {"group": "Data"}
-_BRIDGE: dict[str, Any] = {"group": "Bridge"}
-_PROMPTS: dict[str, Any] = {"group": "Prompts"}
-_EVALUATION: dict[str, Any] = {"group": "Evaluation"}
-_METHODS: dict[str, Any] = {"group": "Methods"}
-
-
-def _listed(value: Any) -> Any:
-    """Accept `a,b` and a single value for a list."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return [value] if isinstance(value, int) else value
-
-
-def _listed_methods(value: Any) -> Any:
-    """Accept `lora:rank=16,lr=0.01,bridge` for a list of methods with options."""
-    from latentwire.eval.options import split_methods
-
-    return split_methods(value) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-MethodNames = Annotated[tuple[str, ...], BeforeValidator(_listed_methods)]
-Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
-
-
-class TaskConfig(StrictModel):
-    """The task, and which model reads what."""
-
-    name: str = Field(description="Task name or YAML file.", json_schema_extra=_DATA)
-    mixed_with: Names = Field(
-        default=(),
-        description="Further tasks whose training examples are mixed in.",
-        json_schema_extra=_DATA,
-    )
-    version: int | None = Field(
-        default=None,
-        description="Version of the task's file; a new version makes a new experiment.",
-        json_schema_extra=_DATA,
-    )
-    file: str | None = Field(
-        default=None, description="YAML file of the task, if it is not a named one."
-    )
-    setting: Literal["blind", "split", "shared"] | None = Field(
-        default=None,
-        description="Who reads what. blind: the sender reads everything, the receiver sees only "
-        "the message; split: the sender reads the passage, the receiver the question; shared: "
-        "both read everything. By default the task decides.",
-        json_schema_extra=_DATA,
-    )
-
-
-class PairConfig(StrictModel):
-    """The two language models and where they run."""
-
-    name: str | None = Field(
-        default=None,
-        description="Preset of sender and receiver: embedded, paper or fake. The default is "
-        "embedded.",
-        json_schema_extra=_MODELS,
-    )
-    sender: str | None = Field(
-        default=None,
-        description="Sender model: embedded name, local folder, .gguf file or hub id. By default "
-        "the pair's.",
-        json_schema_extra=_MODELS,
-    )
-    receiver: str | None = Field(
-        default=None,
-        description="Receiver model: embedded name, local folder, .gguf file or hub id. By "
-        "default the pair's.",
-        json_schema_extra=_MODELS,
-    )
-    device: str = Field(
-        default="auto",
-        description="Device of both models: auto, cpu, cuda, cuda:N or mps.",
-        json_schema_extra=_MODELS,
-    )
-    dtype: str = Field(
-        default="auto",
-        description="Number format of both models: auto, float32, bfloat16 or float16.",
-        json_schema_extra=_MODELS,
-    )
-
-
-class WireConfig(StrictModel):
-    """The bridge and the messages."""
-
-    bridge: str = Field(
-        default="perceiver",
-        description="Kind of bridge; `latentwire bridges` lists them.",
-        json_schema_extra=_BRIDGE,
-    )
-    soft_tokens: int = Field(
-        default=8,
-        ge=1,
-        description="Length of a message in soft tokens.",
-        json_schema_extra=_BRIDGE,
-    )
-    layer: Numbers | None = Field(
-        default=None,
-        description="Sender layer whose hidden states the bridge reads; repeat it for a bridge "
-        "that reads several. By default the layer at three tenths of the depth.",
-        json_schema_extra=_BRIDGE,
-    )
-    options: dict[str, Any] = Field(
-        default={},
-        description="Option of the bridge as NAME=VALUE, such as width=256; repeatable.",
-        json_schema_extra=_BRIDGE,
-    )
-    sender_prompt: Literal["raw", "aware"] = Field(
-        default="raw",
-        description="Prompt of the sender. raw: the text alone; aware: the text and the task.",
-        json_schema_extra=_PROMPTS,
-    )
-    max_tokens: int | None = Field(
-        default=None,
-        ge=8,
-        description="Maximum length of a text in tokens of the model that reads it; longer texts "
-        "are truncated. By default the task's limit.",
-        json_schema_extra=_PROMPTS,
-    )
-    prompt: str | None = Field(
-        default=None,
-        description="Prompt of the receiver, with {context} in place of the message. By default "
-        "it is chosen on val.",
-        json_schema_extra=_PROMPTS,
-    )
-    codec: str = Field(
-        default="fp16",
-        description="How the numbers of a message are written: fp32, fp16, bf16, int8, int4 or "
-        "lowrank. By default as the trained wire does, which is fp16 unless it was changed.",
-        json_schema_extra=_EVALUATION,
-    )
-
-
-class EvalConfig(StrictModel):
-    """What is evaluated, on which examples."""
-
-    methods: MethodNames | None = Field(
-        default=None,
-        min_length=1,
-        description="Methods to evaluate. By default all that apply to the task.",
-        json_schema_extra=_METHODS,
-    )
-    split: Literal["train", "val", "test"] = Field(
-        default="test", description="Split to evaluate.", json_schema_extra=_EVALUATION
-    )
-    limit: int | None = Field(
-        default=None,
-        ge=1,
-        description="Number of examples to evaluate, a seeded random sample. By default the "
-        "whole split.",
-        json_schema_extra=_EVALUATION,
-    )
-    relay_limit: int | None = Field(
-        default=None,
-        ge=1,
-        description="Number of examples for the slow methods in which the sender writes text. "
-        "By default as many as for the others.",
-        json_schema_extra=_EVALUATION,
-    )
-    prompt_val_limit: int = Field(
-        default=64,
-        ge=1,
-        description="Number of val examples on which prompts are chosen.",
-        json_schema_extra=_EVALUATION,
-    )
-    controls: bool = Field(
-        default=True,
-        description="Evaluate the controls, whose messages are tampered with.",
-        json_schema_extra=_METHODS,
-    )
-    timed: int = Field(
-        default=8,
-        ge=0,
-        description="Number of examples whose latency is measured; 0 turns it off.",
-        json_schema_extra=_EVALUATION,
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="Random seed for samples and controls.",
-        json_schema_extra=_EVALUATION,
-    )
-    seeds: Numbers = Field(
-        default=(0, 1, 2),
-        min_length=1,
-        description="Random seeds, joined by commas; methods that are trained, sample or draw "
-        "noise run once per seed.",
-        json_schema_extra=_EVALUATION,
-    )
-    shots: int = Field(
-        default=4,
-        ge=1,
-        description="Maximum number of examples per label in few-shot prompts.",
-        json_schema_extra=_METHODS,
-    )
-    relay_tokens: int = Field(
-        default=64,
-        ge=1,
-        description="Maximum length of a text relay in tokens.",
-        json_schema_extra=_METHODS,
-    )
-    compressed_bytes: int = Field(
-        default=128,
-        ge=1,
-        description="Maximum size of a compressed text in bytes.",
-        json_schema_extra=_METHODS,
-    )
-    lora_rank: int = Field(
-        default=8,
-        ge=1,
-        description="Rank of the LoRA and DoRA adapters.",
-        json_schema_extra=_METHODS,
-    )
-    other_run: str | None = Field(
-        default=None,
-        description="Run folder of a bridge that was trained on another task, for the control "
-        "other_task. By default one is trained.",
-        json_schema_extra=_METHODS,
-    )
-
-
-class BenchmarkConfig(StrictModel):
-    """A benchmark of a trained run."""
-
-    name: str = Field(description="latency, memory, throughput, wire or train.")
-    run: str = Field(description="Run folder, relative to the folder that holds this experiment's.")
-    options: dict[str, Any] = Field(default={}, description="Options of the benchmark.")
 
 
 class ExperimentConfig(StrictModel):
