@@ -11,8 +11,8 @@ exits with 1 if a part differs. The script uses only the public interface and th
 so it runs before and after a refactoring. Select the code with PYTHONPATH.
 
 `tests/golden/recording` keeps the part `runs` of commit 1d11959, before the packages were moved:
-run folders that a later version has to load. Record the other parts with a checkout of the commit to
-compare with.
+run folders that a later version has to load. Record the other parts with a checkout of the commit
+to compare with.
 
 Parts:
 
