@@ -21,7 +21,7 @@ _MEASURES = {
     "train": ("latentwire.bench.training", "measure_training"),
 }
 BENCHMARKS = tuple(_MEASURES)
-# Options of what is measured, for every benchmark but `wire`.
+# Options of the measured wire, for every benchmark except `wire`.
 _SUBJECT: dict[str, Any] = {"input_tokens": None, "compile": False}
 
 

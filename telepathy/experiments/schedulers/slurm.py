@@ -30,7 +30,7 @@ class SubmitError(LatentWireError, RuntimeError):
 
 
 class Profile(StrictModel):
-    """Options of `sbatch` for one cluster. The cluster decides what is left out.
+    """Options of `sbatch` for one cluster. Omitted options are left to the cluster.
 
     Attributes:
         account: Account that is charged.
@@ -98,11 +98,11 @@ def load_profile(name_or_path: str | None) -> Profile:
 
 
 def sbatch_command(profile: Profile, n_due: int, arguments: Sequence[str]) -> list[str]:
-    """The command that submits a suite, with at most one job per experiment that is due.
+    """The command that submits a suite, with at most one job per pending experiment.
 
     Args:
         profile: Profile of the cluster.
-        n_due: Number of experiments that are due.
+        n_due: Number of pending experiments.
         arguments: Arguments of the job's script.
     """
     n_jobs = min(profile.jobs, max(1, -(-n_due // (profile.gpus or 1))))

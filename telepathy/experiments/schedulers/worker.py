@@ -1,4 +1,4 @@
-"""Run a suite's experiments on one machine: each slot takes the next one that is due."""
+"""Run a suite's experiments on one machine: each slot takes the next pending one."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Worker:
             self._errors.append(error)
 
     def _take(self, gpu: str | None) -> Experiment | None:
-        """The next experiment that is due. Waits while one may become due here."""
+        """The next pending experiment. Waits while a running one may make another one ready."""
         while not self.stop.numbers and not self._errors:
             with self._lock:
                 records = self._records()

@@ -19,7 +19,7 @@ from telepathy.reporting.text import WIDTH, View
 
 NOT_STARTED = "not started"
 _NAME = Column("experiment", left=True)
-_PLAN = (_NAME, Column("due", left=True), Column("min"), Column("why", left=True, wraps=True))
+_PLAN = (_NAME, Column("runs", left=True), Column("min"), Column("why", left=True, wraps=True))
 _ENDS = (_NAME, Column("state", left=True), Column("min"), Column("outcome", left=True, wraps=True))
 _SCORES = (
     *(Column("task", left=True), Column("method", left=True)),
@@ -53,7 +53,7 @@ def plan(suite: Suite, experiments: Sequence[Experiment], registry: Registry) ->
             }
         )
     head = (
-        f"{suite.spec.name}, scale {suite.scale}: {len(found)} experiments, {n_due} due, "
+        f"{suite.spec.name}, scale {suite.scale}: {len(found)} experiments, {n_due} pending, "
         f"about {minutes / 60:.1f} h one after the other"
     )
     data = {"suite": suite.spec.name, "scale": suite.scale, "n_due": n_due, "experiments": found}
