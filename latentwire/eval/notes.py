@@ -76,7 +76,7 @@ def _message_notes(context: Context) -> list[str]:
         return []
     codec, basis = context.wire.spec.codec, context.wire.basis
     rank = f" of rank {basis.rank}" if basis and CODECS.get(codec).needs_basis else ""
-    return [f"messages are written as {codec}{rank} and scored as decoded from their bytes"]
+    return [f"messages are written as {codec}{rank}; scores use the rounded soft tokens"]
 
 
 def _truncation_notes(context: Context, examples: Sequence[Example]) -> list[str]:
