@@ -122,7 +122,7 @@ def test_every_codec_answers_and_reports_its_bytes(trained: tuple[Wire, Task, Pa
     assert len(wire.send("fire").to_bytes()) == sizes["fp16"]
     with pytest.raises(UsageError, match="Did you mean 'int8'"):
         wire.with_codec("int9")
-    with pytest.raises(UsageError, match="give --run"):
+    with pytest.raises(UsageError, match="Give --run"):
         evaluate((wire.sender.lm, wire.receiver.lm), task, codec="int8", **silent)
 
 
