@@ -41,8 +41,8 @@ def context(
 
     def make(**fields: Any) -> Context:
         options = {"relay_tokens": 4, "shots": 1, "max_bytes": 12, "rank": 2}
-        given = {"prompt_val_limit": 4, "options": options, "other": other, **fields}
-        return Context(task, wire.sender, wire.receiver, wire, wire.spec.layers, **given)
+        given = {"prompt_val_limit": 4, "options": options, "other": other, "wire": wire, **fields}
+        return Context(task, wire.sender, wire.receiver, layers=wire.spec.layers, **given)
 
     return make
 
