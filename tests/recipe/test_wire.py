@@ -61,9 +61,9 @@ def test_answers_reload_and_controls(trained: tuple[Wire, Task, Path], tmp_path:
     chosen = found["methods"]["zeroshot_sender"]["settings"]
     for form in ("chat turn", "plain text"):
         assert sum(each["form"] == form for each in chosen["val_score"]) >= 3
-    assert any("ask a chat model in a turn or in plain text" in note for note in found["notes"])
-    assert any("are divided by their means over val" in note for note in found["notes"])
-    majority = "who always says 'blue', the most common label, is right in 50.0 %"
+    assert any("prompt a chat model with a chat turn or plain text" in note for note in found["notes"])
+    assert any("divide the probability of each label by its mean over val" in note for note in found["notes"])
+    majority = "majority-class accuracy: 50.0 % (always 'blue')"
     assert majority in found["notes"]
     assert {c["b"] for c in found["comparisons"]} == set(found["methods"]) - {"bridge"}
     assert json.loads((out / "results.json").read_text()) == found
@@ -331,6 +331,6 @@ def test_a_sample_is_seeded_and_said(
     results = evaluate(
         pair, task, methods=["zeroshot_receiver"], limit=10, timed=0, progress=Progress()
     )
-    assert results.n == 10 and "a seeded random sample of 10 test examples" in results.notes
+    assert results.n == 10 and "seeded random sample of 10 test examples" in results.notes
     with pytest.raises(UsageError, match="needs a trained bridge"):
         evaluate(pair, task, methods=["bridge"], progress=Progress())
