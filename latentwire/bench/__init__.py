@@ -1,3 +1,3 @@
-"""What `latentwire bench` runs: latency, throughput, memory, accuracy against bytes, training."""
+"""Benchmarks of latency, throughput, memory, message size and training speed."""
 
 BENCHMARKS = ("latency", "memory", "throughput", "train", "wire")

@@ -1,4 +1,4 @@
-"""Accuracy against bytes: every codec of a bridge's messages, beside what text would cost."""
+"""Accuracy and message size of every codec, compared with text."""
 
 from __future__ import annotations
 
@@ -34,32 +34,30 @@ def measure_wire(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Let trained wires answer a split from their messages, each written in several ways.
+    """Answer a split from messages of several codecs and measure their size and accuracy.
 
     Args:
-        subjects: Runs on one task, perhaps with messages of different length.
-        codecs: Names; all by default.
-        ranks: Of `lowrank` messages; those above the receiver's width are left out.
-        split: What is answered.
-        limit: Answer a seeded random sample of so many examples instead.
-        progress: Told of each batch.
-    Returns: What `latentwire bench wire --json` prints: one point for each codec, and those of
-        the text itself (`zeroshot_receiver`) and of the sender's answer (`sender_label`). The
-        lower bound of a message's bytes is its numbers alone, without a header.
-    Raises: UsageError: If there is no run, the runs differ in task, or a rank is below 1;
-        UnknownNameError: If there is no such codec.
+        subjects: Trained runs on one task, for example with different numbers of soft tokens.
+        codecs: Names of codecs; default: all.
+        ranks: Ranks of `lowrank` messages; those above the receiver's width are left out.
+        split: Split to answer.
+        limit: Size of a seeded random sample of the split; default: the whole split.
+        progress: Called after each batch.
+    Returns: The JSON object of `latentwire bench wire --json`: one point per run and codec, and
+        rows for the text itself (`zeroshot_receiver`) and the sender's answer (`sender_label`).
+        The lower bound of a message's size is that of its numbers, without a header.
+    Raises: UsageError: If a subject is not a trained run, the tasks differ, or a rank is below 1.
+        UnknownNameError: If a codec does not exist.
     """
     names = list(codecs or CODECS.names())
     for name in names:
         CODECS.get(name)
     if not subjects or any(subject.run is None for subject in subjects):
-        raise UsageError(
-            "Accuracy on the wire is that of a trained bridge: give --run (repeat it for several)."
-        )
+        raise UsageError("`bench wire` measures trained bridges: give --run, once per run folder.")
     if len({subject.task.name for subject in subjects}) > 1:
-        raise UsageError("The runs of one curve are trained on one task; these differ in it.")
+        raise UsageError("The runs were trained on different tasks; give runs of one task.")
     if ranks and min(ranks) < 1:
-        raise UsageError(f"Ranks are 1 or more; they were given as {', '.join(map(str, ranks))}.")
+        raise UsageError(f"The ranks are {', '.join(map(str, ranks))}; each must be 1 or more.")
     progress = progress or Progress()
     task = subjects[0].task
     examples = task.sample(split, limit, 0)
@@ -90,7 +88,7 @@ def _points(
     examples: Sequence[Example],
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """One for each codec of one wire; its own basis, if it has one, is used as it is."""
+    """Return one point per codec and rank of one wire, whose own basis is used if it has one."""
     wire, width = subject.wire, subject.wire.receiver.soft_width
     made = []
     for name in names:
@@ -104,7 +102,7 @@ def _points(
 
 
 def _with_basis(wire: Wire, name: str, subject: Subject, rank: int, progress: Progress) -> Wire:
-    """The wire with a basis of at least that rank, fitted to training texts."""
+    """Return a wire with a basis of at least that rank, fitted to training texts if needed."""
     other = wire.with_codec(name)
     if other.basis is None or other.basis.rank < rank:
         other.basis = None
@@ -113,7 +111,7 @@ def _with_basis(wire: Wire, name: str, subject: Subject, rank: int, progress: Pr
 
 
 def _cut(wire: Wire, rank: int) -> Wire:
-    """The wire with the first directions of its basis: the basis of that rank."""
+    """Return a wire with the first `rank` directions of its basis."""
     assert wire.basis is not None
     other = wire.with_codec(wire.spec.codec)
     other.basis = Basis(wire.basis.mean, wire.basis.directions[:rank].contiguous())
@@ -142,7 +140,7 @@ def _point(
 def _texts(
     context: Context, examples: Sequence[Example], progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """What text carries: all of it, and the sender's answer alone."""
+    """Return size and accuracy of the text itself and of the sender's answer as text."""
     sizes = _text_bytes(context, context.receiver.lm, examples)
     rows = {}
     for name in ("zeroshot_receiver", "sender_label"):
@@ -155,7 +153,7 @@ def _texts(
 
 
 def _text_bytes(context: Context, lm: LanguageModel, examples: Sequence[Example]) -> list[int]:
-    """Bytes of each text as a model reads it, cut to its limit."""
+    """Return the bytes of each text, cut to the length that the model reads."""
     builder = PromptBuilder(context.task, lm, "{context}", context.max_tokens, context.setting)
     return [len(builder.cut(example)[0].context.encode()) for example in examples]
 

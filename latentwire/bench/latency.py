@@ -1,4 +1,4 @@
-"""How long an answer takes, text in to answer text out, for the bridge and what it replaces."""
+"""Latency from text to answer of the bridge, text relays and a receiver that reads the text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from latentwire.bench.lower_bound_passes import BareSum
+from latentwire.bench.bare_passes import BarePasses
 from latentwire.bench.lower_bounds import (
-    Machine,
-    Pass,
+    DeviceRates,
+    PassCost,
     bridge_passes,
     counted_pass,
-    measure_machine,
+    measure_device_rates,
     model_pass,
     relay_passes,
     written_passes,
 )
-from latentwire.bench.stopwatch import Spread, Work, race
+from latentwire.bench.stopwatch import LatencyQuantiles, TimedWork, time_interleaved
 from latentwire.bench.subject import Subject
 from latentwire.bench.synthetic import examples_of_length
 from latentwire.core.errors import UsageError
@@ -39,26 +39,26 @@ _BARE = ("bare_sender", "bare_bridge", "bare_receiver")
 
 @dataclass(frozen=True)
 class BatchLatency:
-    """One batch size.
+    """Latencies at one batch size.
 
     Args:
-        batch_size: Texts answered at once.
-        taken: Milliseconds of every round, by what was timed.
-        passes: What each method cannot do without.
-        lengths: Tokens a relay wrote, shortest first.
+        batch_size: Number of texts per call.
+        taken: Milliseconds of every round, by method or bare pass.
+        passes: Forward passes that each method needs, for lower bounds.
+        lengths: Numbers of tokens that relays wrote, ascending.
     """
 
     batch_size: int
     taken: dict[str, list[float]]
-    passes: dict[str, list[Pass]]
+    passes: dict[str, list[PassCost]]
     lengths: tuple[int, ...]
 
-    def to_json(self, machine: Machine, relay_tokens: int) -> dict[str, Any]:
-        """Everything that follows from what was timed.
+    def to_json(self, machine: DeviceRates, relay_tokens: int) -> dict[str, Any]:
+        """Return medians, speedups, the crossover and ratios to lower bounds.
 
         Args:
-            machine: Its measured rates.
-            relay_tokens: Length of the relay that is called `text_relay`.
+            machine: Measured rates of the device.
+            relay_tokens: Length of the relay that is reported as `text_relay`.
         """
         p50 = {name: statistics.median(values) for name, values in self.taken.items()}
         own = p50["bridge"]
@@ -91,8 +91,8 @@ class BatchLatency:
             "bridge_share_of_bare_sum": _paired(self.taken["bare_bridge"], bare),
         }
 
-    def _row(self, name: str, machine: Machine) -> dict[str, Any]:
-        spread = Spread.of(self.taken[name])
+    def _row(self, name: str, machine: DeviceRates) -> dict[str, Any]:
+        spread = LatencyQuantiles.of(self.taken[name])
         row: dict[str, Any] = asdict(spread)
         if name in self.passes:
             bound = machine.lower_bound_ms(self.passes[name])
@@ -109,30 +109,31 @@ def measure_latency(
     rounds: int = 10,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Time the bridge beside relays of several lengths and a receiver that reads the text itself.
+    """Time the bridge, relays of several lengths and a receiver that reads the text itself.
 
-    Methods run as in every evaluation, with nothing of an example taken from a cache, in turn
-    within each round. All of them give the same answer: one of the task's choices, or a text of
-    the same number of tokens. A linear probe joins in if the run was evaluated with one.
+    Methods run as in evaluations, without caches that depend on an example, interleaved within
+    each round. All of them give the same kind of answer: a score for each of the task's choices,
+    or a text of the same number of tokens. If the run was evaluated with a linear probe, the
+    probe is timed too.
 
     Args:
-        subject: What is measured.
-        lengths: Tokens that relays write.
-        relay_tokens: Length of the relay that counts as `text_relay`.
-        batch_sizes: Texts answered at once; the first one gives the figures at the top.
-        rounds: Timed rounds, each on other texts.
-        progress: Told of each round.
-    Returns: What `latentwire bench latency --json` prints.
+        subject: Wire and task to measure.
+        lengths: Numbers of tokens that relays write.
+        relay_tokens: Length of the relay that is reported as `text_relay`; it is always timed.
+        batch_sizes: Numbers of texts per call; top-level results are those of the first one.
+        rounds: Number of timed rounds, each with other texts.
+        progress: Called after each round.
+    Returns: The JSON object of `latentwire bench latency --json`.
     Raises: UsageError: If a length, a batch size or the number of rounds is below 1.
     """
     if min(*lengths, relay_tokens, *batch_sizes, rounds) < 1:
-        raise UsageError("Relay lengths, batch sizes and rounds of a benchmark are 1 or more.")
+        raise UsageError("Relay lengths, batch sizes and rounds must be 1 or more.")
     progress = progress or Progress()
     lengths = tuple(sorted({*lengths, relay_tokens}))
     device, dtype = subject.lms[1].device, subject.lms[1].dtype
-    machine = measure_machine(device, dtype)
+    machine = measure_device_rates(device, dtype)
     batches = [_measure(subject, size, lengths, rounds, progress) for size in batch_sizes]
-    machine = machine.or_faster(measure_machine(device, dtype))
+    machine = machine.or_faster(measure_device_rates(device, dtype))
     found = [batch.to_json(machine, relay_tokens) for batch in batches]
     first = {key: value for key, value in found[0].items() if key != "batch_size"}
     return {
@@ -151,28 +152,30 @@ def measure_latency(
 def _measure(
     subject: Subject, size: int, lengths: tuple[int, ...], rounds: int, progress: Progress
 ) -> BatchLatency:
-    wire, task = subject.exact(), subject.task
+    wire, task = subject.fixed_length_wire(), subject.task
     context = subject.context(wire)
     examples = examples_of_length(
         task, wire.sender.lm, size * (rounds + WARM_UP), subject.input_tokens
     )
     turns = [examples[i * size : (i + 1) * size] for i in range(rounds + WARM_UP)]
     methods = _methods(subject, context, lengths, progress)
-    bares = [BareSum(wire, task, part) for part in turns]
-    works: dict[str, Work] = {
+    bares = [BarePasses(wire, task, part) for part in turns]
+    works: dict[str, TimedWork] = {
         name: partial(_answer_turn, task, method, turns) for name, method in methods.items()
     }
     works["bare_sender"] = lambda turn: bares[turn].sender()
     works["bare_bridge"] = lambda turn: bares[turn].bridge()
     works["bare_receiver"] = lambda turn: bares[turn].receiver()
-    taken = race(works, rounds, warm_up=WARM_UP, progress=progress, title=f"latency, batch {size}")
+    taken = time_interleaved(
+        works, rounds, warm_up=WARM_UP, progress=progress, title=f"latency, batch {size}"
+    )
     return BatchLatency(size, taken, _passes(context, turns[0], bares[0], lengths), lengths)
 
 
 def _methods(
     subject: Subject, context: Context, lengths: Sequence[int], progress: Progress
 ) -> dict[str, Method]:
-    """By name; prompts are the task's first: which of them is best does not change their speed."""
+    """Return the timed methods by name. They use the task's first prompts."""
     methods: dict[str, Method] = {
         name: context.methods.get(name) for name in ("bridge", "zeroshot_receiver")
     }
@@ -190,7 +193,7 @@ def _answer_turn(
 
 
 def answer_texts(task: Task, method: Method, examples: Sequence[Example]) -> list[str]:
-    """What a method says about texts, in words; nothing of an example comes from a cache."""
+    """Return the answers of a method as text, computed without cached results."""
     found: list[Prediction] = method.predict(examples, Progress(), fresh=True)
     return [
         said if isinstance(said := p.prediction, str) else task.answers(e)[said or 0]
@@ -199,9 +202,9 @@ def answer_texts(task: Task, method: Method, examples: Sequence[Example]) -> lis
 
 
 def _passes(
-    context: Context, examples: Sequence[Example], bare: BareSum, lengths: Sequence[int]
-) -> dict[str, list[Pass]]:
-    """What each method cannot do without, for one batch."""
+    context: Context, examples: Sequence[Example], bare: BarePasses, lengths: Sequence[int]
+) -> dict[str, list[PassCost]]:
+    """Return the forward passes that each method needs for one batch."""
     wire = context.need_wire("bridge")
     lm, n = wire.receiver.lm, len(examples)
     relay = TextRelay(context)
@@ -226,14 +229,14 @@ def _passes(
 
 
 def _new(prompt: Prompt) -> int:
-    """Tokens of a prompt that were not read before."""
+    """Return the number of tokens of a prompt after its cached start."""
     return max(len(prompt.before) - prompt.n_static, 0) + len(prompt.after)
 
 
 def _answer(task: Task) -> str:
     if task.kind == "generation":
-        return f"{task.max_new_tokens} tokens, written by every method"
-    return "one of the task's choices, scored by every method"
+        return f"every method writes {task.max_new_tokens} tokens"
+    return "every method scores the choices of the task"
 
 
 def _relay(n: int) -> str:
@@ -241,5 +244,5 @@ def _relay(n: int) -> str:
 
 
 def _paired(a: Sequence[float], b: Sequence[float]) -> float:
-    """Median over rounds of a / b: both of one round saw the same machine."""
+    """Return the median over rounds of a / b, which is robust to slow rounds."""
     return statistics.median(x / y for x, y in zip(a, b))

@@ -1,4 +1,4 @@
-"""How much memory a wire takes: weights, and what answering needs beside them."""
+"""Memory of a wire: its weights, and the additional memory of answering."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def measure_memory(open_it: Callable[[], Subject], *, batch_size: int = 16) -> dict[str, Any]:
-    """Load a wire and let it answer, in a process that has done nothing else.
+    """Measure the memory of loading a wire and answering two batches.
 
-    On a GPU the peak is that of torch's allocator on the devices that hold the models; on a CPU it
-    is the resident set of the whole process. Both are measured around loading and, after the
-    counter was put back where the system allows it, around answering.
+    The process should have done nothing else before. On a GPU, sizes are those of torch's
+    allocator on the devices of the models; on a CPU, the resident set of the whole process. The
+    peak is measured for loading and, after a reset where the system allows it, for answering.
 
     Args:
-        open_it: Loads what is measured: it has to happen in here.
-        batch_size: Texts answered at once.
-    Returns: What `latentwire bench memory --json` prints; all sizes are bytes. `lower_bound_bytes`
-        are the weights.
+        open_it: Function that loads the subject, called here so that its memory is measured.
+        batch_size: Number of texts per call.
+    Returns: The JSON object of `latentwire bench memory --json`. All sizes are in bytes;
+        `lower_bound_bytes` is the size of the weights.
     Raises: UsageError: If the batch size is below 1.
     """
     if batch_size < 1:
-        raise UsageError(f"A batch has at least one text; it was given {batch_size}.")
+        raise UsageError(f"The batch size is {batch_size}; it must be 1 or more.")
     before = _resident()
     subject = open_it()
     devices = sorted({lm.device for lm in subject.lms}, key=str)
     on_gpu = [device for device in devices if device.type == "cuda"]
     weights = n_weight_bytes(subject)
     loading = _peak(on_gpu)
-    wire = subject.exact()
+    wire = subject.fixed_length_wire()
     examples = examples_of_length(
         subject.task, wire.sender.lm, 2 * batch_size, subject.input_tokens
     )
@@ -74,7 +74,7 @@ def measure_memory(open_it: Callable[[], Subject], *, batch_size: int = 16) -> d
 
 
 def n_weight_bytes(subject: Subject) -> int:
-    """Bytes of all weights and buffers; a tensor that two modules share counts once."""
+    """Return the size of all weights and buffers; a shared tensor counts once."""
     modules = [*(lm.model for lm in subject.lms), subject.wire.bridge]
     tensors = [each for m in modules for each in (*m.parameters(), *m.buffers())]
     return sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
@@ -95,20 +95,20 @@ def _peak(on_gpu: list[torch.device]) -> int:
 
 
 def _reset(on_gpu: list[torch.device]) -> bool:
-    """Put the peak counter back to what is held now, and say whether that was possible."""
+    """Reset the peak to the current value; return whether the system allowed it."""
     for device in on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     if on_gpu:
         return True
     try:
         _CLEAR.write_text("5")
-    except OSError:  # not Linux, or not allowed: the peak is then that of the whole process
+    except OSError:  # not Linux, or not allowed: the peak then includes loading
         return False
     return True
 
 
 def _status(key: str) -> int | None:
-    """A size that Linux tells about this process, in bytes."""
+    """Return a memory size from Linux's process status, in bytes."""
     if not _STATUS.is_file():
         return None
     for line in _STATUS.read_text().splitlines():

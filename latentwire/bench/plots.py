@@ -1,4 +1,4 @@
-"""One picture for each benchmark, from its JSON alone."""
+"""Plots of benchmark results."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _MB = 1 << 20
 
 
 def plot(found: dict[str, Any], path: Path) -> None:
-    """Draw a benchmark's result.
+    """Plot the result of a benchmark.
 
     Args:
-        found: What the benchmark gave.
+        found: JSON object of a benchmark.
         path: PNG file to write.
-    Raises: UnknownNameError: If there is no picture of such a result.
+    Raises: UnknownNameError: If the benchmark is unknown.
     """
     name = found.get("benchmark", "")
-    if name not in _PICTURES:
-        raise UnknownNameError.of("benchmark", name, _PICTURES)
+    if name not in _PLOTS:
+        raise UnknownNameError.of("benchmark", name, _PLOTS)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    _PICTURES[name](found, axes)
+    _PLOTS[name](found, axes)
     pair = found["pair"]
     axes.set_title(f"{name}: {pair['sender']} to {pair['receiver']}, {found['device']}")
     if axes.get_legend_handles_labels()[0]:
@@ -44,8 +44,13 @@ def _latency(found: dict[str, Any], axes: Any) -> None:
         axes.plot(lengths, times, marker="o", color=color, label=f"text relay, batch {size}")
         axes.plot(ends, [bridge["p50"]] * 2, "--", color=color, label=f"bridge, batch {size}")
         bound = [bridge["lower_bound_ms"]] * 2
-        axes.plot(ends, bound, ":", color=color, label=f"bridge's lower bound, batch {size}")
-    axes.set(xlabel="tokens that the relay writes", ylabel="ms, median", xscale="log", yscale="log")
+        axes.plot(ends, bound, ":", color=color, label=f"lower bound, batch {size}")
+    axes.set(
+        xlabel="tokens written by the relay",
+        ylabel="median latency, ms",
+        xscale="log",
+        yscale="log",
+    )
     axes.set_xticks(lengths, [str(n) for n in lengths])
     axes.grid(alpha=0.3)
 
@@ -57,7 +62,7 @@ def _throughput(found: dict[str, Any], axes: Any) -> None:
             [point["batch_size"] for point in points],
             [point["texts_per_s"] for point in points],
             marker="o",
-            label=f"{length} tokens",
+            label=f"{length} tokens per text",
         )
     axes.set(xlabel="batch size", ylabel="texts per second")
     axes.set_ylim(bottom=0)
@@ -105,7 +110,7 @@ def _train(found: dict[str, Any], axes: Any) -> None:
     axes.set(ylabel="examples per second")
 
 
-_PICTURES: dict[str, Callable[[dict[str, Any], Any], None]] = {
+_PLOTS: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "latency": _latency,
     "memory": _memory,
     "throughput": _throughput,

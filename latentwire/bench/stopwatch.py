@@ -1,4 +1,4 @@
-"""Stopwatch of all benchmarks: the device is waited for, and what is compared takes turns."""
+"""Time work on any device, and compare several pieces of work in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
 
-Work = Callable[[int], object]
-"""A piece of work; it is told the number of the round, so that rounds can have other inputs."""
+TimedWork = Callable[[int], object]
+"""Work to time. Its argument is the index of the round, so that rounds can have other inputs."""
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How long a piece of work takes.
+class LatencyQuantiles:
+    """Quantiles of measured times.
 
     Args:
         p50: Median, milliseconds.
         p95: 95th percentile, milliseconds.
         p99: 99th percentile, milliseconds.
-        n: Timed rounds; with fewer than 100 the 99th percentile is nearly the slowest.
+        n: Number of timed rounds. With fewer than 100, p99 is close to the slowest round.
     """
 
     p50: float
@@ -34,23 +34,23 @@ class Spread:
     n: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Of milliseconds, at least one."""
+    def of(cls, values: Sequence[float]) -> LatencyQuantiles:
+        """Return the quantiles of at least one time in milliseconds."""
         p50, p95, p99 = np.percentile(values, [50, 95, 99]).tolist()
         return cls(p50, p95, p99, len(values))
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """How long `work` takes, until every device is done."""
-    synchronise()
+    """Return how long `work` takes, including pending work on every device."""
+    synchronize()
     began = time.perf_counter()
     work()
-    synchronise()
+    synchronize()
     return 1000 * (time.perf_counter() - began)
 
 
-def synchronise() -> None:
-    """Wait until every accelerator has done what it was given."""
+def synchronize() -> None:
+    """Wait until every accelerator has finished its pending work."""
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             torch.cuda.synchronize(index)
@@ -58,28 +58,28 @@ def synchronise() -> None:
         torch.mps.synchronize()
 
 
-def race(
-    works: Mapping[str, Work],
+def time_interleaved(
+    works: Mapping[str, TimedWork],
     rounds: int,
     *,
     warm_up: int = 1,
     progress: Progress | None = None,
     title: str = "timing",
 ) -> dict[str, list[float]]:
-    """Time several pieces of work in turn: a machine that slows down slows all of them alike.
+    """Time several pieces of work in interleaved rounds, so that a slowdown affects all of them.
 
     Args:
-        works: By name.
-        rounds: Timed rounds, at least one; every round gives each piece its turn, and who begins
-            changes from round to round.
-        warm_up: Rounds before them that are not counted.
-        progress: Told of each round.
-        title: Of its bar.
-    Returns: Milliseconds by name, one for each round: values of one place are of one round.
-    Raises: UsageError: If there is no round.
+        works: Work by name.
+        rounds: Number of timed rounds, >= 1. Each round runs every piece once; the one that comes
+            first changes from round to round.
+        warm_up: Number of rounds before them that are not timed.
+        progress: Called after each round.
+        title: Title of the progress bar.
+    Returns: Milliseconds of every round, in order, by name.
+    Raises: UsageError: If `rounds` is below 1.
     """
     if rounds < 1:
-        raise UsageError(f"A benchmark wants at least one round; it was given {rounds}.")
+        raise UsageError(f"The number of rounds is {rounds}; it must be 1 or more.")
     taken: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
     with (progress or Progress()).task(title, rounds + warm_up) as bar:

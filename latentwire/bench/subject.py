@@ -1,4 +1,4 @@
-"""What is measured: a trained run, a pair with an untrained bridge, or random weights."""
+"""The wire and task of a benchmark: a trained run, an untrained bridge, or random weights."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ DEFAULT_INPUT_TOKENS = 60
 
 
 class ExactWriter(Receiver):
-    """A receiver that writes exactly as many tokens as it may.
+    """Receiver that always writes the maximum number of tokens.
 
-    What is compared then writes equally much, and a relay has the length it is said to have. The
-    stop rule is looked at as ever, it only ends nothing.
+    Compared methods then write equally long texts, and a relay has exactly its nominal length.
+    Stop sequences are still searched for, but do not end a text.
     """
 
     def stream(
@@ -50,13 +50,13 @@ class ExactWriter(Receiver):
 
 @dataclass(frozen=True)
 class Subject:
-    """A wire and a task whose texts go through it.
+    """Wire and task that a benchmark measures.
 
     Args:
-        wire: Trained or not: speed does not depend on it.
-        task: What the receiver is asked.
-        run: Folder of the trained run, if it is one.
-        input_tokens: Sender tokens of each text; None leaves the task's texts as they are.
+        wire: Wire with a trained or untrained bridge; its speed does not depend on training.
+        task: Task that the wire answers.
+        run: Run folder of a trained bridge; None for an untrained one.
+        input_tokens: Number of sender tokens per text; None keeps the task's texts.
     """
 
     wire: Wire
@@ -66,15 +66,15 @@ class Subject:
 
     @property
     def lms(self) -> tuple[LanguageModel, LanguageModel]:
-        """Sender and receiver."""
+        """Models of the sender and the receiver."""
         return self.wire.sender.lm, self.wire.receiver.lm
 
-    def reading(self, input_tokens: int | None) -> Subject:
-        """The same with texts of another length; models and bridge are shared."""
+    def with_input_tokens(self, input_tokens: int | None) -> Subject:
+        """Return a subject with texts of another length that shares the wire."""
         return replace(self, input_tokens=input_tokens)
 
-    def exact(self) -> Wire:
-        """The wire, reading texts as long as they are and writing answers of one length."""
+    def fixed_length_wire(self) -> Wire:
+        """Return a wire that reads whole texts and writes answers of fixed length."""
         wire, spec = self.wire, self.wire.spec
         if self.input_tokens is not None:
             spec = replace(spec, max_tokens=self.input_tokens)
@@ -82,11 +82,11 @@ class Subject:
         return wire.replace(receiver=writer, task=self.task, spec=spec)
 
     def context(self, wire: Wire) -> Context:
-        """What methods work with: both models write exactly what they may."""
+        """Return a context for methods in which both models write texts of fixed length."""
         return context_of(wire, self.task, sender_as_reader=ExactWriter(wire.sender.lm))
 
     def describe(self) -> dict[str, Any]:
-        """What results say about it."""
+        """Return the fields that describe the subject in results."""
         return {
             "pair": self.wire.pair,
             "task": self.task.name,
@@ -117,23 +117,26 @@ def open_subject(
     dtype: str = "auto",
     progress: Progress | None = None,
 ) -> Subject:
-    """Load or make what is measured; the embedded pair with an untrained bridge by default.
+    """Load or build the subject of a benchmark; default: the embedded pair, untrained bridge.
 
     Args:
-        folder: Where a made-up task is written; it must stay while the subject is used.
-        run: Folder of a trained run, measured on val texts of its own task.
-        pair: A preset of models, with an untrained bridge and a made-up task.
-        random_weights: The same for two built-in shapes, `SENDER,RECEIVER`.
-        bridge: Kind of an untrained bridge.
-        soft_tokens: Length of its message.
-        layer: Sender layer it reads.
-        input_tokens: Sender tokens of each text; a run's texts as they are by default, else 60.
-        n_train: Training examples of a made-up task.
-        compiled: Whether the bridge runs through torch.compile (`Wire.compile`).
-        device: As in `Wire.build`.
-        dtype: As in `Wire.build`.
-        progress: Told when a model is converted.
-    Raises: UsageError: If more than one thing is to be measured, or a run has no task.
+        folder: Folder for the files of a synthetic task, needed as long as the subject is used.
+        run: Run folder of a trained bridge; its own task provides val texts.
+        pair: Preset pair of models, for an untrained bridge and a synthetic task.
+        random_weights: Built-in shapes `SENDER,RECEIVER` for models with random weights, an
+            untrained bridge and a synthetic task.
+        bridge: Kind of the untrained bridge.
+        soft_tokens: Number of soft tokens of the untrained bridge.
+        layer: Sender layer that the untrained bridge reads.
+        input_tokens: Number of sender tokens per text; default: the texts of a run unchanged,
+            otherwise 60.
+        n_train: Number of training examples of a synthetic task.
+        compiled: Whether to compile the bridge with torch.compile (`Wire.compile`).
+        device: Device as in `Wire.build`.
+        dtype: Dtype as in `Wire.build`.
+        progress: Called when a model is converted.
+    Raises: UsageError: If more than one of `run`, `pair` and `random_weights` is given, an option
+        is out of range, or the run has no task.
     """
     if sum(each is not None for each in (run, pair, random_weights)) > 1:
         raise UsageError("Give one of --run, --pair and --random-weights, not several.")

@@ -1,4 +1,4 @@
-"""A task that needs no data on this machine, and texts of a given length of any task."""
+"""A synthetic task that needs no data, and examples of a given length of any task."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _WORDS = {"hot": ("fire", "blood", "rose", "flame"), "wet": ("sea", "sky", "rain
 
 
 def made_up_task(folder: Path, n_train: int, n_words: int = 8) -> Task:
-    """A two-label task of random words.
+    """Return a task with two labels whose texts are random words.
 
     Args:
-        folder: Where its files are written; they must stay while the task is used.
-        n_train: Training examples; val and test have 32 each.
-        n_words: Words of each text; a number that makes it unique follows.
+        folder: Folder for its files, which are read as long as the task is used.
+        n_train: Number of training examples; val and test have 32 each.
+        n_words: Number of words per text; a number that makes the text unique follows.
     """
     draw = random.Random(0)
     number = 0
@@ -58,15 +58,16 @@ def made_up_task(folder: Path, n_train: int, n_words: int = 8) -> Task:
 def examples_of_length(
     task: Task, lm: LanguageModel, n: int, n_tokens: int | None, seed: int = 0
 ) -> list[Example]:
-    """Examples of a task's val split, no two with the same text, brought to one length.
+    """Return val examples of a task, with texts of one length.
 
     Args:
-        task: Gives the texts; test is not touched.
-        lm: Counts the tokens.
-        n: How many.
-        n_tokens: Tokens of each text, made of several texts of the split where one is shorter;
-            None leaves texts as they are, and repeats none before all were used.
-        seed: Of which texts.
+        task: Task whose val split provides the texts.
+        lm: Model whose tokenizer counts the tokens.
+        n: Number of examples.
+        n_tokens: Number of tokens per text. Texts are all different; short ones are extended
+            with other texts of the split. None leaves texts unchanged and repeats them only after
+            all were used.
+        seed: Random seed for the choice of texts.
     """
     found = task.sample("val", min(max(n, 64), len(task.split("val"))), seed)
     if n_tokens is None:
@@ -79,7 +80,7 @@ def _of_length(
     found: Sequence[Example], i: int, lm: LanguageModel, n_tokens: int, draw: random.Random
 ) -> Example:
     first = found[i % len(found)]
-    text = f"{i} {first.context}"  # the number keeps equal texts apart
+    text = f"{i} {first.context}"  # the number makes repeated texts different
     while not lm.truncate(text, n_tokens)[1]:
         text += " " + draw.choice(found).context
     return replace(first, id=f"{first.id}-{i}", context=lm.truncate(text, n_tokens)[0])

@@ -1,4 +1,4 @@
-"""How many texts a wire answers per second, over batch sizes and lengths of text."""
+"""Throughput of a wire in texts per second, by batch size and text length."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from latentwire.bench.lower_bound_passes import BareSum
+from latentwire.bench.bare_passes import BarePasses
 from latentwire.bench.lower_bounds import (
-    Machine,
+    DeviceRates,
     bridge_passes,
     counted_pass,
-    measure_machine,
+    measure_device_rates,
     written_passes,
 )
-from latentwire.bench.stopwatch import Work, race
+from latentwire.bench.stopwatch import TimedWork, time_interleaved
 from latentwire.bench.subject import DEFAULT_INPUT_TOKENS, Subject
 from latentwire.bench.synthetic import examples_of_length
 from latentwire.core.errors import UsageError
@@ -35,28 +35,32 @@ def measure_throughput(
     rounds: int = 5,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Answer batches of texts with `Wire.answer`, text in to answer out.
+    """Measure the throughput of `Wire.answer` from text to answer.
 
     Args:
-        subject: What is measured.
-        batch_sizes: Texts of one call.
-        input_lengths: Sender tokens of each text.
-        many: Texts that are answered in one call and one by one, to compare; 0: not at all.
-        rounds: Timed rounds, each on other texts; the comparison of many has three at most.
-        progress: Told of each round.
-    Returns: What `latentwire bench throughput --json` prints. Speeds are texts per second, from
-        the median round; bounds are those of a bridge's answer.
-    Raises: UsageError: If a size, a length or the number of rounds is below 1, or the task asks
-        something that `Wire.answer` cannot (`Wire.examples`).
+        subject: Wire and task to measure.
+        batch_sizes: Numbers of texts per call.
+        input_lengths: Numbers of sender tokens per text.
+        many: Number of texts that are answered in one call and in one call per text, for
+            comparison; 0 skips the comparison.
+        rounds: Number of timed rounds, each with other texts; at most three for `many`.
+        progress: Called after each round.
+    Returns: The JSON object of `latentwire bench throughput --json`, with medians over rounds.
+    Raises: UsageError: If a size, a length or the number of rounds is below 1, or `Wire.answer`
+        does not support the task.
     """
     if min(*batch_sizes, *input_lengths, rounds) < 1 or many < 0:
-        raise UsageError("Batch sizes, input lengths and rounds of a benchmark are 1 or more.")
+        raise UsageError(
+            "Batch sizes, input lengths and rounds must be 1 or more, --many 0 or more."
+        )
     progress = progress or Progress()
-    machine = measure_machine(subject.lms[1].device, subject.lms[1].dtype)
+    machine = measure_device_rates(subject.lms[1].device, subject.lms[1].dtype)
     grid = [
         point
         for length in input_lengths
-        for point in _row(subject.reading(length), length, batch_sizes, rounds, machine, progress)
+        for point in _row(
+            subject.with_input_tokens(length), length, batch_sizes, rounds, machine, progress
+        )
     ]
     return {
         "benchmark": "throughput",
@@ -76,18 +80,20 @@ def _row(
     length: int,
     batch_sizes: Sequence[int],
     rounds: int,
-    machine: Machine,
+    machine: DeviceRates,
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """All batch sizes at one length of text."""
-    wire, most = subject.exact(), max(batch_sizes)
+    """Measure all batch sizes at one text length."""
+    wire, most = subject.fixed_length_wire(), max(batch_sizes)
     examples = examples_of_length(subject.task, wire.sender.lm, most * (rounds + 1), length)
     turns = [examples[i : i + most] for i in range(0, len(examples), most)]
-    works: dict[str, Work] = {str(size): partial(_turn, wire, turns, size) for size in batch_sizes}
-    taken = race(works, rounds, progress=progress, title=f"throughput, {length} tokens")
+    works: dict[str, TimedWork] = {
+        str(size): partial(_turn, wire, turns, size) for size in batch_sizes
+    }
+    taken = time_interleaved(works, rounds, progress=progress, title=f"throughput, {length} tokens")
     points = []
     for size in batch_sizes:
-        bare = BareSum(wire, subject.task, examples[:size])
+        bare = BarePasses(wire, subject.task, examples[:size])
         module = counted_pass(wire.bridge, *bare.bridge_inputs)
         passes = bridge_passes(wire, size, bare.n_sender, bare.n_receiver, module)
         passes += written_passes(wire.receiver.lm, size, bare.n_written)
@@ -110,21 +116,23 @@ def _turn(wire: Wire, turns: Sequence[Sequence[Example]], size: int, turn: int) 
 
 
 def answer(wire: Wire, examples: Sequence[Example]) -> object:
-    """What the wire answers to the texts of some examples, in one call."""
+    """Answer the texts of some examples in one call."""
     asks = wire.need_task().has_questions
     questions = [example.question for example in examples] if asks else None
     return wire.answer([example.context for example in examples], questions)
 
 
 def _many(subject: Subject, many: int, rounds: int, progress: Progress) -> dict[str, Any]:
-    """One call for many texts against one call for each of them."""
-    wire = subject.exact()
+    """Compare one call for many texts with one call per text."""
+    wire = subject.fixed_length_wire()
     examples = examples_of_length(subject.task, wire.sender.lm, many, subject.input_tokens)
-    works: dict[str, Work] = {
+    works: dict[str, TimedWork] = {
         "one_call": lambda _: answer(wire, examples),
         "single_calls": lambda _: [answer(wire, [example]) for example in examples],
     }
-    taken = race(works, rounds, progress=progress, title=f"{many} texts at once, one by one")
+    taken = time_interleaved(
+        works, rounds, progress=progress, title=f"{many} texts in one call and one by one"
+    )
     ms = {name: statistics.median(values) for name, values in taken.items()}
     return {
         "n": many,
@@ -136,7 +144,7 @@ def _many(subject: Subject, many: int, rounds: int, progress: Progress) -> dict[
 
 
 def _growth(grid: Sequence[dict[str, Any]], length: int) -> dict[str, Any]:
-    """From the smallest batch to the largest, at one length."""
+    """Compare the throughput of the smallest and the largest batch at one length."""
     row = sorted(
         (point for point in grid if point["input_tokens"] == length),
         key=lambda point: int(point["batch_size"]),

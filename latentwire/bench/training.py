@@ -1,10 +1,10 @@
-"""How many examples a training step takes in per second, beside a plain loop and the bare passes.
+"""Training speed in examples per second, compared with a plain loop and with bare passes.
 
-plain   the sender through all layers in every step, the whole prompt through the receiver, logits
-        of the full vocabulary at all positions, gradients of the receiver's weights
-ours    a step of `train_bridge`, and a third of the caching pass over the same batch: the sender
-        runs once, its states serve three epochs
-bare    the receiver's forward and backward pass alone, on the shapes that ours gives it
+plain   every step runs all layers of the sender and the whole prompt of the receiver, computes
+        logits of the vocabulary at all positions and gradients of the receiver's weights
+ours    a step of `train_bridge`, and a third of the time to cache the sender states of its batch,
+        because the cached states are used for three epochs
+bare    the receiver's forward and backward pass alone, with the same shapes as in `ours`
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from latentwire.bench.lower_bounds import Pass, measure_machine, model_pass
-from latentwire.bench.stopwatch import Work, race
+from latentwire.bench.lower_bounds import PassCost, measure_device_rates, model_pass
+from latentwire.bench.stopwatch import TimedWork, time_interleaved
 from latentwire.bench.subject import Subject
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
@@ -41,21 +41,21 @@ from latentwire.wire.wire import Wire
 EPOCHS = 3
 
 
-class Plain:
-    """The loop that one would write first."""
+class PlainTrainingLoop:
+    """Straightforward training loop without caches, as a reference."""
 
     def __init__(self, wire: Wire, task: Task) -> None:
         self.wire, self.builder = wire, wire.prompt_builder(task)
         self.task = task
-        self.optimiser = torch.optim.AdamW(wire.bridge.parameters(), lr=1e-3)
+        self.optimizer = torch.optim.AdamW(wire.bridge.parameters(), lr=1e-3)
 
     def step(self, examples: Sequence[Example]) -> None:
-        """Sender, bridge, receiver, loss, backward, step."""
+        """Run one training step on a batch."""
         wire, lm = self.wire, self.wire.receiver.lm
         lm.model.requires_grad_(True)
         texts, _ = wire.sender_texts(self.task, examples)
         layers = wire.spec.layers
-        states = wire.sender.encode(texts, [*layers, wire.sender.lm.n_layers])  # runs all of them
+        states = wire.sender.encode(texts, [*layers, wire.sender.lm.n_layers])  # runs all layers
         chosen = states.states[:, : len(layers)].to(lm.device)
         soft = wire.bridge(chosen, states.mask.to(lm.device))
         rows, labels = [], []
@@ -74,15 +74,15 @@ class Plain:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         logits = lm.model(inputs_embeds=x, attention_mask=mask, position_ids=positions).logits
         loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), wanted[:, 1:].flatten())
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        self.optimiser.step()
+        self.optimizer.step()
         lm.model.zero_grad(set_to_none=True)
         lm.model.requires_grad_(False)
 
 
 def bare(wire: Wire, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]) -> None:
-    """The receiver's two passes on soft tokens that come from nowhere."""
+    """Run the receiver's forward and backward pass on constant soft tokens."""
     lm = wire.receiver.lm
     soft = torch.full(
         (len(prompts), wire.spec.soft_tokens, lm.width), lm.embedding_rms, device=lm.device
@@ -99,22 +99,22 @@ def measure_training(
     rounds: int = 9,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Time the parts of a training step on the same batches, in turn.
+    """Measure training speed on the same batches, in interleaved rounds.
 
     Args:
-        subject: What is measured; its bridge is trained by it.
-        folder: Where states and a run are kept while it lasts.
-        batch_size: Examples of a step.
-        rounds: Timed rounds.
-        progress: Told of each round.
-    Returns: What `latentwire bench train --json` prints. The lower bound is that of the receiver's
-        passes, forward and backward to its inputs, over the tokens behind the shared prompt.
+        subject: Wire and task to measure; the bridge is trained.
+        folder: Folder for temporary states and a temporary run.
+        batch_size: Number of examples per step.
+        rounds: Number of timed rounds.
+        progress: Called after each round.
+    Returns: The JSON object of `latentwire bench train --json`. The lower bound is that of the
+        receiver's forward and backward pass over the tokens after the shared prompt start.
     Raises: UsageError: If the batch size or the number of rounds is below 1.
     """
     if min(batch_size, rounds) < 1:
-        raise UsageError("Batch size and rounds of a benchmark are 1 or more.")
+        raise UsageError("Batch size and rounds must be 1 or more.")
     lm = subject.lms[1]
-    machine = measure_machine(lm.device, lm.dtype)
+    machine = measure_device_rates(lm.device, lm.dtype)
     taken, passes = _time(subject, folder, batch_size, rounds, progress or Progress())
     taken["ours"] = [s + c / EPOCHS for s, c in zip(taken["step"], taken["caching"])]
     ms = {name: statistics.median(values) for name, values in taken.items()}
@@ -143,8 +143,8 @@ def measure_training(
 
 def _time(
     subject: Subject, folder: Path, batch: int, rounds: int, progress: Progress
-) -> tuple[dict[str, list[float]], list[Pass]]:
-    """Milliseconds of every part in every round, and what its receiver cannot do without."""
+) -> tuple[dict[str, list[float]], list[PassCost]]:
+    """Return the milliseconds of every part and round, and the receiver's passes of a step."""
     wire, task = subject.wire, subject.task
     config = TrainConfig.of(batch_size=batch, steps=rounds + 1, train_limit=batch * (rounds + 1))
     loaded = load_training_data(wire, [task], config)
@@ -157,7 +157,7 @@ def _time(
     learner = BridgeLearner(wire, cache, Loss(config.terms, space).to(lm.device), config)
     run = RunFolder(folder / "run")
     trainer = Trainer(learner, [data], config, run, Processes(), StopRequest(), Progress())
-    plain, builder = Plain(wire, task), data.prompted.builder
+    plain, builder = PlainTrainingLoop(wire, task), data.prompted.builder
     batches = []
     for turn in range(rounds + 1):
         _, index = trainer.plan.batch(turn)
@@ -166,14 +166,14 @@ def _time(
         prompts = [builder.build_handoff(example)[0].prompt for example in examples]
         answers = [builder.right_answer(p, e) for p, e in zip(prompts, examples)]
         batches.append((examples, fresh, wire.sender_texts(task, examples)[0], prompts, answers))
-    # The step that warms up is the first one: a training's steps come in their order.
-    works: dict[str, Work] = {
+    # The warm-up round (-1) runs the first step, because steps of a training have an order.
+    works: dict[str, TimedWork] = {
         "plain": lambda turn: plain.step(batches[turn + 1][0]),
         "step": lambda turn: trainer._step(turn + 1),
         "caching": lambda turn: batches[turn + 1][1].ensure(batches[turn + 1][2]),
         "bare": lambda turn: bare(wire, *batches[turn + 1][3:]),
     }
-    taken = race(works, rounds, progress=progress, title="training steps")
+    taken = time_interleaved(works, rounds, progress=progress, title="training steps")
     _, _, _, prompts, answers = batches[0]
     n_tokens = max(
         len(p.before) - p.n_static + wire.spec.soft_tokens + len(p.after) + len(a) - 1

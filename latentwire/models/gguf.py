@@ -12,7 +12,7 @@ from filelock import FileLock
 from latentwire.core.errors import ModelError
 from latentwire.core.files import cache_dir, replacing_dir, sha256_file, write_json
 from latentwire.core.progress import Progress
-from latentwire.models.transformers_compat import gguf_read_once, quiet_transformers
+from latentwire.models.transformers_compat import fast_gguf_reading, quiet_transformers
 from latentwire.models.zoo import EMBEDDED
 
 _MANIFEST = "manifest.json"
@@ -93,7 +93,7 @@ def _convert(path: Path, folder: Path, name: str, progress: Progress) -> None:
 
     progress.say(f"Converting {name} to safetensors (once, takes about a minute) ...")
     try:
-        with gguf_read_once():
+        with fast_gguf_reading():
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
             model = AutoModelForCausalLM.from_pretrained(
                 str(path.parent), gguf_file=path.name, dtype=torch.float32

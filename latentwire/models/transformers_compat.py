@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
+
+import numpy as np
 
 
 @contextmanager
@@ -24,20 +28,64 @@ def quiet_transformers() -> Iterator[None]:
 
 
 @contextmanager
-def gguf_read_once() -> Iterator[None]:
-    """Make transformers parse a GGUF file once inside the context, without a progress bar.
+def fast_gguf_reading() -> Iterator[None]:
+    """Speed up the GGUF reader of transformers inside the context; its results stay the same.
 
-    By itself, it parses the whole file for the tokenizer, again for the configuration and again
-    for the weights, each time ten seconds for a vocabulary of 262,144 words.
+    By itself, it parses the whole file three times (for tokenizer, configuration and weights),
+    makes several numpy arrays per word of the vocabulary, and builds the table of tensor names
+    again for every submodule.
     """
     import gguf
     from transformers import modeling_gguf_pytorch_utils as reader
 
-    bar, parser = reader.tqdm, gguf.GGUFReader
+    originals = (gguf.GGUFReader, gguf.get_tensor_name_map, reader.tqdm, reader._gguf_parse_value)
+
+    def parse_value(value: Any, types: Any) -> Any:
+        return originals[3](value, types) if isinstance(value, np.ndarray) else value
+
+    gguf.GGUFReader = cache(_fast_reader(gguf))
+    gguf.get_tensor_name_map = cache(gguf.get_tensor_name_map)
     reader.tqdm = lambda tensors, **_: tensors
-    gguf.GGUFReader = cache(parser)
+    reader._gguf_parse_value = parse_value
     try:
         with quiet_transformers():
             yield
     finally:
-        reader.tqdm, gguf.GGUFReader = bar, parser
+        gguf.GGUFReader, gguf.get_tensor_name_map, reader.tqdm, reader._gguf_parse_value = originals
+
+
+def _fast_reader(gguf: Any) -> type:
+    """Return a GGUFReader that keeps arrays of metadata as plain Python values."""
+
+    class FastGGUFReader(gguf.GGUFReader):  # type: ignore[misc]
+        def _get(self, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(self.data, np.memmap):
+                self.data = self.data.view(np.ndarray)  # slices of a memmap are slow
+            return super()._get(*args, **kwargs)
+
+        def _get_field_parts(self, start: int, raw_type: int) -> Any:
+            if raw_type != gguf.GGUFValueType.ARRAY or self.byte_order != "I":
+                return super()._get_field_parts(start, raw_type)
+            item_type, count = struct.unpack_from("<IQ", self.data, start)
+            offset, dtype = start + 12, self.gguf_scalar_to_np.get(item_type)
+            if dtype is not None:
+                values = np.frombuffer(self.data, dtype, count, offset).tolist()
+                offset += count * np.dtype(dtype).itemsize
+            elif item_type == gguf.GGUFValueType.STRING:
+                values, offset = _read_strings(self.data, offset, count)
+            else:
+                return super()._get_field_parts(start, raw_type)
+            types = [gguf.GGUFValueType(each) for each in (raw_type, item_type)[: 1 + bool(count)]]
+            return offset - start, values, list(range(count)), types
+
+    return FastGGUFReader
+
+
+def _read_strings(data: np.ndarray[Any, Any], offset: int, count: int) -> tuple[list[str], int]:
+    """Return `count` length-prefixed strings and the offset after them."""
+    strings = []
+    for _ in range(count):
+        (size,) = struct.unpack_from("<Q", data, offset)
+        strings.append(data[offset + 8 : offset + 8 + size].tobytes().decode())
+        offset += 8 + size
+    return strings, offset

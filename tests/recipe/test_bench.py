@@ -17,10 +17,16 @@ from latentwire.bench import BENCHMARKS
 from latentwire.bench import lower_bounds as bounds
 from latentwire.bench.codecs import measure_wire
 from latentwire.bench.latency import measure_latency
-from latentwire.bench.lower_bounds import Machine, Pass, counted_pass, measure_machine, model_pass
+from latentwire.bench.lower_bounds import (
+    DeviceRates,
+    PassCost,
+    counted_pass,
+    measure_device_rates,
+    model_pass,
+)
 from latentwire.bench.memory import measure_memory
 from latentwire.bench.plots import plot
-from latentwire.bench.stopwatch import Spread, race
+from latentwire.bench.stopwatch import LatencyQuantiles, time_interleaved
 from latentwire.bench.subject import ExactWriter, Subject, open_subject
 from latentwire.bench.synthetic import examples_of_length
 from latentwire.bench.throughput import measure_throughput
@@ -183,27 +189,27 @@ def test_a_probe_joins_in_where_the_run_has_one(trained: Path, tmp_path: Path) -
 
 
 def test_bounds_follow_from_measured_rates() -> None:
-    machine = Machine("cpu", "float32", operations_per_s=1e9, bytes_per_s=1e8)
-    assert machine.lower_bound_ms([Pass(2e9, 1e8), Pass(1e9, 3e8)]) == pytest.approx(5000)
-    faster = machine.or_faster(Machine("cpu", "float32", 5e8, 2e8))
+    machine = DeviceRates("cpu", "float32", operations_per_s=1e9, bytes_per_s=1e8)
+    assert machine.lower_bound_ms([PassCost(2e9, 1e8), PassCost(1e9, 3e8)]) == pytest.approx(5000)
+    faster = machine.or_faster(DeviceRates("cpu", "float32", 5e8, 2e8))
     assert (faster.operations_per_s, faster.bytes_per_s) == (1e9, 2e8)
-    measured = measure_machine(torch.device("cpu"), torch.float32)
+    measured = measure_device_rates(torch.device("cpu"), torch.float32)
     assert measured.operations_per_s > 0 and measured.bytes_per_s > 0
     layer = torch.nn.Linear(8, 16, bias=False)
     counted = counted_pass(layer, torch.ones(3, 8))
-    assert counted == Pass(2 * 3 * 8 * 16, 4 * 8 * 16)
+    assert counted == PassCost(2 * 3 * 8 * 16, 4 * 8 * 16)
     lm = load_model("fake-llama")
     one, two = (model_pass(lm, n, 1, 10) for n in (1, 2))
-    assert two == Pass(2 * one.operations, 2 * one.n_bytes)
+    assert two == PassCost(2 * one.operations, 2 * one.n_bytes)
 
 
 def test_rounds_take_turns() -> None:
     order: list[tuple[str, int]] = []
     works = {name: lambda turn, name=name: order.append((name, turn)) for name in "ab"}
-    taken = race(works, 2)
+    taken = time_interleaved(works, 2)
     assert order == [("b", -1), ("a", -1), ("a", 0), ("b", 0), ("b", 1), ("a", 1)]
     assert {name: len(values) for name, values in taken.items()} == {"a": 2, "b": 2}
-    assert Spread.of([1.0, 2.0, 3.0]).p50 == 2
+    assert LatencyQuantiles.of([1.0, 2.0, 3.0]).p50 == 2
 
 
 def test_random_weights_answer(own_cache: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The passes that no latent hand-off can do without, on inputs that are ready: the bare sum."""
+"""The forward passes of a latent hand-off on prepared inputs, for the bare sum."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from latentwire.models.batching import pad_right
 from latentwire.wire.wire import Wire
 
 
-class BareSum:
-    """Sender up to its layer, bridge, receiver over soft tokens, question and answer.
+class BarePasses:
+    """Forward passes of sender, bridge and receiver without any other work.
 
-    Tokens lie on the device, nothing is tokenised, padded, packed or read back. What the
-    receiver's prompt begins with is left out: it was read once and for all.
+    Inputs are on the device, tokenized and padded; no message is written and no score is copied
+    to the host. The receiver reads soft tokens, question and answer; the start of its prompt,
+    which is the same for all examples, is left out.
 
     Args:
-        wire: Its models and bridge.
-        task: Gives the question.
-        examples: One batch.
+        wire: Wire with the models and the bridge.
+        task: Task that provides the question.
+        examples: Examples of one batch.
     """
 
     def __init__(self, wire: Wire, task: Task, examples: Sequence[Example]) -> None:
@@ -39,34 +40,34 @@ class BareSum:
         requests = [builder.build_handoff(example)[0] for example in examples]
         self.writes = task.kind == "generation"
         self.n_written = task.max_new_tokens if self.writes else 0
-        behind = [[*r.prompt.after, *max(r.answers, key=len, default=())[:-1]] for r in requests]
+        after = [[*r.prompt.after, *max(r.answers, key=len, default=())[:-1]] for r in requests]
         new = [list(r.prompt.before[r.prompt.n_static :]) for r in requests]
-        self.before, self.behind = _embedded(lm, new), _embedded(lm, behind)
+        self.before, self.after = _embedded(lm, new), _embedded(lm, after)
         with torch.no_grad():
             states = wire.sender.run(self.tokens, self.attention, self.layers)
         self.bridge_inputs = states.to(lm.device), self.mask.to(lm.device)
         self.soft = self.bridge()
         self.n_sender = self.tokens.shape[1]
-        self.n_receiver = self.before.shape[1] + wire.spec.soft_tokens + self.behind.shape[1]
+        self.n_receiver = self.before.shape[1] + wire.spec.soft_tokens + self.after.shape[1]
 
     @torch.no_grad()
     def sender(self) -> object:
-        """The sender's prefill to its layer."""
+        """Run the sender up to the bridge's layer."""
         return self.wire.sender.run(self.tokens, self.attention, self.layers)
 
     @torch.no_grad()
     def bridge(self) -> Any:
-        """The bridge module alone."""
+        """Run the bridge module."""
         return (self.wire.compiled or self.wire.bridge)(*self.bridge_inputs)
 
     @torch.no_grad()
     def receiver(self) -> object:
-        """The receiver's forward pass; for a written answer also one pass for each more token."""
+        """Run the receiver, with one more pass per further token of a written answer."""
         receiver, writes = self.wire.receiver, self.writes
         model = receiver.lm.architecture.decoder
-        parts = [self.before, self.behind]
+        parts = [self.before, self.after]
         if receiver.reads == "embeddings":
-            parts.insert(1, self.soft.to(self.behind))
+            parts.insert(1, self.soft.to(self.after))
         out = model(inputs_embeds=torch.cat(parts, dim=1), use_cache=writes)
         logits = receiver.head(out.last_hidden_state[:, -1:]) if writes else out
         for _ in range(self.n_written - 1):
@@ -80,6 +81,6 @@ class BareSum:
 
 
 def _embedded(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, "b t d"]:
-    """Token embeddings of rows, t of the longest, which may be 0."""
+    """Return embeddings of rows, padded to the longest row, which may be empty."""
     longest = max(map(len, rows))
     return lm.embed(pad_right([row or [0] for row in rows], lm.device)[0])[:, :longest]
