@@ -1,9 +1,9 @@
-"""Scoring choices in batches against one choice at a time: same numbers, how much faster?
+"""Compare scoring choices in batches with scoring one choice at a time: numbers and speed.
 
     LATENTWIRE_DATA=<folder with arc_easy> python benchmarks/batched_scoring.py
 
-Both sides score the same choices behind the same tokenised prompts with the same frozen model. One
-at a time means one forward pass over prompt and choice for each choice. Rounds alternate.
+Both score the same choices after the same tokenized prompts with the same frozen model. One at a
+time means one forward pass over prompt and choice for each choice. Rounds alternate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from latentwire.prompting.scoring import respond
 
 
 def one_at_a_time(receiver: Receiver, requests: list[Request]) -> list[list[float]]:
-    """Summed log-likelihood of each choice, each by a forward pass of its own."""
+    """Return the summed log-likelihood of each choice, with one forward pass per choice."""
     model, found = receiver.lm.model, []
     with torch.inference_mode():
         for request in requests:
@@ -39,19 +39,19 @@ def one_at_a_time(receiver: Receiver, requests: list[Request]) -> list[list[floa
 
 
 def batched(receiver: Receiver, task: Task, requests: list[Request]) -> list[list[float]]:
-    """The same through the library, without prefixes of an earlier round."""
+    """Return the same scores from the library, without cached prompt starts."""
     found = respond(Receiver(receiver.lm), task, [[request] for request in requests])
     return [list(response.scores) for response in found]
 
 
 def main() -> None:
-    """Print speeds, their ratio and the largest difference."""
+    """Measure both, and print times, speedup and the largest difference."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--task", default="arc_easy")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-tokens", type=int, help="Tokens per pass; default: the device's.")
+    parser.add_argument("--batch-tokens", type=int, help="tokens per pass (default: by device)")
     args = parser.parse_args()
     if args.batch_tokens:
         answering.tokens_per_pass = lambda device: args.batch_tokens  # type: ignore[assignment]

@@ -1,11 +1,11 @@
-"""Does a trained bridge deliver what its sender knows? Bridge beside the same-layer linear probe.
+"""Compare trained bridges with a linear probe on the same sender layer.
 
     python benchmarks/bridge_vs_probe.py --out runs/bridge_vs_probe [--tasks sst2,bbc_news]
         [--seeds 0,1,2] [--train-limit 3000] [--layer 6] [--set steps=200] [--split test]
 
-For each task one bridge per seed, with the default settings but for what is given; then bridge and
-probe answer the whole split, both having had the same training examples. Stopped work goes on when
-called again. Prints one JSON object; the table goes to `OUT/table.md`.
+Trains one bridge per task and seed. Bridge and probe learn from the same training examples and
+answer the same split. An interrupted run is resumed by the same command. Prints one JSON object and
+writes a table to `OUT/table.md`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ METHODS = ("bridge", "linear_probe")
 
 
 def main() -> None:
-    """Train, answer, and print."""
+    """Train, evaluate and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tasks", default=TASKS)
@@ -39,8 +39,12 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int)
     parser.add_argument("--train-limit", type=int, default=3000)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, help="of the split; default: all of it")
-    parser.add_argument("--set", action="append", default=[], help="a training setting")
+    parser.add_argument(
+        "--limit", type=int, help="number of examples to answer (default: the whole split)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], help="training option as key=value; repeatable"
+    )
     given = parser.parse_args()
     seeds = [int(each) for each in given.seeds.split(",")]
     settings = dict(each.split("=", 1) for each in given.set)
@@ -81,7 +85,7 @@ def main() -> None:
 
 
 def _answers(folder: Path, split: str) -> dict[str, Any] | None:
-    """The results in a run folder, if they are of this split and have both methods."""
+    """Return the results in a run folder if they are of this split and have both methods."""
     path = RunFolder(folder).results
     if not path.is_file():
         return None

@@ -1,11 +1,11 @@
-"""Every kind of bridge, trained one epoch between two real models: does it run, what does it reach?
+"""Train every kind of bridge for one epoch between two real models.
 
     python benchmarks/every_bridge.py --out runs/every_bridge [--task sst2] [--train-limit 1000]
         [--kinds perceiver,mlp] [--set lr=5e-4]
 
-One run folder per kind; what is finished is not run again. A kind that fails is listed with its
-error and does not stop the others; the exit code is then 1. Values are of the best validation, one
-seed: a look at each kind, not a contest. Prints one JSON object; the table goes to `OUT/table.md`.
+Each kind has a run folder; completed ones are not run again. A kind that fails is listed with its
+error, the others still run, and the exit code is 1. Values are those of the best validation with
+one seed, which is too little to rank the kinds. Prints one JSON object and writes `OUT/table.md`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ from latentwire.train import TrainConfig
 
 
 def main() -> None:
-    """Train, and print."""
+    """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--task", default="sst2")
-    parser.add_argument("--kinds", help="default: all")
+    parser.add_argument("--kinds", help="kinds of bridges, joined by commas (default: all)")
     parser.add_argument("--train-limit", type=int, default=1000)
     parser.add_argument("--val-limit", type=int, default=300)
-    parser.add_argument("--set", action="append", default=[], help="a training setting")
+    parser.add_argument(
+        "--set", action="append", default=[], help="training option as key=value; repeatable"
+    )
     given = parser.parse_args()
     task, progress = load_task(given.task), default_progress()
     kinds = given.kinds.split(",") if given.kinds else list(BRIDGES.names())

@@ -1,11 +1,11 @@
-"""Throw broken, mutated and hostile bytes at the reader of messages.
+"""Fuzz the message reader with broken, mutated and hostile bytes.
 
     python benchmarks/fuzz_messages.py [--n 2000000] [--seed 0]
 
-Every one must be read as a sound message or be refused with a MessageError: no other error, no
-hang, no memory beyond the limits. Half of what is mutated gets its checksum again, so that the
-checks behind it are met as well. Prints one JSON object; exits 1 at the first message that breaks a
-rule, and prints that message.
+Each input must be read as a valid message or refused with a MessageError, without any other error,
+without a hang and within the memory limits. Half of the mutated messages get a correct checksum, so
+that they also reach the checks after it. Prints one JSON object. The first input that breaks a rule
+is printed and ends the program with exit code 1.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from latentwire.wire.message import Message
 
 LIMITS = Limits(max_bytes=1 << 16, max_tokens=64, max_width=4096)
 SHAPES = ((1, 1), (2, 24), (3, 65), (4, 33))
-_TRACED = 64  # one message of so many is read with its memory traced
+_TRACED = 64  # memory is traced for one message in 64
 _MOST_TRACED = 8 * LIMITS.max_bytes
-_MOST_RESIDENT = 64 << 20  # growth over the whole run
+_MOST_RESIDENT = 64 << 20  # bytes of growth over the whole run
 _BATCH, _BATCH_SECONDS = 1000, 60
-_PLAIN = re.compile(r"(?<!\S)[A-Za-z-]+(?:'s)?(?=[ ,.:]|$)")  # words without a value in them
+_PLAIN = re.compile(r"(?<!\S)[A-Za-z-]+(?:'s)?(?=[ ,.:]|$)")  # words that contain no value
 _SUM = re.compile(rb'"checksum":"[0-9a-f]{8}"')
 
 NUMBERS = (0, 1, 2, 7, 8, 255, 256, 4095, 4096, 65535, 1 << 20, 1 << 31, (1 << 32) - 1)
@@ -59,10 +59,10 @@ SPELLINGS = (
 
 
 class Mutator:
-    """Endless broken messages; equal seeds give equal ones.
+    """Generator of broken messages, reproducible by seed.
 
     Args:
-        seed: Of everything that is drawn.
+        seed: Random seed.
     """
 
     def __init__(self, seed: int) -> None:
@@ -89,7 +89,7 @@ class Mutator:
         ]  # fmt: skip
 
     def next(self) -> bytes:
-        """One more."""
+        """Return the next broken message."""
         draw = self.random
         data = draw.choice(self.ways)(draw.choice(self.sound))
         if draw.random() < 0.1:
@@ -198,7 +198,7 @@ class Mutator:
             header = json.loads(head)
             change(header)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            return self.flip_bits(data)  # it was broken before
+            return self.flip_bits(data)  # broken by an earlier mutation
         text = json.dumps(header, separators=(",", ":")).encode()
         return _joined(text + b" " * (-len(text) % 8), payload)
 
@@ -223,7 +223,7 @@ def _joined(head: bytes, payload: bytes) -> bytes:
 
 
 def resealed(data: bytes) -> bytes:
-    """The same bytes with the checksum that they should have, where there is a place for it."""
+    """Return the bytes with a correct checksum, if the header has one."""
     head, payload = _split(data)
     empty = _SUM.sub(b'"checksum":"00000000"', head, count=1)
     found = zlib.crc32(payload, zlib.crc32(data[:8] + empty))
@@ -231,19 +231,19 @@ def resealed(data: bytes) -> bytes:
 
 
 def outcome(data: bytes, basis: Basis) -> str:
-    """What the reader says: `read`, or the first words of its refusal.
+    """Return `read`, or the first words of the reader's error message.
 
-    Raises: AssertionError: If it read something that is no sound message.
+    Raises: AssertionError: If the reader returned an invalid message.
     """
     try:
         message = Message.from_bytes(data, basis=basis, limits=LIMITS)
     except MessageError as error:
-        str(error).encode()  # it can be printed, whatever the bytes were
+        str(error).encode()  # error messages must be printable for all inputs
         return " ".join(_PLAIN.findall(str(error))[:5])
     soft = message.soft
     k, width = soft.shape
-    assert soft.dtype == torch.float32 and bool(np.isfinite(soft.numpy()).all()), "unsound numbers"
-    assert 0 < k <= LIMITS.max_tokens and 0 < width <= LIMITS.max_width, "unsound shape"
+    assert soft.dtype == torch.float32 and bool(np.isfinite(soft.numpy()).all()), "invalid numbers"
+    assert 0 < k <= LIMITS.max_tokens and 0 < width <= LIMITS.max_width, "invalid shape"
     return "read"
 
 
@@ -251,16 +251,15 @@ def fuzz(n: int, seed: int) -> dict[str, Any]:
     """Read n broken messages.
 
     Args:
-        n: How many.
-        seed: Of the messages.
-    Returns: Counts of what happened, the slowest read in this process's own time (others may keep
-        the machine busy), and the most memory.
-    Raises: SystemExit: At the first message that breaks a rule; it is printed.
+        n: Number of messages.
+        seed: Random seed of the messages.
+    Returns: Counts of outcomes, the slowest read in CPU time, and the peak memory.
+    Raises: SystemExit: If a message breaks a rule, after printing it.
     """
     mutator, found = Mutator(seed), Counter[str]()
     for data in mutator.sound:
         assert outcome(data, mutator.basis) == "read"
-    gc.freeze()  # collecting the libraries' objects would look like a slow message
+    gc.freeze()  # a collection of the libraries' objects would count as a slow message
     began, resident = time.process_time(), _resident()
     slowest = most = 0.0
     previous = signal.signal(signal.SIGALRM, _hung)
@@ -315,7 +314,7 @@ def main() -> None:
     """Fuzz and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=2_000_000, help="number of messages")
-    parser.add_argument("--seed", type=int, default=0, help="of the messages")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the messages")
     args = parser.parse_args()
     print(json.dumps(fuzz(args.n, args.seed), indent=2))
 

@@ -1,11 +1,12 @@
-"""What calibrated labels are worth to models that read the text: prompts tried on val, held out.
+"""Measure what label calibration gains for models that read the text, on held-out val examples.
 
-    python benchmarks/calibration.py --task ag_news --prompt '{context}\\nCategory:'
+    python benchmarks/label_calibration.py --task ag_news --prompt '{context}\\nCategory:'
         [--models receiver,sender] [--max-tokens 64] [--divisions 400]
 
-Every zero-shot prompt, and few-shot with 1, 2, 4 .. examples of each label behind one prompt, in
-plain text, on all val examples, seed 0; as they are, calibrated by all of val, and with the best of
-them chosen on a part of val and judged on the rest. Prints JSON.
+Asks every zero-shot prompt, and one few-shot prompt with 1, 2, 4 .. examples per label, in plain
+text about all val examples. Reports the accuracy of each prompt without calibration and calibrated
+on all of val, and the accuracy on the rest of val if the prompt is chosen on a part. Prints one
+JSON object.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ Tried = dict[ReaderPrompt, list[Prediction]]
 
 
 def main() -> None:
-    """Ask, and print."""
+    """Answer and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="ag_news")
-    parser.add_argument("--prompt", default="{context}\nCategory:", help="of few-shot")
+    parser.add_argument(
+        "--prompt", default="{context}\nCategory:", help="template of the few-shot prompt"
+    )
     parser.add_argument("--models", default="receiver,sender")
     parser.add_argument("--train-limit", type=int, default=3000)
     parser.add_argument("--max-tokens", type=int, default=64)
@@ -83,7 +86,7 @@ def main() -> None:
 
 
 def answers(context: Context, name: str, val: Sequence[Example], prompt: str) -> Tried:
-    """Plain answers to val: of every prompt of zero-shot, of one prompt of few-shot."""
+    """Return uncalibrated answers to val for all zero-shot prompts and one few-shot prompt."""
     progress = default_progress()
     method = context.methods.prepared(name, progress)
     assert isinstance(method, ZeroShot)
@@ -101,7 +104,7 @@ def answers(context: Context, name: str, val: Sequence[Example], prompt: str) ->
 def held_out(
     task: Task, val: Sequence[Example], tried: Tried, n: int, divisions: int
 ) -> dict[str, Any]:
-    """Accuracy on the rest of val when the best is chosen on `n` examples, plain or calibrated."""
+    """Return the accuracy on the rest of val if the best prompt is chosen on `n` examples."""
     draw = np.random.RandomState(0)
     scores: dict[str, list[float]] = {"plain": [], "calibrated": []}
     for _ in range(divisions):

@@ -1,10 +1,10 @@
-"""Which learning rate suits the baselines that learn? Trained with each one, looked at on val.
+"""Compare learning rates of trained baselines by their val accuracy.
 
     python benchmarks/learning_rates.py --out runs/learning_rates --tasks sst2,bbc_news
         [--methods lora,prompt_tuning] [--rates 3e-4,1e-3,3e-3] [--max-tokens 64] [--set steps=100]
 
-One seed, the bridge's budget. What is finished is not run again; a training that was stopped goes
-on. Prints one JSON object; the table goes to `OUT/table.md`.
+Uses one seed and the training budget of the bridge. Completed trainings are not run again,
+interrupted ones are resumed. Prints one JSON object and writes a table to `OUT/table.md`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,21 @@ from telepathy.cli.errors import run_guarded
 
 
 def main() -> None:
-    """Train, validate, and print."""
+    """Train, validate and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tasks", default="sst2,bbc_news")
     parser.add_argument("--methods", default="lora,prompt_tuning,prefix_blind")
     parser.add_argument("--rates", default="1e-3,3e-3,1e-2,3e-2,1e-1")
     parser.add_argument("--train-limit", type=int, default=3000)
-    parser.add_argument("--max-tokens", type=int, help="longest text; default: the task's")
-    parser.add_argument("--set", action="append", default=[], help="a training setting")
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        help="maximum number of tokens per text (default: that of the task)",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], help="training option as key=value; repeatable"
+    )
     given = parser.parse_args()
     settings: dict[str, Any] = dict(each.split("=", 1) for each in given.set)
     budget = TrainConfig.of(train_limit=given.train_limit, **settings)

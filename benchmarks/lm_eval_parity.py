@@ -1,13 +1,13 @@
-"""Do LatentWire and lm-evaluation-harness give the same log-likelihoods to the same items?
+"""Compare the log-likelihoods of LatentWire with those of lm-evaluation-harness.
 
-Both score the choices of six tasks with one model in plain text, on the same seeded items. The
-harness runs its own task files on local JSON files; LatentWire its own on the same rows.
+Both score the choices of six tasks with one model in plain text, on the same random items. Each
+uses its own task files, on local JSON files with the same rows.
 
     pip install -e '.[parity]'
     LATENTWIRE_DATA=<folder with the data sets> python benchmarks/lm_eval_parity.py
 
-piqa's official files are behind a script on the hub; without them its items are made from
-HellaSwag's (text, right ending, one wrong ending), in piqa's form.
+The official files of piqa need a script on the hub. Without them, its items are built from those of
+HellaSwag: text, right ending and one wrong ending.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from latentwire.prompting.scoring import respond
 
 MODEL = "smollm2-135m-instruct"
 Row = dict[str, Any]
-_LONG = 1800  # tokens: no item is cut, as in the harness
+_MAX_TOKENS = 1800  # no item is longer, so none is cut, as in the harness
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far both sides agree on one task.
+    """Agreement of LatentWire and the harness on one task.
 
     Args:
-        task: Name.
-        n: Items.
+        task: Task name.
+        n: Number of items.
         same_acc: Share of items with the same choice by summed log-likelihood.
-        same_acc_norm: Share with the same verdict by the score per byte (here) and per
-            character (there); None where the harness does not report it.
+        same_acc_norm: Share of items that are right or wrong in both by the score per byte
+            (LatentWire) and per character (harness); None if the harness does not report it.
         max_difference: Largest difference of one choice's summed log-likelihood, in nats.
         acc_here: Accuracy by LatentWire.
         acc_there: Accuracy by the harness.
-        seconds_here: Time of all forward passes, LatentWire.
-        seconds_there: The same, harness.
+        seconds_here: Time to score all items with LatentWire.
+        seconds_there: Time to score all items with the harness.
     """
 
     task: str
@@ -70,7 +70,7 @@ class Agreement:
 
 
 def _sst2(row: Row) -> Row:
-    return {**row, "sentence": row["sentence"].strip()}  # the hub's rows end in a space
+    return {**row, "sentence": row["sentence"].strip()}  # rows of the hub end with a space
 
 
 def _boolq(row: Row) -> Row:
@@ -78,11 +78,11 @@ def _boolq(row: Row) -> Row:
 
 
 def _hellaswag(row: Row) -> Row:
-    # Copies with the joined text alone: the harness wants its two parts.
+    # Some copies of the data have only the joined text; the harness needs its two parts.
     return row if row["ctx_a"] is not None else {**row, "ctx_a": row["ctx"], "ctx_b": ""}
 
 
-# Task -> file of the tested split, the harness's task file, the row as the harness wants it.
+# Task -> split, task file of the harness, conversion of a row for the harness.
 TASKS: dict[str, tuple[str, str, Callable[[Row], Row]]] = {
     "arc_easy": ("test", "arc/arc_easy.yaml", dict),
     "hellaswag": ("validation", "hellaswag/hellaswag.yaml", _hellaswag),
@@ -94,7 +94,7 @@ TASKS: dict[str, tuple[str, str, Callable[[Row], Row]]] = {
 
 
 def main() -> None:
-    """Score, compare, print a table; exit 1 if a bar is missed."""
+    """Score, compare and print a table; exit with 1 if a threshold is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--items", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
@@ -119,13 +119,13 @@ def main() -> None:
     else:
         show(found)
     missed = [a.task for a in found if a.same_acc < 0.99 or a.max_difference > 1e-2]
-    sys.exit(f"Bar missed: {', '.join(missed)}" if missed else 0)
+    sys.exit(f"Threshold missed: {', '.join(missed)}" if missed else 0)
 
 
 def compare(
     name: str, lm: LanguageModel, source: Path, folder: Path, n_items: int, seed: int
 ) -> Agreement:
-    """Score the same items of one task on both sides."""
+    """Score the same items of one task with LatentWire and the harness."""
     split, harness_file, convert = TASKS[name]
     rows = sampled_rows(name, split, source, n_items, seed)
     write_rows(folder / "here" / name / f"{split}.jsonl", rows)
@@ -164,8 +164,8 @@ def compare(
 def score_here(
     task: Task, lm: LanguageModel, examples: list[Example]
 ) -> tuple[list[tuple[tuple[float, ...], dict[str, float]]], float]:
-    """Scores of each example's choices and whether both accuracies count it right; seconds."""
-    builder = PromptBuilder(task, lm, task.harness_prompt, _LONG)
+    """Return choice scores and metric values of each example, and the seconds it took."""
+    builder = PromptBuilder(task, lm, task.harness_prompt, _MAX_TOKENS)
     requests = [builder.build(example) for example in examples]
     started = time.perf_counter()
     responses = respond(Receiver(lm), task, requests)
@@ -176,7 +176,7 @@ def score_here(
 def score_there(
     name: str, lm: LanguageModel, harness_file: str, data: Path, folder: Path
 ) -> tuple[list[tuple[tuple[float, ...], dict[str, float]]], float]:
-    """The same by lm-evaluation-harness, in the order of the file."""
+    """Return the same from lm-evaluation-harness, in the order of the file."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -213,7 +213,7 @@ def score_there(
 
 
 def sampled_rows(name: str, split: str, source: Path, n_items: int, seed: int) -> list[Row]:
-    """A seeded sample of a file's rows; piqa's are made if the file is not there."""
+    """Return a random sample of rows; rows of piqa are built if it has no file."""
     path = source / name / f"{split}.jsonl"
     made = name == "piqa" and not path.is_file()
     if made:
@@ -235,13 +235,13 @@ def _piqa_row(row: Row, draw: random.Random) -> Row:
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """One JSON object per line."""
+    """Write rows as JSON Lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def show(found: list[Agreement]) -> None:
-    """The table as Markdown."""
+    """Print the results as a Markdown table."""
     print(f"{MODEL}, plain text, lm-eval {version('lm-eval')}\n")
     print("| task | n | same choice, acc | acc_norm | max. difference, nats | acc here | there |")
     print("|---|---|---|---|---|---|---|")

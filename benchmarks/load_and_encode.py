@@ -1,9 +1,9 @@
-"""How long the embedded pair loads, and what layers that are not run save.
+"""Measure the load time of the embedded pair, and the time saved by running fewer sender layers.
 
     python benchmarks/load_and_encode.py [--rounds 7]
 
-Loads are timed in fresh processes after one that fills the cache; codecs of one batch to
-layer 18 and to layer 30 are interleaved in one process. Prints one JSON object.
+Loading is timed in new processes, after one that fills the cache. Encoding a batch up to layer 18
+and up to layer 30 is timed in interleaved rounds. Prints one JSON object.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How long a message takes to be written and to be read, for each codec.
+"""Measure the time to write and read a message, for each codec.
 
     python benchmarks/message_speed.py [--tokens 8] [--width 640] [--rounds 2000]
 
-Codecs take turns in every round, so that a busy moment of the machine hits all alike. Encode is
-`Message.to_bytes`, decode `Message.from_bytes` with all its checks, on one thread. Prints one JSON
-object.
+Codecs are interleaved in every round, so that a slowdown of the machine affects all of them.
+Encoding is `Message.to_bytes`, decoding is `Message.from_bytes` with all its checks, on one thread.
+Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ WARM_UP = 50
 
 
 def measure(n_tokens: int, width: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Bytes and milliseconds of each codec.
+    """Return the message size and times of each codec.
 
     Args:
-        n_tokens: k, soft tokens of a message.
-        width: dr, size of each.
-        rounds: How often each is timed.
-    Returns: For each codec bytes, median and 95th percentile of encode and decode in ms.
+        n_tokens: Number of soft tokens per message.
+        width: Size of a soft token.
+        rounds: Number of timed rounds.
+    Returns: For each codec its bytes, and medians and the 95th percentile in milliseconds.
     """
     generator = torch.Generator().manual_seed(0)
     soft = torch.randn(64, n_tokens, width, generator=generator)
@@ -71,7 +71,7 @@ def measure(n_tokens: int, width: int, rounds: int) -> dict[str, dict[str, float
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tokens", type=int, default=8, help="soft tokens of a message")
+    parser.add_argument("--tokens", type=int, default=8, help="number of soft tokens per message")
     parser.add_argument("--width", type=int, default=640, help="size of a soft token")
     parser.add_argument("--rounds", type=int, default=2000)
     args = parser.parse_args()

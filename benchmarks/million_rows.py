@@ -1,9 +1,9 @@
-"""Does reading a data set of a million rows hold it in memory?
+"""Measure how much memory reading a data set of a million rows takes.
 
     python benchmarks/million_rows.py [--rows 1000000]
 
-Writes a JSON Lines file in sst2's form, then lets a fresh process count, sample and walk through
-the train split of the task; what counts is how far that process grows.
+Writes a JSON Lines file in the format of sst2. A new process then counts, samples and iterates over
+the train split of the task; the growth of its resident memory is reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 def write_rows(path: Path, n: int) -> None:
-    """Rows of about 100 characters, every text another."""
+    """Write rows of about 100 characters with different texts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as out:
         for i in range(n):
@@ -30,12 +30,12 @@ def write_rows(path: Path, n: int) -> None:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far."""
+    """Return the peak resident memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def read() -> dict[str, float]:
-    """Read the task as training does; what it cost."""
+    """Read the task as training does, and return the memory that it took."""
     from latentwire import load_task
 
     task = load_task("sst2")
@@ -53,7 +53,7 @@ def read() -> dict[str, float]:
 
 
 def main() -> None:
-    """Print growth of the first read (which converts the file) and of the second."""
+    """Print the growth of the first read, which converts the file, and of the second."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)

@@ -1,10 +1,10 @@
-"""How much is there to carry? A linear probe on the mean state of several sender layers, on val.
+"""Measure the val accuracy of linear probes on the mean state of several sender layers.
 
     python benchmarks/probe_layers.py --tasks sst2,tweet_sentiment [--layers 6,9,12,15,18]
         [--train-limit 3000] [--sender smollm2-135m-instruct]
 
-The sender runs once for all layers. A cell is the best val accuracy over C, so it flatters every
-layer a little, and all alike. Prints one JSON object.
+The sender runs once for all layers. Each value is the best val accuracy over several values of C,
+so it is slightly optimistic, for all layers alike. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BATCH = 32
 
 
 def main() -> None:
-    """Encode, fit, and print."""
+    """Encode, fit and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", default="bbc_news,tweet_sentiment,sst2,ag_news")
     parser.add_argument("--layers", default="6,9,12,15,18")
@@ -61,7 +61,7 @@ def main() -> None:
 def _mean_states(
     sender: Sender, task: Task, examples: Sequence[Example], layers: tuple[int, ...]
 ) -> np.ndarray:
-    """Mean state of every layer, (n, l, ds)."""
+    """Return the mean state of every layer, (n, l, ds)."""
     texts, _ = sender_texts(task, sender.lm, list(examples), "raw", None, None)
     by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     found: list[np.ndarray] = [np.empty(0)] * len(texts)

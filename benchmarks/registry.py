@@ -1,10 +1,10 @@
-"""The registry's four bars: nothing lost, never unreadable, quick updates, a quick start.
+"""Test the registry under load: concurrent updates, killed writers, and update and start times.
 
     python benchmarks/registry.py [--kills 200]
 
-16 processes make 200 changes each in one registry. A process that writes without a pause is killed
-(SIGKILL) at random moments, and the files are read after each. With 5,000 experiments, 200 single
-changes and five whole `--status` processes are timed. Prints one JSON object.
+16 processes make 200 changes each in one registry. A process that writes continuously is killed
+with SIGKILL at random times, and the files are read after each kill. With 5,000 experiments, 200
+single changes and five `--status` processes are timed. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def concurrency(path: Path, n_processes: int = N_PROCESSES, n_writes: int = N_WRITES) -> Any:
-    """Changes of one shared record and of own ones, by many processes at once."""
+    """Change a shared record and separate ones from many processes at once."""
     started = time.perf_counter()
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_write, args=(path, i, n_writes)) for i in range(n_processes)]
@@ -76,7 +76,7 @@ def concurrency(path: Path, n_processes: int = N_PROCESSES, n_writes: int = N_WR
 
 
 def kills(path: Path, n: int) -> Any:
-    """SIGKILL at random moments of writes without a pause; the files are read after each."""
+    """Kill a writing process at random times, and read the files after each kill."""
     chance, unreadable, behind, revision = random.Random(0), 0, 0, 0
     registry = Registry(path)
     for i in range(200):
@@ -84,7 +84,7 @@ def kills(path: Path, n: int) -> Any:
     context = multiprocessing.get_context("fork")
     for _ in range(n):
         ready = context.Event()
-        worker = context.Process(target=_write_for_ever, args=(path, ready))
+        worker = context.Process(target=_write_forever, args=(path, ready))
         worker.start()
         ready.wait()
         time.sleep(chance.uniform(0, 0.03))
@@ -109,7 +109,7 @@ def kills(path: Path, n: int) -> Any:
 
 
 def size(path: Path) -> Any:
-    """Times of one change and of the whole `--status` process, with 5,000 experiments."""
+    """Time single changes and the whole `--status` process with 5,000 experiments."""
     records = [_example(i) for i in range(N_EXPERIMENTS)]
     path.parent.mkdir(parents=True)
     RegistryIndex.of(records).write(path)
@@ -135,7 +135,7 @@ def _write(path: Path, worker: int, n: int) -> None:
         registry.store.update(new_record("shared").key, _again)
 
 
-def _write_for_ever(path: Path, ready: Any) -> None:
+def _write_forever(path: Path, ready: Any) -> None:
     registry = Registry(path)
     registry.store.update(new_record("shared").key, _again)
     ready.set()
@@ -151,7 +151,7 @@ def _again(old: Record | None) -> Record:
 
 
 def _example(i: int) -> Record:
-    """A record as a suite makes it; one in five failed, with the end of its log."""
+    """Return a record as suites write it; one in five failed and has the end of its log."""
     config = {
         "task": "boolq", "method": "bridge", "bridge": "perceiver", "seed": i, "soft_tokens": 8,
         "steps": 2000, "lr": 2e-4, "batch_size": 16, "sender": "meta-llama/Llama-3.1-8B-Instruct",

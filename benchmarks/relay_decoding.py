@@ -1,9 +1,10 @@
-"""Is the relay a strong baseline? Its decoding beside the `generate` of transformers.
+"""Compare the decoding speed of text relays with `generate` of transformers.
 
     python benchmarks/relay_decoding.py [--batch-sizes 1,16] [--tokens 32] [--rounds 6]
 
-The same model, prompts and number of tokens for both, greedy, with a KV cache. Rounds alternate;
-the pass over the prompt is timed apart and taken off. Prints one JSON object: ms per token.
+Both decode the same number of tokens greedily with a KV cache, with the same model and prompts.
+Rounds alternate, and the time for the prompt is subtracted. Prints one JSON object with
+milliseconds per token.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from latentwire.models import LanguageModel, Prompt, Receiver, load_model
 
 
 def ours(lm: LanguageModel, ids: list[int], batch_size: int, n: int) -> None:
-    """Decode as relays do."""
+    """Decode as text relays do."""
     prompts = [Prompt(tuple(ids))] * batch_size
     for _ in Receiver(lm).stream(prompts, max_new_tokens=n, min_new_tokens=n):
         pass
@@ -42,7 +43,7 @@ def theirs(lm: LanguageModel, ids: list[int], batch_size: int, n: int) -> None:
 
 
 def main() -> None:
-    """Time both in turn, and print."""
+    """Time both in alternating rounds and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--batch-sizes", default="1,16")
@@ -67,7 +68,7 @@ def main() -> None:
         rounds = [
             (per_token(ours, batch_size), per_token(theirs, batch_size))
             for _ in range(given.rounds + 1)
-        ][1:]  # the first one warms up
+        ][1:]  # without the warm-up round
         found[batch_size] = {
             "ours_ms": statistics.median(a for a, _ in rounds),
             "transformers_ms": statistics.median(b for _, b in rounds),

@@ -1,12 +1,13 @@
-"""Whether the statistics hold, in 1,000 simulated tables whose truth is known, and how fast.
+"""Check the coverage, error rates, power and speed of the statistics on simulated tables.
 
     python benchmarks/statistics_hold.py [--tables 1000]
 
-Each table has six methods on 200 to 2,000 examples (a graded metric: to 600, for time). Which
-examples are hard is shared (a normal copula with correlation 0.2 to 0.8), so the answers are paired
-as those of real methods are. In half of the tables all methods are truly alike, in the others half
-of them differ from the first. Three kinds: right or wrong with one seed, the same with three seeds
-that agree in part, and a skewed metric with lumps at 0 and 1, as F1 has. Prints one JSON object.
+Each table has six methods on 200 to 2,000 examples (at most 600 for a graded metric, to save time).
+Methods share which examples are hard (a normal copula with correlation 0.2 to 0.8), so that their
+answers are paired like those of real methods. In half of the tables all methods have the same true
+mean; in the others half of the methods differ from the first. There are three kinds of answers:
+right or wrong with one seed, right or wrong with three correlated seeds, and a skewed metric with
+point masses at 0 and 1, like F1. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ SECONDS = 20.0
 
 
 def main() -> None:
-    """Simulate, measure and print."""
+    """Simulate tables, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
-    gc.freeze()  # statsmodels collects garbage at each Holm correction, which is slow here
+    gc.freeze()  # statsmodels collects garbage in each Holm correction, which would be slow
     started = time.perf_counter()
     hits: dict[str, list[bool]] = defaultdict(list)
     families: dict[str, list[bool]] = defaultdict(list)
@@ -81,7 +82,7 @@ def _simulate(
     hits: dict[str, list[bool]],
     families: dict[str, list[bool]],
 ) -> None:
-    """One table: which intervals contain the truth, and whether a true null was rejected."""
+    """Simulate one table; record which intervals contain the truth, and false rejections."""
     answers, truth = _table(kind, alike, rng)
     values = answers.mean(axis=1)  # (methods, n)
     intervals, differences, p_values = (
@@ -99,7 +100,7 @@ def _simulate(
 
 
 def _right_or_wrong(answers: Array, values: Array) -> tuple[Array, Array, list[float]]:
-    """Intervals of methods and of differences with the first, and the p-values of these."""
+    """Return intervals of methods, intervals of differences with the first, and p-values."""
     one_seed = answers.shape[1] == 1
     scores = [accuracy(list(a[0] == 1)) if one_seed else pooled_accuracy(a) for a in answers]
     columns = [{str(i): value for i, value in enumerate(row)} for row in values.tolist()]
@@ -113,14 +114,14 @@ def _right_or_wrong(answers: Array, values: Array) -> tuple[Array, Array, list[f
 
 
 def _graded(values: Array) -> tuple[Array, Array, list[float]]:
-    """The same for a graded metric, from one set of draws for the whole table."""
+    """Return the same for a graded metric, from one set of resamples for the table."""
     drawn = Resamples.draw(values.T)
     p_values = [sign_flip_p_value(values[0] - other) for other in values[1:]]
     return drawn.intervals(), drawn.differences(), p_values
 
 
 def _table(kind: str, alike: bool, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Answers (methods, seeds, n) and each method's true mean (methods,)."""
+    """Return answers (methods, seeds, n) and the true mean of each method (methods,)."""
     n = int(rng.integers(200, 601 if kind == "graded" else 2001))
     shared, own = rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.8)
     seeds = 3 if kind == "three seeds" else 1
@@ -135,19 +136,19 @@ def _table(kind: str, alike: bool, rng: np.random.Generator) -> tuple[Array, Arr
     threshold = 1 - truth[:, None, None]
     if kind != "graded":
         return (latent > ndtri(threshold)).astype(float), truth
-    # 0 below `low`, 1 above `high`, straight between: the mean of a uniform is 1 - (low + high) / 2
+    # 0 below `low`, 1 above `high`, linear between: the mean of a uniform is 1 - (low + high) / 2
     low = (2 * threshold - 1).clip(min=0) + 0.1 * np.minimum(threshold, 1 - threshold)
     high = 2 * threshold - low
     return ((ndtr(latent) - low) / (high - low)).clip(0, 1), truth
 
 
 def _power(rng: np.random.Generator, tables: int = 4000) -> dict[str, float]:
-    """How often the exact test finds the difference that is said to be detectable."""
+    """Return how often the exact test finds the difference that is reported as detectable."""
     found = {}
     for n, discordant in ((300, 0.2), (1000, 0.1), (2000, 0.3)):
         true = detectable_difference(n, PairedVariation(discordant))
         if true is None:
-            raise RuntimeError(f"{n} examples must be able to show something")
+            raise RuntimeError(f"No difference is detectable with {n} examples.")
         shares = [(discordant + true) / 2, (discordant - true) / 2, 1 - discordant]
         drawn = rng.multinomial(n, shares, size=tables)
         kinds, often = np.unique(drawn[:, :2], axis=0, return_counts=True)
@@ -159,7 +160,7 @@ def _power(rng: np.random.Generator, tables: int = 4000) -> dict[str, float]:
 
 
 def _timing(rng: np.random.Generator) -> dict[str, Any]:
-    """Seconds for all intervals of 12 methods and their 11 paired differences with the first."""
+    """Return seconds for the intervals of 12 methods and of their differences with the first."""
     seconds = {}
     graded = rng.random((10_000, 12))
     for name, values in (("graded", graded), ("right or wrong", (graded < 0.7).astype(float))):

@@ -1,10 +1,10 @@
-"""How much more memory a training takes on ten times as many examples.
+"""Measure how much more memory training takes on ten times as many examples.
 
     python benchmarks/train_memory.py [--pair fake] [--steps 60] [--sizes 2000 20000]
 
-Each size is trained in a process of its own. What counts is the peak of resident memory beyond
-the page cache (`RssAnon` of Linux, sampled every 20 ms; the whole resident memory elsewhere):
-sender states are read from a memory map and do not count. Prints one JSON object.
+Each size is trained in a separate process. The peak of anonymous resident memory is reported
+(`RssAnon` on Linux, sampled every 20 ms; all resident memory elsewhere), so that sender states,
+which are memory-mapped, do not count. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 
 def resident_mb() -> float:
-    """Memory of this process in MB, without the page cache where the system tells it apart."""
+    """Return the memory of this process in MB, without mapped files where the system says so."""
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text().splitlines():
@@ -33,11 +33,11 @@ def resident_mb() -> float:
 
 
 def train(pair: str, n_train: int, steps: int) -> dict[str, float]:
-    """Train in this process; memory before it began, and its peak."""
+    """Train in this process; return the memory before training and its peak."""
     import torch
 
     from latentwire import Wire, train_bridge
-    from latentwire.bench.synthetic import made_up_task
+    from latentwire.bench.synthetic import synthetic_task
     from latentwire.core.progress import Progress
 
     torch.set_num_threads(1)
@@ -50,7 +50,7 @@ def train(pair: str, n_train: int, steps: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as name:
         os.environ["LATENTWIRE_CACHE"] = os.environ.get("LATENTWIRE_CACHE") or f"{name}/cache"
-        task = made_up_task(Path(name), n_train)
+        task = synthetic_task(Path(name), n_train)
         wire = Wire.build(pair=pair)
         before = resident_mb()
         watcher = threading.Thread(target=watch)
@@ -64,10 +64,10 @@ def train(pair: str, n_train: int, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure each size in its own process and print."""
+    """Measure each size in a separate process and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pair", default="fake", help="fake, embedded or paper")
-    parser.add_argument("--steps", type=int, default=60, help="optimiser steps")
+    parser.add_argument("--pair", default="fake", help="pair of models: fake, embedded or paper")
+    parser.add_argument("--steps", type=int, default=60, help="number of training steps")
     parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 20000])
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()

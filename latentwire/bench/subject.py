@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from latentwire.bench.synthetic import made_up_task
+from latentwire.bench.synthetic import synthetic_task
 from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Task
@@ -158,7 +158,7 @@ def open_subject(
             progress=progress,
             **how,
         )
-        task = wire.task = made_up_task(folder, n_train)
+        task = wire.task = synthetic_task(folder, n_train)
         input_tokens = input_tokens or DEFAULT_INPUT_TOKENS
     if compiled:
         wire.compile()

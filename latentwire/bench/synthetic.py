@@ -12,7 +12,7 @@ from latentwire.data import Example, Task, load_task
 from latentwire.models import LanguageModel
 
 _TASK = """\
-name: made_up
+name: synthetic
 version: 1
 kind: choice
 metric: acc
@@ -32,7 +32,7 @@ max_context_tokens: 64
 _WORDS = {"hot": ("fire", "blood", "rose", "flame"), "wet": ("sea", "sky", "rain", "lake")}
 
 
-def made_up_task(folder: Path, n_train: int, n_words: int = 8) -> Task:
+def synthetic_task(folder: Path, n_train: int, n_words: int = 8) -> Task:
     """Return a task with two labels whose texts are random words.
 
     Args:
@@ -51,8 +51,8 @@ def made_up_task(folder: Path, n_train: int, n_words: int = 8) -> Task:
                 number += 1
                 words = draw.choices(_WORDS[label], k=n_words)
                 rows.writerow([" ".join([*words, str(number)]), label])
-    (folder / "made_up.yaml").write_text(_TASK)
-    return load_task(folder / "made_up.yaml")
+    (folder / "synthetic.yaml").write_text(_TASK)
+    return load_task(folder / "synthetic.yaml")
 
 
 def examples_of_length(

@@ -58,6 +58,8 @@ def _fast_reader(gguf: Any) -> type:
     """Return a GGUFReader that keeps arrays of metadata as plain Python values."""
 
     class FastGGUFReader(gguf.GGUFReader):  # type: ignore[misc]
+        data: Any
+
         def _get(self, *args: Any, **kwargs: Any) -> Any:
             if isinstance(self.data, np.memmap):
                 self.data = self.data.view(np.ndarray)  # slices of a memmap are slow
@@ -81,8 +83,8 @@ def _fast_reader(gguf: Any) -> type:
     return FastGGUFReader
 
 
-def _read_strings(data: np.ndarray[Any, Any], offset: int, count: int) -> tuple[list[str], int]:
-    """Return `count` length-prefixed strings and the offset after them."""
+def _read_strings(data: Any, offset: int, count: int) -> tuple[list[str], int]:
+    """Return `count` length-prefixed strings from an array of bytes, and the offset after them."""
     strings = []
     for _ in range(count):
         (size,) = struct.unpack_from("<Q", data, offset)

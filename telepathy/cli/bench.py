@@ -1,4 +1,8 @@
-"""`latentwire bench`: how fast, how large and how small on the wire."""
+"""`latentwire bench`: measure latency, throughput, memory, message size and training speed.
+
+The defaults of every command end within five minutes on two CPU cores with the embedded pair; the
+full grids are reached with options.
+"""
 
 from __future__ import annotations
 
@@ -22,40 +26,95 @@ from telepathy.reporting.text import print_json
 if TYPE_CHECKING:
     from latentwire.bench.subject import Subject
 
-app = typer.Typer(no_args_is_help=True, help="Measure speed, memory and bytes on this machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Measure speed, memory and message size on this machine. Each command ends within five "
+    "minutes on two CPU cores with the embedded pair.",
+)
 
-RunOption = Annotated[Path | None, typer.Option("--run", help="Folder of a trained run.")]
+_MEASURED, _MEASUREMENT, _OUTPUT = "What is measured", "Measurement", "Output"
+
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run", help="Run folder of a trained bridge.", rich_help_panel=_MEASURED),
+]
 PairOption = Annotated[
     str | None,
     typer.Option(
-        "--pair", help="A pair with an untrained bridge: embedded (default), fake, paper."
+        "--pair",
+        help="Pair of models for an untrained bridge, instead of --run: embedded, fake or paper. "
+        "Default: embedded.",
+        rich_help_panel=_MEASURED,
     ),
 ]
 RandomOption = Annotated[
     str | None,
     typer.Option(
         "--random-weights",
-        help="SENDER,RECEIVER: built-in shapes with random weights, no download.",
+        metavar="SENDER,RECEIVER",
+        help="Built-in model shapes with random weights for an untrained bridge; no download.",
+        rich_help_panel=_MEASURED,
     ),
 ]
 SoftTokensOption = Annotated[
-    int, typer.Option("--soft-tokens", min=1, help="Length of an untrained bridge's message.")
+    int,
+    typer.Option(
+        "--soft-tokens",
+        min=1,
+        help="Number of soft tokens of an untrained bridge.",
+        rich_help_panel=_MEASURED,
+    ),
 ]
-LayerOption = Annotated[int | None, typer.Option("--layer", help="Sender layer it reads.")]
+LayerOption = Annotated[
+    int | None,
+    typer.Option(
+        "--layer",
+        help="Sender layer that an untrained bridge reads. Default: at 30 % of the depth.",
+        rich_help_panel=_MEASURED,
+    ),
+]
 InputOption = Annotated[
     int | None,
     typer.Option(
-        "--input-tokens", min=1, help="Tokens of each text; default: a run's own texts, else 60."
+        "--input-tokens",
+        min=1,
+        help="Number of sender tokens per text. Default: the texts of a run unchanged, otherwise "
+        "60.",
+        rich_help_panel=_MEASURED,
     ),
 ]
 CompileOption = Annotated[
     bool,
     typer.Option(
-        "--compile", help="Run the bridge through torch.compile, on a GPU as CUDA graphs."
+        "--compile",
+        help="Compile the bridge with torch.compile; on a GPU it runs as CUDA graphs.",
+        rich_help_panel="Models",
     ),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", help="Folder for bench_NAME.json and bench_NAME.png.")
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Folder for the results bench_NAME.json and a plot bench_NAME.png.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+BatchSizesOption = Annotated[
+    str,
+    typer.Option(
+        "--batch-sizes",
+        help="Numbers of texts per call, joined by commas.",
+        rich_help_panel=_MEASUREMENT,
+    ),
+]
+RoundsOption = Annotated[
+    int,
+    typer.Option(
+        "--rounds",
+        min=1,
+        help="Number of timed rounds, after one warm-up round.",
+        rich_help_panel=_MEASUREMENT,
+    ),
 ]
 
 
@@ -68,20 +127,33 @@ def latency(
     layer: LayerOption = None,
     input_tokens: InputOption = None,
     lengths: Annotated[
-        str, typer.Option(help="Tokens that relays write, joined by commas.")
-    ] = "1,2,3,16,32,64,128,256",
+        str,
+        typer.Option(
+            help="Numbers of tokens that text relays write, joined by commas. Full grid: "
+            "1,2,3,16,32,64,128,256.",
+            rich_help_panel=_MEASUREMENT,
+        ),
+    ] = "1,16,64",
     relay_tokens: Annotated[
-        int, typer.Option(min=1, help="Length of the relay that the bridge is held against.")
+        int,
+        typer.Option(
+            min=1,
+            help="Number of tokens of the relay that the reported speedup refers to.",
+            rich_help_panel=_MEASUREMENT,
+        ),
     ] = 64,
-    batch_sizes: Annotated[str, typer.Option(help="Joined by commas.")] = "1,16",
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 10,
+    batch_sizes: BatchSizesOption = "1,16",
+    rounds: RoundsOption = 5,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     compile_bridge: CompileOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time the bridge beside text relays of several lengths, text in to answer out."""
+    """Measure latency from text to answer: the bridge, text relays and reading the text.
+
+    The defaults time relays of 1, 16 and 64 tokens at batch sizes 1 and 16.
+    """
     from latentwire.bench.latency import measure_latency
 
     given: dict[str, Any] = {
@@ -104,21 +176,34 @@ def throughput(
     soft_tokens: SoftTokensOption = 8,
     layer: LayerOption = None,
     input_tokens: InputOption = None,
-    batch_sizes: Annotated[str, typer.Option(help="Joined by commas.")] = "1,2,4,8,16",
+    batch_sizes: BatchSizesOption = "1,2,4,8,16",
     input_lengths: Annotated[
-        str, typer.Option(help="Tokens of each text, joined by commas.")
+        str,
+        typer.Option(
+            help="Numbers of sender tokens per text, joined by commas.",
+            rich_help_panel=_MEASUREMENT,
+        ),
     ] = "32,60,128",
     many: Annotated[
-        int, typer.Option(min=0, help="Texts answered in one call and one by one; 0: not.")
-    ] = 256,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 5,
+        int,
+        typer.Option(
+            min=0,
+            help="Number of texts that are answered in one call and in one call per text; 0 skips "
+            "this comparison.",
+            rich_help_panel=_MEASUREMENT,
+        ),
+    ] = 128,
+    rounds: RoundsOption = 5,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     compile_bridge: CompileOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the texts that `Wire.answer` answers per second."""
+    """Measure throughput: texts per second of `Wire.answer`.
+
+    The defaults measure five batch sizes at three text lengths, and 128 texts in one call.
+    """
     from latentwire.bench.throughput import measure_throughput
 
     given: dict[str, Any] = {
@@ -143,14 +228,20 @@ def memory(
     soft_tokens: SoftTokensOption = 8,
     layer: LayerOption = None,
     input_tokens: InputOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts answered at once.")] = 16,
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, help="Number of texts per call.", rich_help_panel=_MEASUREMENT),
+    ] = 16,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     out: OutOption = None,
     as_json: JsonOption = False,
     in_this_process: Annotated[bool, typer.Option("--in-this-process", hidden=True)] = False,
 ) -> None:
-    """Measure weights, peak and what answering needs beside weights, in a process of its own."""
+    """Measure the memory of weights and of answering, in a separate process.
+
+    The defaults answer two batches of 16 texts.
+    """
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, input_tokens, device, dtype)
     if in_this_process:
         print_json(memory_of(chosen, batch_size))
@@ -161,23 +252,45 @@ def memory(
 @app.command()
 def wire(
     run: Annotated[
-        list[Path] | None, typer.Option("--run", help="Folder of a trained run; repeatable.")
+        list[Path] | None,
+        typer.Option(
+            "--run",
+            help="Run folder of a trained bridge; repeat it for several runs on one task.",
+            rich_help_panel=_MEASURED,
+        ),
     ] = None,
-    codecs: Annotated[str | None, typer.Option(help="Joined by commas; default: all.")] = None,
-    ranks: Annotated[str, typer.Option(help="Of lowrank messages, joined by commas.")] = "8,32,128",
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    codecs: Annotated[
+        str | None,
+        typer.Option(
+            help="Codecs of messages, joined by commas. Default: all.",
+            rich_help_panel=_MEASUREMENT,
+        ),
+    ] = None,
+    ranks: Annotated[
+        str,
+        typer.Option(
+            help="Ranks of lowrank messages, joined by commas.", rich_help_panel=_MEASUREMENT
+        ),
+    ] = "8,32,128",
+    split: Annotated[
+        str,
+        typer.Option(help="Split to answer: train, val or test.", rich_help_panel=_MEASUREMENT),
+    ] = "test",
     limit: LimitOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure bytes and accuracy of every codec, beside the text and the sender's answer."""
+    """Measure message size and accuracy of every codec, compared with text.
+
+    The defaults answer the whole test split with all codecs and three ranks.
+    """
     from latentwire.bench.codecs import measure_wire
     from latentwire.bench.subject import open_subject
 
     if not run:
-        raise UsageError("Accuracy on the wire is that of a trained bridge: give --run.")
+        raise UsageError("`bench wire` measures trained bridges: give --run.")
     chosen = parse_numbers(ranks, "--ranks", 1)
     progress = default_progress()
     with tempfile.TemporaryDirectory() as folder:
@@ -203,14 +316,20 @@ def train(
     random_weights: RandomOption = None,
     soft_tokens: SoftTokensOption = 8,
     layer: LayerOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples of a step.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 9,
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, help="Number of examples per step.", rich_help_panel=_MEASUREMENT),
+    ] = 16,
+    rounds: RoundsOption = 5,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the examples that training takes in per second."""
+    """Measure training speed in examples per second, compared with a plain loop.
+
+    The defaults time five steps of 16 examples.
+    """
     from latentwire.bench.training import measure_training
 
     chosen = _chosen(run, pair, random_weights, soft_tokens, layer, None, device, dtype)
@@ -226,11 +345,12 @@ def train(
 def with_subject(
     chosen: dict[str, Any], measure: Callable[[Subject, Progress, Path], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Open what is measured and measure it; made-up data lie in a folder that goes afterwards.
+    """Open a subject and measure it. Synthetic data is deleted afterwards.
 
     Args:
-        chosen: Arguments of `open_subject`.
-        measure: Given the subject, a progress and that folder.
+        chosen: Keyword arguments of `open_subject`.
+        measure: Function of the subject, progress and a temporary folder.
+    Returns: The JSON object of the benchmark.
     """
     from latentwire.bench.subject import open_subject
 
@@ -241,7 +361,7 @@ def with_subject(
 
 
 def memory_of(chosen: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    """The memory benchmark in this process. Arguments as in `with_subject`."""
+    """Run the memory benchmark in this process. `chosen` as in `with_subject`."""
     from latentwire.bench.memory import measure_memory
     from latentwire.bench.subject import open_subject
 
@@ -250,9 +370,9 @@ def memory_of(chosen: dict[str, Any], batch_size: int) -> dict[str, Any]:
 
 
 def memory_apart(chosen: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    """The same in a process that has done nothing else.
+    """Run the memory benchmark in a new process.
 
-    Raises: LatentWireError: With that process's message and exit code, if it fails.
+    Raises: LatentWireError: If the process fails, with its message and exit code.
     """
     given = {**chosen, "batch_size": batch_size}
     flags = [
@@ -261,14 +381,16 @@ def memory_apart(chosen: dict[str, Any], batch_size: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "telepathy.cli", "bench", "memory", "--in-this-process"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True)
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        lines = done.stderr.strip().splitlines() or [
+            f"The process exited with code {done.returncode}."
+        ]
         kind = UsageError if done.returncode == UsageError.exit_code else LatentWireError
         raise kind(lines[-1].removeprefix("error: "))
     return dict(json.loads(done.stdout))
 
 
 def finish(found: dict[str, Any], out: Path | None, as_json: bool) -> None:
-    """Print a result, and leave it with its picture in a folder if one is named."""
+    """Print a result; with `out`, also write it as JSON and as a plot."""
     if out is not None:
         name = f"bench_{found['benchmark']}"
         write_json(out / f"{name}.json", found)

@@ -1,4 +1,4 @@
-"""Benchmarks on the fakes: what they report, and what holds however busy the machine is."""
+"""Benchmarks on fake models: their results, and properties that hold on a busy machine."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ TINY = "tiny-llama,tiny-mistral"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's rates are measured on small matrices."""
+    """Measure device rates on small matrices."""
     monkeypatch.setattr(bounds, "_SIDES", (64,))
     monkeypatch.setattr(bounds, "_BUFFER", 1 << 20)
 
 
 @pytest.fixture
 def subject(own_cache: Path, tmp_path: Path) -> Subject:
-    """The fakes with an untrained bridge and a made-up task."""
-    folder = tmp_path / "made_up"
+    """Fake models with an untrained bridge and a synthetic task."""
+    folder = tmp_path / "synthetic"
     folder.mkdir()
     return open_subject(folder, pair="fake", soft_tokens=4, input_tokens=24)
 
 
 @pytest.fixture
 def trained(fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path) -> Path:
-    """Folder of a short run."""
+    """Run folder of a short training."""
     train_bridge(
         fake_wire(), make_task(32), tmp_path / "run", progress=Progress(), steps=2, batch_size=4
     )
@@ -74,7 +74,7 @@ def _json(found: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(json.dumps(found, allow_nan=False)))
 
 
-def test_latency_of_methods_timed_alike(
+def test_measure_latency_times_all_methods(
     subject: Subject, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = _json(
@@ -107,7 +107,7 @@ def test_latency_of_methods_timed_alike(
     assert "text_relay_6" in capsys.readouterr().out
 
 
-def test_a_relay_of_n_tokens_writes_n() -> None:
+def test_exact_writer_writes_the_maximum_number_of_tokens() -> None:
     lm = load_model("fake-gemma")
     prompt = lm.prompt("Text: rose. Note:")
     for n in (1, 2, 9):
@@ -115,7 +115,7 @@ def test_a_relay_of_n_tokens_writes_n() -> None:
         assert len(ids) == n and not {*ids} & {*lm.end_ids}
 
 
-def test_texts_have_the_length_that_was_asked_for(subject: Subject) -> None:
+def test_examples_of_length_have_that_length(subject: Subject) -> None:
     lm = subject.lms[0]
     for n in (5, 40):
         found = examples_of_length(subject.task, lm, 70, n)
@@ -123,7 +123,7 @@ def test_texts_have_the_length_that_was_asked_for(subject: Subject) -> None:
         assert len({e.context for e in found}) == 70
 
 
-def test_throughput(subject: Subject) -> None:
+def test_measure_throughput(subject: Subject) -> None:
     found = _json(
         measure_throughput(subject, batch_sizes=(1, 3), input_lengths=(16, 24), many=5, rounds=1)
     )
@@ -142,7 +142,7 @@ def test_throughput(subject: Subject) -> None:
     show_bench(found)
 
 
-def test_memory(subject: Subject) -> None:
+def test_measure_memory(subject: Subject) -> None:
     found = _json(measure_memory(lambda: subject, batch_size=2))
     modules = [*(lm.model for lm in subject.lms), subject.wire.bridge]
     parameters = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
@@ -153,7 +153,7 @@ def test_memory(subject: Subject) -> None:
     show_bench(found)
 
 
-def test_accuracy_against_bytes(trained: Path, tmp_path: Path) -> None:
+def test_measure_wire_reports_bytes_and_accuracy(trained: Path, tmp_path: Path) -> None:
     subject = open_subject(tmp_path, run=trained)
     names = ["fp32", "int8", "lowrank"]
     found = _json(measure_wire([subject], codecs=names, ranks=(2, 4, 500), limit=12))
@@ -170,7 +170,7 @@ def test_accuracy_against_bytes(trained: Path, tmp_path: Path) -> None:
     show_bench(found)
 
 
-def test_training_speed(subject: Subject, tmp_path: Path) -> None:
+def test_measure_training(subject: Subject, tmp_path: Path) -> None:
     found = _json(measure_training(subject, tmp_path / "work", batch_size=4, rounds=2))
     assert found["examples_per_s"].keys() == {"ours", "plain", "bare"}
     ours = found["examples_per_s"]["ours"]
@@ -180,7 +180,7 @@ def test_training_speed(subject: Subject, tmp_path: Path) -> None:
     show_bench(found)
 
 
-def test_a_probe_joins_in_where_the_run_has_one(trained: Path, tmp_path: Path) -> None:
+def test_measure_latency_times_the_probe_of_a_run(trained: Path, tmp_path: Path) -> None:
     (trained / "predictions.linear_probe.jsonl").write_text("")
     subject = open_subject(tmp_path, run=trained)
     found = measure_latency(subject, lengths=(1,), relay_tokens=1, batch_sizes=(1,), rounds=1)
@@ -188,7 +188,7 @@ def test_a_probe_joins_in_where_the_run_has_one(trained: Path, tmp_path: Path) -
     assert "lower_bound_ms" not in found["methods"]["linear_probe"]
 
 
-def test_bounds_follow_from_measured_rates() -> None:
+def test_lower_bounds_follow_from_device_rates() -> None:
     machine = DeviceRates("cpu", "float32", operations_per_s=1e9, bytes_per_s=1e8)
     assert machine.lower_bound_ms([PassCost(2e9, 1e8), PassCost(1e9, 3e8)]) == pytest.approx(5000)
     faster = machine.or_faster(DeviceRates("cpu", "float32", 5e8, 2e8))
@@ -203,7 +203,7 @@ def test_bounds_follow_from_measured_rates() -> None:
     assert two == PassCost(2 * one.operations, 2 * one.n_bytes)
 
 
-def test_rounds_take_turns() -> None:
+def test_time_interleaved_alternates_the_order() -> None:
     order: list[tuple[str, int]] = []
     works = {name: lambda turn, name=name: order.append((name, turn)) for name in "ab"}
     taken = time_interleaved(works, 2)
@@ -212,7 +212,7 @@ def test_rounds_take_turns() -> None:
     assert LatencyQuantiles.of([1.0, 2.0, 3.0]).p50 == 2
 
 
-def test_random_weights_answer(own_cache: Path, tmp_path: Path) -> None:
+def test_open_subject_with_random_weights_answers(own_cache: Path, tmp_path: Path) -> None:
     subject = open_subject(
         tmp_path, random_weights=TINY, soft_tokens=4, dtype="bfloat16", device="cpu"
     )
@@ -240,12 +240,12 @@ def test_random_weights_answer(own_cache: Path, tmp_path: Path) -> None:
         ("wire --run nowhere", BridgeError, "No bridge in"),
     ],
 )
-def test_mistakes(arguments: str, error: type[Exception], words: str) -> None:
+def test_bench_refuses_wrong_options(arguments: str, error: type[Exception], words: str) -> None:
     done = CliRunner().invoke(app, ["bench", *arguments.split()])
     assert type(done.exception) is error and words in str(done.exception)
 
 
-def test_unknown_benchmarks(tmp_path: Path) -> None:
+def test_bench_refuses_unknown_benchmarks(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["bench", "latencies"]).exit_code == 2
     flags = ["--benchmark", "latencies", "--output_dir", str(tmp_path)]
     with pytest.raises(UnknownNameError, match="Did you mean 'latency'"):
@@ -254,7 +254,7 @@ def test_unknown_benchmarks(tmp_path: Path) -> None:
         measure_wire([])
 
 
-def test_commands_leave_json(
+def test_bench_commands_write_json(
     own_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = "bench latency --pair fake --lengths 1 --relay-tokens 2 --batch-sizes 1 --rounds 1"
@@ -271,7 +271,7 @@ def test_commands_leave_json(
     assert (tmp_path / "old" / "bench_memory.json").is_file()
 
 
-def test_a_compiled_bridge_is_said_to_be_one(
+def test_bench_compile_is_reported(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     eager = partialmethod(Wire.compile, mode=None, backend="eager")  # needs no C++ compiler
@@ -286,7 +286,7 @@ def test_a_compiled_bridge_is_said_to_be_one(
         assert json.loads(done.stdout)["compiled"] is True
 
 
-def test_pictures(subject: Subject, trained: Path, tmp_path: Path) -> None:
+def test_plot_writes_a_png_for_every_benchmark(subject: Subject, trained: Path, tmp_path: Path) -> None:
     found = [
         measure_latency(subject, lengths=(1,), relay_tokens=2, batch_sizes=(1,), rounds=1),
         measure_throughput(subject, batch_sizes=(1,), input_lengths=(16,), many=0, rounds=1),
