@@ -286,7 +286,7 @@ def test_bench_compile_is_reported(
         assert json.loads(done.stdout)["compiled"] is True
 
 
-def test_plot_writes_a_png_for_every_benchmark(subject: Subject, trained: Path, tmp_path: Path) -> None:
+def test_plot_writes_a_png(subject: Subject, trained: Path, tmp_path: Path) -> None:
     found = [
         measure_latency(subject, lengths=(1,), relay_tokens=2, batch_sizes=(1,), rounds=1),
         measure_throughput(subject, batch_sizes=(1,), input_lengths=(16,), many=0, rounds=1),
