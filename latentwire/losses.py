@@ -13,29 +13,14 @@ from torch import Tensor
 NO_TARGET = -100  # padding of targets, where a row has no answer token
 
 
-def answer_loss(logits: Float[Tensor, "b a v"], targets: Int[Tensor, "b a"]) -> Float[Tensor, ""]:
-    """Negative log-likelihood of the right answer: mean over its tokens, then over examples.
-
-    Each example has the same weight, whatever the length of its answer, so that splitting a batch
-    does not change the gradient.
-
-    Args:
-        logits: Logits of the receiver at the answer positions.
-        targets: Token ids of the right answer, padded with -100; at least one token per row.
-    Returns: Nats per token.
-    """
-    losses = F.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=NO_TARGET, reduction="none"
-    )
-    return token_mean(losses.view(targets.shape), targets)
-
-
 def token_mean(values: Float[Tensor, "b a"], targets: Int[Tensor, "b a"]) -> Float[Tensor, ""]:
     """Mean over the tokens of each answer, then over examples.
 
+    All examples have the same weight, so that splitting a batch does not change the gradient.
+
     Args:
         values: Value at each answer position, 0 at padding.
-        targets: Token ids of the right answer, padded with -100.
+        targets: Token ids of the right answer, padded with -100; at least one token per row.
     """
     return (values.sum(1) / (targets != NO_TARGET).sum(1)).mean()
 
@@ -69,12 +54,11 @@ def choice_distillation_loss(
 ) -> Float[Tensor, ""]:
     """KL divergence from the teacher's distribution over the choices to the student's.
 
-    For two models with different vocabularies, which share no next-token distribution.
+    For models with different vocabularies, whose next-token distributions cannot be compared.
 
     Args:
         scores: Log-likelihood of each choice by the student, up to a constant per row.
-        teacher: Log-likelihood of each choice by the teacher, padded with -inf; they get no
-            gradient.
+        teacher: Log-likelihood of each choice by the teacher, padded with -inf; without gradient.
         temperature: Softmax temperature of both distributions, > 0. The result is multiplied by
             its square, so that the size of gradients does not depend on it.
     Returns: Nats per example.
@@ -104,7 +88,7 @@ def diversity_loss(soft: Float[Tensor, "b k dr"]) -> Float[Tensor, ""]:
 def infonce_loss(scores: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
     """Cross-entropy of matching messages to texts within a batch, mean of both directions.
 
-    log(b) minus this loss is a lower bound of the mutual information, at most log(b).
+    log(b) minus this loss is a lower bound on the mutual information, at most log(b).
 
     Args:
         scores: Score of message i with text j in row i, column j; matching pairs are on the
@@ -119,7 +103,7 @@ def infonce_loss(scores: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
 def donsker_varadhan(
     joint: Float[Tensor, " n"], marginal: Float[Tensor, " m"]
 ) -> Float[Tensor, ""]:
-    """Donsker-Varadhan lower bound of the mutual information: E[T] - log E[exp T].
+    """Donsker-Varadhan lower bound on the mutual information: E[T] - log E[exp T].
 
     Args:
         joint: Values of the critic on matching pairs.
@@ -138,11 +122,6 @@ def log_mean_exp(values: Float[Tensor, " m"]) -> Float[Tensor, ""]:
 def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std: Tensor) -> Tensor:
     """KL divergence from a normal distribution to a normal prior, in nats per feature.
 
-    Args:
-        mean: Mean of the distribution.
-        log_std: Natural logarithm of its standard deviation.
-        prior_mean: Mean of the prior.
-        prior_log_std: Natural logarithm of the prior's standard deviation.
     Source: Kingma & Welling 2014, arXiv:1312.6114, appendix B, generalized to any normal prior.
     """
     squares = (2 * (log_std - prior_log_std)).exp() + (
@@ -152,7 +131,7 @@ def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std
 
 
 def norm_loss(soft: Float[Tensor, "n dr"], real: Float[Tensor, "m dr"]) -> Float[Tensor, ""]:
-    """Distance of the norms of soft tokens from those of real embeddings; 0 if equal, no unit.
+    """Distance of the norms of soft tokens from those of real embeddings; dimensionless.
 
     The sum of two parts: the root mean square of each soft token compared with the mean over real
     embeddings, and the root mean square of each feature compared with that of real embeddings. For
@@ -167,7 +146,7 @@ def norm_loss(soft: Float[Tensor, "n dr"], real: Float[Tensor, "m dr"]) -> Float
 def moments_loss(soft: Float[Tensor, "n dr"], real: Float[Tensor, "m dr"]) -> Float[Tensor, ""]:
     """Distance of mean and covariance of soft tokens from those of real embeddings.
 
-    Each part is a squared distance relative to the real one: 0 if equal, no unit. Covariances are
+    Each part is a squared distance relative to the real value, dimensionless. Covariances are
     compared through the Gram matrices of the rows, which are smaller if there are fewer rows than
     features.
 

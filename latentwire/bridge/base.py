@@ -1,4 +1,4 @@
-"""Base class of bridges: sender states in, soft tokens at the receiver's scale out."""
+"""Base class of bridges: sender states -> soft tokens at the receiver's scale."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Bridge(nn.Module, ABC):
     """Base class of bridges.
 
     A bridge implements `mix`, which turns standardized states into offsets in units of the
-    receiver's embedding scale. `forward` standardizes the states before (a few dimensions of
-    language model states are hundreds of times larger than the others) and calls `write` after,
-    which adds learned anchors and scales each soft token to the root mean square of real
-    embeddings. A bridge may override `write` to scale its soft tokens in another way.
+    receiver's embedding scale. `forward` first standardizes the states (a few
+    dimensions of language model states are hundreds of times larger than the others). It then calls
+    `write`, which adds learned anchors and scales each soft token to the root mean square of real
+    embeddings. A bridge may override `write` to scale its soft tokens differently.
 
     Keyword-only constructor arguments are the options of a bridge. They are saved with it.
 
@@ -35,8 +35,8 @@ class Bridge(nn.Module, ABC):
         about: One line of help.
         source: Paper or other source of the idea.
         wants: Optional fields of `PairFacts` that the bridge needs.
-        writes: What the soft tokens are for the receiver: `embeddings`, or a deep `prefix`, the
-            packed keys and values of one position in all layers.
+        writes: Form of the soft tokens: `embeddings`, or a deep `prefix`, the packed keys and
+            values of one position in all layers.
 
     Args:
         n_layers: l, number of sender layers in the states.
@@ -118,7 +118,7 @@ class Bridge(nn.Module, ABC):
     def own_losses(self) -> dict[str, Tensor]:
         """Auxiliary losses of the last forward pass, to be added to the objectives.
 
-        The losses are returned once and then dropped, so that no graph outlives its step.
+        They are cleared when read, so that no graph outlives its step.
 
         Returns: Weighted scalars by name; empty in evaluation mode.
         """
@@ -136,7 +136,7 @@ class Bridge(nn.Module, ABC):
 
     @torch.no_grad()
     def set_linear_path(self, weight: Float[Tensor, "f dr"], bias: Float[Tensor, " dr"]) -> None:
-        """Set the linear path from the mean state to a given map; all other paths output zero.
+        """Set the linear path from the mean state to a map, and make all other paths output zero.
 
         Args:
             weight: Map from the standardized, concatenated mean states to offsets, (f, dr).
@@ -168,7 +168,7 @@ class Bridge(nn.Module, ABC):
 
     @torch.no_grad()
     def initialize(self, facts: PairFacts) -> None:
-        """Initialize scales and anchors with facts about the pair.
+        """Initialize scales and anchors from facts about the pair.
 
         Raises: ConfigError: If a fact that this bridge needs is missing.
         """

@@ -51,7 +51,7 @@ class Attention(nn.Module):
         tokens: Float[Tensor, "b t w"],
         mask: Bool[Tensor, "b t"] | None,
     ) -> Float[Tensor, "b k w"]:
-        """Attend to the tokens. Without a mask all tokens are attended to."""
+        """Attend to the tokens; to all of them if there is no mask."""
         q = rearrange(self.q(queries), "b k (h d) -> b h k d", h=self.heads)
         k, v = rearrange(self.kv(tokens), "b t (n h d) -> n b h t d", n=2, h=self.heads)
         keep = None if mask is None else mask[:, None, None, :]
@@ -70,7 +70,7 @@ class ReadingBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        # Saved bridges depend on these names, and recorded results on the order of creation.
+        # Saved bridges depend on these names; recorded results depend on the order of creation.
         self.cross, self.self_ = Attention(width, heads), Attention(width, heads)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.feed = feed_forward(width)

@@ -1,4 +1,4 @@
-"""A bridge compiled for inference, which merges kernels; on a GPU into one CUDA graph."""
+"""A bridge compiled for inference: fused kernels and, on a GPU, one CUDA graph."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from latentwire.bridge.base import Bridge
 
-_STEP = 32  # tokens; lengths are padded to a multiple, because each length needs its own graph
-_N_WARMUP_RUNS = 2  # warm-up runs of a new shape: one compiles, the next records a CUDA graph
+_STEP = 32  # tokens; lengths are padded to a multiple, as each length needs its own graph
+_N_WARMUP_RUNS = 2  # per shape: the first compiles, the second records a CUDA graph
 
 
 class CompiledBridge:
-    """A bridge run through torch.compile. Shares the weights of the bridge.
+    """A bridge run through torch.compile. It shares the weights of the bridge.
 
     Args:
-        bridge: Bridge in evaluation mode; training and saving use it unchanged.
+        bridge: Bridge in evaluation mode; it is not changed.
         options: Options of torch.compile, such as `mode` and `backend`.
     """
 

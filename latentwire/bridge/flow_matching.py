@@ -20,7 +20,7 @@ class FlowMatchingBridge(LatentBridge):
 
     There are no target soft tokens: the receiver's loss is backpropagated through all steps and
     determines where paths end. The auxiliary loss `flow` is the flow-matching objective with these
-    ends as targets. It makes paths straight, so that few steps suffice.
+    ends as targets. It straightens the paths, so that few steps suffice.
 
     Args:
         width: Width of the latents.

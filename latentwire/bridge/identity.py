@@ -1,4 +1,4 @@
-"""Unchanged sender states, a control for pairs of equal models."""
+"""Copies of sender states, a control for pairs of identical models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from latentwire.bridge.pair_facts import PairFacts
 
 @BRIDGES.add("identity")
 class IdentityBridge(Bridge):
-    """Copies the states of k tokens, spread evenly over the text and including the last one.
+    """Copies the states of k tokens, evenly spaced and including the last one.
 
     Uses the last of several layers. If the widths differ, states are truncated or padded with
     zeros; the result is meaningful only if sender and receiver are the same model. Each copy is
@@ -54,7 +54,7 @@ class IdentityBridge(Bridge):
 
 
 def spread_positions(mask: Bool[Tensor, "b t"], n: int) -> Tensor:
-    """Evenly spread positions (b, n) of real tokens up to the last; short texts repeat some."""
+    """Evenly spaced positions (b, n) of real tokens up to the last; short texts repeat some."""
     ranks = torch.arange(1, n + 1, device=mask.device) * mask.sum(1, keepdim=True)
     ranks = -(-ranks // n) - 1  # rounded up: the last one is the last real token
     real_first = (~mask).long().argsort(dim=1, stable=True)

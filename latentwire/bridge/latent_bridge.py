@@ -62,8 +62,8 @@ class LatentBridge(Bridge):
         """Compute latents from the tokens, by default with `blocks` applied to the queries.
 
         Args:
-            tokens: Sender states projected to the bridge's width; finite at padding, which must
-                not influence the result.
+            tokens: Sender states projected to the bridge's width, finite at padding. The result
+                must not depend on padding.
             mask: True at real tokens.
         """
         latents = self.queries.expand(len(tokens), -1, -1)

@@ -67,7 +67,7 @@ class MoeBridge(LatentBridge):
 
 
 class Experts(nn.Module):
-    """Feed-forward layers, of which a router selects some for each row. The others are not run.
+    """Feed-forward layers. A router selects some of them for each row; only these are run.
 
     Args:
         width: Width of the rows.
@@ -98,7 +98,7 @@ class Experts(nn.Module):
 
 
 def load_balance(shares: Float[Tensor, "n e"], chosen: Tensor) -> Float[Tensor, ""]:
-    """Load-balancing loss: 1 if all experts have the same load, up to e if one has all of it.
+    """Load-balancing loss: 1 for equal loads, up to e if one expert has the whole load.
 
     Args:
         shares: Router probabilities.

@@ -15,7 +15,9 @@ from latentwire.bridge.latent_bridge import LatentBridge
 
 @BRIDGES.add("multi_layer")
 class MultiLayerBridge(LatentBridge):
-    """Learned weighted average of sender layers. Its size does not depend on their number.
+    """Learned weighted average of sender layers, then learned queries.
+
+    The width of the projection does not depend on the number of layers.
 
     Args:
         width: Width of the latents.

@@ -1,4 +1,4 @@
-"""Facts about a pair of models that a bridge is initialized with."""
+"""Facts about a pair of models, used to initialize bridges."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class InitialPrefix(NamedTuple):
 
 @dataclass(frozen=True)
 class PairFacts:
-    """Facts about a pair of models that a bridge is initialized with.
+    """Facts about a pair of models, used to initialize a bridge.
 
     The optional facts take time to compute. A bridge lists those it needs in `Bridge.wants`.
 
@@ -43,7 +43,7 @@ class PairFacts:
         state_mean: Mean of the sender states over tokens, (l, ds).
         state_std: Standard deviation of the sender states over tokens, (l, ds), > 0.
         embedding_rms: Root mean square of the receiver's embeddings, > 0.
-        anchors: Receiver embeddings that the k soft tokens are initialized with, (k, dr).
+        anchors: Receiver embeddings to initialize the k soft tokens, (k, dr).
         embeddings: Receiver embeddings of part of its vocabulary, most useful first, (n, dr).
         spans: States and embeddings of the same pieces of text.
         prefix: Initial keys and values of a deep prefix.

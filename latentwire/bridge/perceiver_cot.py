@@ -18,7 +18,7 @@ from latentwire.core.errors import ConfigError
 class PerceiverCotBridge(LatentBridge):
     """A chain of thought in latents: one block, applied several times to a growing memory.
 
-    The latents of each step are appended to the sender tokens, so that later steps can attend to
+    The latents of each step are appended to the sender tokens, and later steps can attend to
     them. All steps share their weights, and a learned step vector distinguishes them.
 
     Args:

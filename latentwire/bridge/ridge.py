@@ -60,7 +60,7 @@ class RidgeBridge(Bridge):
         self.anchors.zero_()
         if facts.spans is None or not len(facts.spans.states):
             raise ConfigError(
-                "ridge: the models share no span of the initialization texts. Use more texts."
+                "ridge: found no spans of text that align in both tokenizers. Use more texts."
             )
         states, embeddings = facts.spans
         x = (states.to(self.state_mean) - self.state_mean) / self.state_std
@@ -89,7 +89,7 @@ def ridge_map(
     x, y = x - x_mean, y - y_mean
     gram = x.T @ x
     size = gram.diagonal().mean().clamp(min=1e-12)
-    # With fewer rows than features some directions have no data; a tiny floor keeps them at zero.
+    # With fewer rows than features, some directions have no data; a tiny penalty sets them to zero.
     gram.diagonal().add_(max(penalty, 1e-9) * size)
     found = torch.linalg.solve(gram, x.T @ y)
     return found, y_mean - x_mean @ found

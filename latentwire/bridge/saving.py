@@ -32,7 +32,7 @@ def save_bridge(
 
     Args:
         bridge: The bridge.
-        options: Options that the bridge was built with; those not given are saved as defaults.
+        options: Options that the bridge was built with; all others are saved with their defaults.
         facts: JSON-serializable facts about the pair and the task, which `load_bridge` returns.
         folder: Destination; an existing bridge is replaced.
         extra: Additional tensor files, by file name.
@@ -62,7 +62,7 @@ def save_bridge(
 def load_bridge_config(folder: Path) -> dict[str, Any]:
     """Read the configuration of a bridge folder; its weights may be missing.
 
-    Raises: BridgeError: If the folder is missing, foreign or in another format.
+    Raises: BridgeError: If the folder is missing, not a bridge or in another format.
     """
     path = folder / _CONFIG
     if not path.is_file():
@@ -82,9 +82,9 @@ def load_bridge_config(folder: Path) -> dict[str, Any]:
 
 
 def load_bridge(folder: Path) -> tuple[Bridge, dict[str, Any]]:
-    """Load a bridge folder. Returns the bridge and its configuration.
+    """Load a bridge folder and return the bridge and its configuration.
 
-    Raises: BridgeError: If the folder is missing, foreign, damaged or in another format.
+    Raises: BridgeError: If the folder is missing, damaged, not a bridge or in another format.
     """
     config, weights = load_bridge_config(folder), folder / _WEIGHTS
     if not weights.is_file() or sha256_file(weights) != config["weights_sha256"]:

@@ -20,8 +20,8 @@ class SuccessiveRefinementBridge(Bridge):
     """Coarse soft tokens from the mean state, refined by residuals in several stages.
 
     Each stage reads the current soft tokens and the sender states; its residuals are initially half
-    as large as those of the stage before. In training some examples stop at an early stage, so that
-    the result of each stage is useful by itself.
+    as large as those of the previous stage. Some training examples stop at an early stage, which
+    makes the result of each stage useful on its own.
 
     Args:
         width: Width of the latents.

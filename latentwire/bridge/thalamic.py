@@ -16,9 +16,9 @@ from latentwire.bridge.pooling import masked_mean
 
 @BRIDGES.add("thalamic")
 class ThalamicBridge(LatentBridge):
-    """Gates on the sender tokens, then learned queries, named after the relay in the thalamus.
+    """Gated sender tokens, then learned queries; named after the relay in the thalamus.
 
-    The gate of a token depends on the token and on the mean of the text. It is initially half open.
+    The gates of a token depend on the token and on the mean of the text; initially about 0.5.
 
     Args:
         width: Width of the latents.

@@ -1,4 +1,4 @@
-"""Plug-in tables: names of classes that packages register by decorator or entry point."""
+"""Plug-in tables: classes by name, registered by decorator or entry point."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Catalogue(Generic[T]):
     def get(self, name: str) -> T:
         """Return the entry called `name`, in any case.
 
-        Raises: UnknownNameError: If there is none; the message suggests the nearest name.
+        Raises: UnknownNameError: If there is none; the message suggests a similar name.
         """
         entry = self.find(name)
         if entry is None:

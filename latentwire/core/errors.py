@@ -1,7 +1,7 @@
-"""Errors of LatentWire. Each is also the built-in exception of its kind.
+"""Exceptions of LatentWire. Each also derives from the matching built-in exception.
 
-A message says what was given, what is allowed and what to do next. The command line prints it
-and exits with `exit_code`.
+Messages say what was given, what is allowed and what to do next. The command line prints the
+message and exits with `exit_code`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ class LatentWireError(Exception):
     """Base class of all errors that a user can act on."""
 
     exit_code = 1
-    """Exit status of the command line: 1 failed, 2 wrong usage, 75 try again, 130 interrupted."""
+    """Exit status of the command line: 1 failure, 2 usage error, 75 try again, 130 interrupted."""
 
 
 class UsageError(LatentWireError, ValueError):
-    """An argument has a wrong name, is out of range, or does not go with another one."""
+    """An argument is unknown, out of range, or conflicts with another one."""
 
     exit_code = 2
 
@@ -38,7 +38,7 @@ class UnknownNameError(UsageError):
 
 
 class NotApplicableError(UsageError):
-    """A method does not apply to this task or pair and is skipped when all methods run."""
+    """A method does not apply to this task or pair. It is skipped when all methods run."""
 
 
 class ConfigError(UsageError):

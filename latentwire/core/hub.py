@@ -1,4 +1,4 @@
-"""Check whether the hub is reachable, because its client retries for half a minute if not."""
+"""Check whether the hub is reachable: offline, its client would retry for half a minute."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+_TIMEOUT_S = 3.0
+
 
 @cache
-def hub_is_reachable(timeout_s: float = 3.0) -> bool:
+def hub_is_reachable() -> bool:
     """Return whether the hub's host accepts connections or a proxy is configured.
 
     Respects HF_ENDPOINT and HF_HUB_OFFLINE.
-
-    Args:
-        timeout_s: Timeout of the connection in seconds.
     """
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
         return False
@@ -29,7 +28,7 @@ def hub_is_reachable(timeout_s: float = 3.0) -> bool:
         return True
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
-        with socket.create_connection((address.hostname or "", port), timeout_s):
+        with socket.create_connection((address.hostname or "", port), _TIMEOUT_S):
             return True
     except OSError:
         return False
@@ -39,7 +38,7 @@ def hub_is_reachable(timeout_s: float = 3.0) -> bool:
 def offline_unless_reachable() -> Iterator[None]:
     """Put the hub's clients into offline mode inside the context if the hub is unreachable.
 
-    The clients read the environment only on import, so their own switches are set.
+    The clients read HF_HUB_OFFLINE only on import, so their module constants are changed.
     """
     import datasets
     from huggingface_hub import constants

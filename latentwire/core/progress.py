@@ -1,4 +1,4 @@
-"""Progress reports of long work: silent, as lines in a log, or as a bar on a terminal."""
+"""Progress reports: silent, as lines in a log, or as a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Progress:
 
     @contextmanager
     def task(self, title: str, total: int, done: int = 0) -> Iterator[Progress]:
-        """Start a task of `total` units, of which `done` are completed already."""
+        """Start a task of `total` units, `done` of which are already completed."""
         yield self
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Count `n` more units as completed and show `note`."""
+        """Mark `n` more units as completed and show `note`."""
 
 
 class LineProgress(Progress):
@@ -60,7 +60,7 @@ class LineProgress(Progress):
 
 
 class RichProgress(Progress):
-    """Progress as a bar with the remaining time, on a terminal."""
+    """Progress as a bar with the remaining time."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -83,7 +83,7 @@ class RichProgress(Progress):
             bars.TimeRemainingColumn(),
             bars.TextColumn("{task.fields[note]}"),
         )
-        # rich allows one live display at a time, so that a task inside another one is silent.
+        # rich allows one live display at a time, so a task inside another one is silent.
         if self._bars:
             yield Progress()
             return
@@ -102,10 +102,10 @@ class RichProgress(Progress):
 
 
 class PartProgress(Progress):
-    """Report work on one part as work on the whole, so that the remaining time is correct.
+    """Report progress on one part of a larger task, with the remaining time of the whole task.
 
     Args:
-        whole: Progress of the whole.
+        whole: Progress of the whole task.
         before: Number of units in the parts before this one.
         size: Number of units in this part.
         total: Number of units in all parts.

@@ -19,7 +19,7 @@ _PACKAGES = ("latentwire", "torch", "transformers", "tokenizers", "safetensors",
 
 @dataclass(frozen=True)
 class SourceTree:
-    """State of the source code that made a run.
+    """State of the source code that produced a run.
 
     Args:
         commit: First twelve hex digits of the commit hash; `unknown` outside a git repository.
@@ -35,14 +35,14 @@ class SourceTree:
 
 
 def source_tree(root: Path = _ROOT) -> SourceTree:
-    """Return the state of the git repository at `root`; default: the one that holds this file."""
+    """Return the state of the git repository at `root`, by default the one with this file."""
     commit = _git(root, "rev-parse", "--short=12", "HEAD")
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!runs")
     return SourceTree(commit or "unknown", bool(changed))
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return package versions, commit, machine and number of threads, for the record of a run."""
+    """Return package versions, commit, machine and number of threads."""
     import torch
 
     versions = {"python": platform.python_version()}
@@ -60,7 +60,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """Return the output of a git command; empty if it failed."""
+    """Return the output of a git command, or "" if it fails."""
     command = ["git", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

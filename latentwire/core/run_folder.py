@@ -12,11 +12,7 @@ from latentwire.core.files import write_json
 
 
 class RunFolder:
-    """Paths of the files in a run folder. Creating the object does not access the disk.
-
-    Args:
-        path: Path of the folder.
-    """
+    """Paths of the files in a run folder. Creating the object does not access the disk."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -30,19 +26,19 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
 
     def predictions(self, method: str) -> Path:
-        """Return the file of predictions of `method`, one line per example."""
+        """Return the path of the predictions of `method`, one line per example."""
         return self.path / f"predictions.{method}.jsonl"
 
     def partial(self, method: str) -> Path:
-        """Return the file of answers of `method` while it is running."""
+        """Return the path of the answers that `method` has given so far, while it runs."""
         return self.path / f"partial.{method}.jsonl"
 
     def record(self, method: str) -> Path:
-        """Return the record of how `method` ran: options, choices on val, time, versions."""
+        """Return the path of the record of `method`: options, choices on val, time, versions."""
         return self.path / f"record.{method}.json"
 
     def work(self, method: str, fingerprint: str) -> Path:
-        """Return the folder of what `method` trains, by the fingerprint of its options."""
+        """Return the folder in which `method` trains, named after the hash of its options."""
         return self.path / "work" / f"{method}-{fingerprint}"
 
     def checkpoint(self, step: int) -> Path:

@@ -1,4 +1,4 @@
-"""Tasks: YAML files that define prompts, scoring and data of a task.
+"""Tasks: each YAML file defines the prompts, scoring and data of one task.
 
 Names are loaded on first use, so that importing this package is fast.
 """

@@ -15,11 +15,7 @@ from latentwire.data.templates import LETTERS, field, fill, list_choices
 
 
 class ExampleBuilder:
-    """Builds the examples of a task from rows.
-
-    Args:
-        spec: Validated task file.
-    """
+    """Builds the examples of a task from rows."""
 
     def __init__(self, spec: TaskSpec) -> None:
         self._spec = spec.example
@@ -132,5 +128,5 @@ def _texts(value: Any, path: str) -> tuple[str, ...]:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as lower-case text: 1 and "1" are equal, because CSV files have only text."""
+    """Return a value as lower-case text, so that 1 matches "1": CSV files have only text."""
     return str(value).strip().lower()

@@ -11,11 +11,10 @@ class Example:
 
     Attributes:
         id: Stable id, unique within the task: the data set's own id, or e.g. `test-17`.
-        context: Text that the sender, or a method that reads text, reads.
-        question: Question for the receiver. The prompts of passage tasks (boolq, squad) put it
-            after the passage. For tasks with the choices in `context` (arc, piqa), it is the
-            item without the choices, and only `harness_prompt` uses it. Empty if the prompts
-            contain the question.
+        context: Text for the sender, and for methods that read the text itself.
+        question: Question for the receiver; empty if the prompts contain it. Passage tasks (boolq,
+            squad) put it after the passage. For tasks with the choices in `context` (arc, piqa),
+            it is the item without the choices and used only by `harness_prompt`.
         choices: Texts of the choices; () for generation.
         target: Index of the correct choice; None for generation.
         references: Correct answers as text; for choice tasks, the text of the correct choice.

@@ -1,4 +1,4 @@
-"""Metrics of one answer: accuracy of a choice, exact match, F1, ROUGE-L, final number."""
+"""Metrics of one answer: accuracy, exact match, F1, ROUGE-L, final number."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Response:
 
     Args:
         scores: Score of each choice, higher is better: the summed log-likelihood of its tokens
-            in nats, or another confidence. Empty for a written answer.
+            in nats, or another confidence. Empty for a generated answer.
         sizes: Number of bytes of the text that each score covers; empty if scores must not be
             normalized by length.
-        text: Written answer; None if choices were scored.
+        text: Generated answer; None if choices were scored.
     """
 
     scores: tuple[float, ...] = ()
@@ -43,8 +43,8 @@ RIGHT_OR_WRONG = ("acc", "acc_norm", "exact_match", "final_number")
 def choose(task: Task, example: Example, response: Response) -> tuple[int | None, dict[str, float]]:
     """Return the index of the choice with the best score, and the accuracies of one example.
 
-    `acc` compares summed log-likelihoods, `acc_norm` log-likelihoods per byte. The first of equal
-    choices wins. The returned index is that of the task's primary metric.
+    `acc` compares summed log-likelihoods, `acc_norm` log-likelihoods per byte. Ties go to
+    the first choice. The returned index is the best choice by the task's primary metric.
 
     Returns: The index, None if no score is finite, and `acc` and `acc_norm`, each 0 or 1.
     Source: lm-evaluation-harness, metrics acc and acc_norm (there per character).
@@ -58,7 +58,7 @@ def choose(task: Task, example: Example, response: Response) -> tuple[int | None
 
 
 def read_text(task: Task, example: Example, text: str) -> tuple[bool, dict[str, float]]:
-    """Return whether a written answer can be parsed, and the task's metrics for it.
+    """Return whether a generated answer can be parsed, and the task's metrics for it.
 
     An answer that cannot be parsed (empty, or without a number if the task needs one) scores 0.
     """
@@ -94,7 +94,7 @@ def exact_match(text: str, reference: str) -> float:
 def f1(text: str, reference: str) -> float:
     """Return the harmonic mean of word precision and recall after `normalize`, 0..1.
 
-    Two answers that are empty after `normalize` are equal, as in the script of SQuAD v2.0.
+    Two answers that are both empty after `normalize` score 1, as in the script of SQuAD v2.0.
 
     Source: the official evaluation script of SQuAD v1.1.
     """

@@ -14,7 +14,7 @@ from latentwire.data.templates import field
 def hellaswag(row: Row) -> dict[str, Any]:
     """Add `story` and `clean_endings`, without wikiHow's [markers], as in lm-evaluation-harness.
 
-    Also add `series`: the video or article from which several items were made, if known.
+    Also add `series`: the source video or article, which several items share, if known.
 
     Source: lm-evaluation-harness, task hellaswag, version 1.0.
     """

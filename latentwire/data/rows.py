@@ -2,8 +2,7 @@
 
 JSON Lines, CSV and parquet files are converted once into an Arrow file in the cache, with one
 JSON text per row, so that no types are guessed (a date stays text). The Arrow file is read in
-small batches instead of memory-mapped, so that the memory of the process does not grow when all
-rows are visited.
+small batches instead of memory-mapped, so that memory use stays constant when all rows are read.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _BATCH = 256
 
 
 class Rows(Protocol):
-    """Sequence of rows: length, access by index, iteration in order."""
+    """Sequence of rows."""
 
     def __len__(self) -> int: ...
 
@@ -100,7 +99,7 @@ def read_csv(path: Path, errors: str = "strict") -> Iterator[dict[str, str]]:
     Args:
         path: CSV file in UTF-8.
         errors: Handling of encoding errors, as in `open`.
-    Raises: DataError: If a line has more cells than the header; the message has its number.
+    Raises: DataError: If a line has more cells than the header; the message names the line.
     """
     csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:

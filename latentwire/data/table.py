@@ -46,7 +46,7 @@ def _row(task: Task) -> TaskRow:
         found, source = task.where()
         if found:
             sizes = task.sizes()
-    except LatentWireError as error:  # an unreadable data set must not hide the others
+    except LatentWireError as error:  # one unreadable data set must not hide the others
         found, source = False, str(error)
     known = found and sizes["test"] is not None
     chance = task.chance if known else task.chance_without_data

@@ -18,7 +18,7 @@ from latentwire.data.rows import Rows
 from latentwire.data.sources import HubSource, Source, find_source, how_to_get, size_note
 from latentwire.data.spec import SETTINGS, SPLITS, Kind, Setting, SplitName, TaskSpec
 from latentwire.data.splits import Indices, Scan, Splitter, scan
-from latentwire.data.templates import LETTERS, fill, list_choices, places
+from latentwire.data.templates import LETTERS, fill, list_choices, placeholders
 
 
 class Split(Sequence[Example]):
@@ -43,16 +43,16 @@ class Split(Sequence[Example]):
         return len(self._indices)
 
     @overload
-    def __getitem__(self, place: int) -> Example: ...
+    def __getitem__(self, index: int) -> Example: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[Example]: ...
+    def __getitem__(self, index: slice) -> list[Example]: ...
 
-    def __getitem__(self, place: int | slice) -> Example | list[Example]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        index = int(self._indices[place])
-        return self._build(self._rows[index], f"{self._source_split}-{index}")
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = int(self._indices[index])
+        return self._build(self._rows[row], f"{self._source_split}-{row}")
 
     def __iter__(self) -> Iterator[Example]:
         return (self[i] for i in range(len(self)))
@@ -106,7 +106,7 @@ class Task:
     ) -> list[Example]:
         """Draw a seeded random sample of a split.
 
-        With the same seed, a smaller sample is the first part of a larger one.
+        With the same seed, a smaller sample is the beginning of a larger one.
 
         Args:
             split: Name of the split.
@@ -124,14 +124,14 @@ class Task:
         return [examples[int(i)] for i in order[:limit]]
 
     def notes(self) -> list[str]:
-        """Return notes on the data read so far: source, missing and dropped rows, carved splits."""
+        """Return notes on the data read so far, such as its source and dropped rows."""
         sizes = [note for note in self._size_notes.values() if note]
         return [f"read from {self._source.description}", *sizes, *self._splitter.notes]
 
     @property
     def has_questions(self) -> bool:
         """Whether each item has a question in addition to its context (boolq, squad)."""
-        return "question" in places(self.prompts[0])
+        return "question" in placeholders(self.prompts[0])
 
     def setting(self, name: Setting | None = None) -> Setting:
         """Return the setting: which parts of an item the sender and the receiver read.
@@ -173,7 +173,7 @@ class Task:
 
     @property
     def chance_without_data(self) -> float | None:
-        """`chance` if it does not depend on the data, None if items have different choices."""
+        """`chance` if the task file determines it, None if it depends on the items."""
         if self.kind == "generation":
             return 0.0
         choices = self.spec.labels or self.spec.example.choices
@@ -181,7 +181,7 @@ class Task:
 
     @cached_property
     def majority(self) -> float:
-        """Accuracy on test of always giving the most common target, 0..1; 0 for generation."""
+        """Majority-class accuracy on test, 0..1; 0 for generation."""
         if self.kind == "generation":
             return 0.0
         targets = Counter(example.target for example in self.split("test"))
@@ -224,9 +224,9 @@ class Task:
             "labels": ", ".join(self.labels or choices),
             "filled": filled,
         }
-        if len(choices) <= len(LETTERS):  # there are not enough letters for more
+        if len(choices) <= len(LETTERS):
             values["choices"] = list_choices(choices)
-        return fill(template, lambda place: values.get(place, f"{{{place}}}"))
+        return fill(template, lambda name: values.get(name, f"{{{name}}}"))
 
     def where(self) -> tuple[bool, str]:
         """Return whether the data is on this machine, and where it is or how to get it.

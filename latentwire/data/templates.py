@@ -8,18 +8,18 @@ from typing import Any
 
 from latentwire.core.errors import DataError
 
-_PLACE = re.compile(r"\{([A-Za-z_][\w.]*)\}")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.]*)\}")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def places(template: str) -> list[str]:
+def placeholders(template: str) -> list[str]:
     """Return the names of the placeholders of a template, in order, with repetitions."""
-    return _PLACE.findall(template)
+    return _PLACEHOLDER.findall(template)
 
 
 def fill(template: str, value: Callable[[str], str]) -> str:
     """Replace each `{name}` by `value(name)`. Other braces are left unchanged."""
-    return _PLACE.sub(lambda match: value(match[1]), template)
+    return _PLACEHOLDER.sub(lambda match: value(match[1]), template)
 
 
 def field(row: Mapping[str, Any], path: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from latentwire.core.errors import NotApplicableError, UsageError
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.data.templates import places
+from latentwire.data.templates import placeholders
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS
 from latentwire.methods.demonstrations import (
@@ -60,7 +60,7 @@ class FewShot(ZeroShot):
         self.shown = {}
         for prompt in super().candidates():
             # A prompt with {filled} asks about each choice in turn and has no answer to show.
-            if "filled" in places(prompt.template):
+            if "filled" in placeholders(prompt.template):
                 continue
             lm = self.readers[prompt.form].lm
             for n in doublings(n_fitting(context, lm, prompt.template, rounds, longest)):

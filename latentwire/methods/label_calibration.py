@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from latentwire.data import Example, Task
 from latentwire.data.metrics import Response
-from latentwire.data.templates import places
+from latentwire.data.templates import placeholders
 from latentwire.eval.method import Prediction
 from latentwire.eval.notes import has_label_prior
 from latentwire.methods.prompt_choice import ValScore, mean_value
@@ -32,7 +32,7 @@ def score_on_val(
         template: Template of the prompt.
     """
     plain = mean_value(answers)
-    if not has_label_prior(task) or "filled" in places(template):
+    if not has_label_prior(task) or "filled" in placeholders(template):
         return ValScore(plain, plain)
     halves = [(val[i::2], answers[i::2]) for i in (0, 1)]
     if not all(examples for examples, _ in halves):

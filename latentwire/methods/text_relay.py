@@ -18,7 +18,7 @@ from latentwire.methods.handoff import (
     score_handoff,
 )
 from latentwire.methods.prompt_choice import PromptChoice
-from latentwire.models.batching import by_length
+from latentwire.models.batching import batch_by_length
 
 
 @METHODS.add("text_relay")
@@ -133,7 +133,7 @@ class TextRelay(Method):
         prompts = [builder.build(example)[0].prompt for example in examples]
         written = [""] * len(examples)
         with progress.task("writing relays", len(examples)) as bar:
-            for index in by_length([len(p.before) for p in prompts], self.context.batch_size):
+            for index in batch_by_length([len(p.before) for p in prompts], self.context.batch_size):
                 texts = reader.write([prompts[i] for i in index], max_new_tokens=self.relay_tokens)
                 for i, text in zip(index, texts, strict=True):
                     written[i] = text

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.data.templates import places
+from latentwire.data.templates import placeholders
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Method, Prediction
 from latentwire.methods.label_calibration import calibrate, score_on_val
@@ -76,7 +76,7 @@ class ZeroShot(Method):
 
     def sizes(self, example: Example) -> tuple[int, ...]:
         """Return the bytes of the words that each score of a prediction belongs to."""
-        if "filled" in places(self.prompt.template):
+        if "filled" in placeholders(self.prompt.template):
             return (len(example.continuation.encode()),) * len(example.choices)
         return tuple(len(answer.encode()) for answer in self.context.task.answers(example))
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters of peft in a frozen model, inside a context manager."""
+"""Add low-rank adapters (peft) to a frozen model inside a context manager."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AdapterSpec:
         rank: Rank of each update, >= 1.
         alpha: Scale of the updates: each is multiplied by alpha / rank.
         dora: Whether to learn direction and magnitude of the weights separately (DoRA).
-        seed: Random seed of the initial weights; all updates are zero at first.
+        seed: Random seed of the initial weights; all updates are initially zero.
     """
 
     rank: int = 8
@@ -56,7 +56,7 @@ class Adapters(nn.Module):
         try:
             with torch.no_grad():
                 for layer in self._layers:
-                    layer.merge(safe_merge=True)  # otherwise it would overwrite the weights
+                    layer.merge(safe_merge=True)  # a plain merge overwrites the weights
             yield
         finally:
             for layer, weight in zip(self._layers, plain):
@@ -71,9 +71,6 @@ def adapted(lm: LanguageModel, spec: AdapterSpec) -> Iterator[Adapters]:
     The weights of the model are neither changed nor copied. Keys and values that were computed
     outside the context are not valid inside it.
 
-    Args:
-        lm: Frozen model.
-        spec: Configuration of the adapters.
     Yields: The parameters of the adapters, with gradients.
     Source: Hu et al. 2021, LoRA, arXiv:2106.09685; Liu et al. 2024, DoRA, arXiv:2402.09353.
     """

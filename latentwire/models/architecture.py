@@ -1,7 +1,7 @@
-"""What differs between model families: where a model's parts are, its masks and its cache.
+"""Differences between model families: submodules, attention masks and KV caches.
 
-Other modules ask `LanguageModel.architecture` and never look into a model themselves. A package
-adds a family with one file, see docs/extending.md.
+Other modules use `LanguageModel.architecture` and never access the inside of a model. A package
+can add a family, see docs/extending.md.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ KeysAndValues = tuple[tuple[Tensor, Tensor], ...]
 class Architecture:
     """The parts of one model. The defaults fit Llama-, Mistral-, Qwen- and Gemma-like models.
 
-    A subclass overrides what is different in its family. It is chosen by the `model_type` of the
-    model's configuration.
+    A subclass overrides what differs in its family. It is chosen by the `model_type` of the model's
+    configuration.
 
     Args:
         model: A causal language model of transformers.
@@ -56,7 +56,7 @@ class Architecture:
 
     @property
     def embeddings(self) -> Any:
-        """Input embedding module: token ids -> vectors as the first block expects them."""
+        """Input embedding module: token ids -> input vectors of the first block."""
         return self.model.get_input_embeddings()
 
     @property
@@ -112,7 +112,7 @@ class Architecture:
         return self.cap(F.linear(hidden, head.weight[index], bias).float())
 
     def cap(self, logits: Tensor) -> Tensor:
-        """Apply the soft cap that some families put on their logits.
+        """Apply the soft cap on logits, if the model has one.
 
         Source: Gemma Team 2024, Gemma 2, arXiv:2408.00118, section 2 (logit soft-capping).
         """
@@ -120,10 +120,10 @@ class Architecture:
         return torch.tanh(logits / cap) * cap if cap else logits
 
     def attention_masks(self, mask_for: Callable[[int | None], Tensor], n_positions: int) -> Any:
-        """Return attention masks as the decoder takes them: one, or one for each type of layer.
+        """Return the attention masks for the decoder: one, or one for each type of layer.
 
         Args:
-            mask_for: Makes the mask of layers with a window, in tokens; None is full attention.
+            mask_for: Returns the mask for an attention window in tokens; None is full attention.
             n_positions: Length of the longest row.
         """
         if n_positions <= (self.sliding_window or n_positions):
@@ -136,11 +136,11 @@ class Architecture:
         return masks if len(masks) > 1 else next(iter(masks.values()))
 
     def n_cached(self, n: int, window: int | None) -> int:
-        """Return how many of the last n keys the cache of a layer keeps for the next token."""
+        """Return the number of keys, out of n, that a layer's cache keeps for the next token."""
         return n if window is None else min(n, window - 1)
 
     def new_cache(self, layers: KeysAndValues = (), n_rows: int = 1) -> Any:
-        """Return a KV cache for n_rows rows that holds `layers`, of one row for all or of each."""
+        """Return a KV cache for n_rows rows; `layers` is given for one row or for each row."""
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.config)
@@ -154,9 +154,9 @@ class Architecture:
 
     @cached_property
     def cache_shapes(self) -> tuple[tuple[int, int], ...]:
-        """(heads, head size) of each layer's keys and of its values, in turn.
+        """(heads, head size) of the keys and then of the values of each layer.
 
-        Found by running one token, because configurations state it in different ways.
+        Measured by running one token, because configurations differ in how they state it.
 
         Raises: ModelError: If a layer caches anything but keys and values.
         """
@@ -195,7 +195,7 @@ class Architecture:
 ARCHITECTURES: Catalogue[type[Architecture]] = Catalogue(
     "model family", None, "latentwire.architectures"
 )
-"""Families that need a class of their own, by `model_type`; all others use Architecture."""
+"""Families with their own class, by `model_type`; all others use Architecture."""
 
 
 def architecture_of(model: Any, name: str) -> Architecture:

@@ -1,4 +1,4 @@
-"""Attention masks for several choices in one row: each attends to the prompt and itself only."""
+"""Attention masks for several choices in one row: each attends only to the prompt and itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PackedChoices:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Sequence[int]]], device: torch.device) -> PackedChoices:
-        """Pack the choices of each row. At least one choice must have two tokens or more."""
+        """Pack the choices of each row. At least one choice must have two or more tokens."""
         width = max(packed_size(choices) for choices in rows)
         tokens, targets, offset = (torch.zeros(len(rows), width, dtype=torch.long) for _ in "tto")
         owner = torch.full((len(rows), width), -1)
@@ -127,10 +127,10 @@ def branch_attention(
 
 
 def group_for_packing(choices: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Group the indices of choices with two tokens or more into packed rows of limited length.
+    """Group the indices of choices with two or more tokens into packed rows of limited length.
 
-    The cost of a packed row grows with the square of its length and most of it is masked, so
-    that many choices (77 intents) are faster in a few rows than in one.
+    The cost of a packed row is quadratic in its length, and most of it is masked. Many choices
+    (e.g. 77 intents) are therefore faster in a few rows than in one.
     """
     groups: list[list[int]] = []
     size = _MAX_PACKED_TOKENS

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 
-def by_length(
+def batch_by_length(
     lengths: Sequence[int], batch_size: int, max_tokens: int | None = None
 ) -> Iterator[list[int]]:
     """Yield batches of indices of rows with similar lengths, longest first.
 
-    A batch that does not fit into memory therefore fails at once.
+    The first batch is the largest, so that a lack of memory shows at once.
 
     Args:
         lengths: Number of tokens of each row.

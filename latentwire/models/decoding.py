@@ -1,4 +1,4 @@
-"""Greedy decoding with a KV cache: token by token, whole texts, or text as a stream."""
+"""Greedy decoding with a KV cache: token ids, whole texts, or streamed text."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from latentwire.models.forward import ForwardPasses
 from latentwire.models.lm import Prompt
 
-_INCOMPLETE = "\ufffd"  # what a tokenizer shows for a character whose bytes are not complete
+_INCOMPLETE = "\ufffd"  # decoded from an incomplete UTF-8 sequence
 
 
 class TextGeneration(ForwardPasses):
-    """Write text after prompts by greedy decoding."""
+    """Greedy text generation after prompts."""
 
     @torch.inference_mode()
     def stream(
@@ -33,8 +33,8 @@ class TextGeneration(ForwardPasses):
             prompts: One prompt per row.
             soft: Soft tokens of each row, or None.
             max_new_tokens: Maximum number of tokens per row.
-            min_new_tokens: Number of tokens before which no row ends.
-            stop: Stop sequences. A row ends after the first one that follows any text.
+            min_new_tokens: Minimum number of tokens per row.
+            stop: Stop sequences. Those before any text do not end a row.
         Yields: For each row its next token id, or None once the row has ended.
         """
         first = self.run(prompts, soft, n_more=max_new_tokens - 1, use_cache=True)

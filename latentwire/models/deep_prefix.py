@@ -37,7 +37,7 @@ def unpack_prefix(lm: LanguageModel, packed: Float[Tensor, "b k w"]) -> KeysAndV
 
 @torch.no_grad()
 def read_prefix(lm: LanguageModel, embedded: Float[Tensor, "k dr"]) -> Float[Tensor, "k w"]:
-    """Return the keys and values that the model computes for some embeddings, packed, float32.
+    """Return the packed keys and values that the model computes for embeddings, float32.
 
     The embeddings are at positions 0..k-1. If the tokenizer begins each text with a special
     token, that token is read first and its keys and values are dropped: models use the first
@@ -85,9 +85,9 @@ def check_window(lm: LanguageModel, n_prefix: int, n_after: int) -> None:
 
 
 def make_read_only(cache: Any) -> None:
-    """Make each layer of a cache return its keys and values with the new ones, storing nothing.
+    """Make each layer of a cache return its keys and values with the new ones, but store nothing.
 
-    For a pass that no other pass continues: its blocks can then run twice (recomputation).
+    For passes whose cache is not used again. It allows recomputation, which runs blocks twice.
     """
     for layer in cache.layers:
         layer.update = partial(_appended, layer.keys, layer.values)

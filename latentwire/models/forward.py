@@ -1,8 +1,8 @@
 """Forward passes of a frozen model over prompts, with soft tokens in or before them.
 
-Rows of a batch are padded on the left, so that the answer position is the last one of every row
-and the distances between tokens are correct. The beginning that all rows share is computed once.
-A deep prefix takes its place: all tokens that follow attend to it.
+Rows are padded on the left, so that the answer position is the last one of every row and distances
+between tokens are correct. The start that all prompts share is computed once. A deep prefix is
+handled like such a start.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ MAX_HEAD_POSITIONS = 256
 """Number of positions whose logits over the whole vocabulary are held in memory at once."""
 
 _MAX_KEPT_TOKENS = 8_192
-"""Tokens of shared prompt starts that stay in memory, most recently used first; some 100 MB."""
+"""Maximum number of tokens of shared prompt starts in memory (an LRU cache of about 100 MB)."""
 
 _MAX_ROW_RATIO = 2
-"""The start is not copied up to this many tokens after it, as a multiple of its length."""
+"""Maximum length of concatenated rows, as a multiple of the length of their shared start."""
 
 
 @dataclass(frozen=True)
 class PromptStart:
-    """Keys and values of the tokens that come first in every row.
+    """Keys and values of the first tokens of every row.
 
     Args:
         length: Number of tokens.
-        layers: Keys and values of one row that all rows share, or of each row.
+        layers: Keys and values, for one row that all rows share or for each row.
     """
 
     length: int
@@ -65,7 +65,7 @@ class ForwardOutput:
 
 
 class ForwardPasses:
-    """Forward passes that scoring, writing and training have in common.
+    """Forward passes shared by scoring, generation and training.
 
     Args:
         lm: Frozen model.
@@ -102,14 +102,13 @@ class ForwardPasses:
             prompts: One prompt per row.
             soft: Soft tokens of each row, (b, k, dr), or None.
             read: Token ids that follow each prompt in this pass; default: none.
-            n_more: Maximum number of tokens that any pass, this one or a later one, puts after
-                a prompt.
+            n_more: Maximum number of tokens after a prompt, in this and later passes.
             use_cache: Whether later passes continue from this one.
-            branches: Instead of `read`: for each prompt several sequences of ids that all follow
-                the prompt and do not attend to each other. They come in the given order.
+            branches: Instead of `read`: for each prompt, several sequences of ids that follow the
+                prompt and do not attend to each other. Results are in the given order.
         Raises:
             ShapeError: If the soft tokens do not have the width that this receiver reads.
-            UsageError: If a deep prefix and what follows it exceed the attention window.
+            UsageError: If a deep prefix and the tokens after it exceed the attention window.
         """
         if soft is not None and soft.shape[-1] != self.soft_width:
             raise ShapeError(
@@ -132,11 +131,11 @@ class ForwardPasses:
         sizes = [len(p.before) + len(p.after) - n_static + k for p in prompts]
         n_after = sum(sizes) + sum(map(len, extras))
         fits = longest + k <= self.lm.window
-        end_to_end = not use_cache and _end_to_end(n_static, n_after, len(prompts), fits)
-        shared = self._shared(prompts[0].before[:n_static]) if fits or end_to_end else None
+        concatenate = not use_cache and _should_concatenate(n_static, n_after, len(prompts), fits)
+        shared = self._shared(prompts[0].before[:n_static]) if fits or concatenate else None
         rows = self._rows(prompts, soft, extras, skip=n_static if shared else 0)
-        if shared and end_to_end:
-            return self._forward_end_to_end(rows, shared, owners)
+        if shared and concatenate:
+            return self._forward_concatenated(rows, shared, owners)
         return self._forward(rows, shared, owners, use_cache=use_cache)
 
     def _rows(
@@ -163,7 +162,7 @@ class ForwardPasses:
         first = prompts[0]
         ids = first.before[: first.n_static]
         same = all(p.n_static == first.n_static and p.before[: len(ids)] == ids for p in prompts)
-        # Processes that share a sharded model must run the same passes, whatever their prompts.
+        # Processes that share a sharded model must all run the same passes.
         return len(ids) if same and not self.lm.is_sharded else 0
 
     def _shared(self, ids: tuple[int, ...]) -> PromptStart | None:
@@ -215,12 +214,12 @@ class ForwardPasses:
         )
         return ForwardOutput(out.last_hidden_state, mask, out.past_key_values, is_padded)
 
-    def _forward_end_to_end(
+    def _forward_concatenated(
         self, rows: Sequence[Tensor], start: PromptStart, owners: Sequence[Sequence[int]] | None
     ) -> ForwardOutput:
-        """Run rows as one sequence, end to end, after a single copy of their shared start.
+        """Run rows as one concatenated sequence after a single copy of their shared start.
 
-        No padding comes between start and rows, so the result is also correct beyond the
+        There is no padding between start and rows, so the result is also correct beyond the
         attention window.
         """
         sizes = [len(row) for row in rows]
@@ -292,12 +291,12 @@ class ForwardPasses:
         )
 
 
-def _end_to_end(n_static: int, n_after: int, n_rows: int, fits: bool) -> bool:
-    """Return whether rows should run as one sequence after a single copy of their shared start.
+def _should_concatenate(n_static: int, n_after: int, n_rows: int, fits: bool) -> bool:
+    """Return whether concatenated rows are faster than a batch.
 
-    Within the attention window this is a question of speed: it pays where copying the start
-    costs more than the attention scores that are masked out. Beyond the window, the alternative
-    is to read the start again for every row.
+    Within the attention window, concatenation saves copies of the shared start, but computes
+    attention scores between rows that are masked out. Beyond the window, the start would have to be
+    read again for every row.
 
     Args:
         n_static: Number of tokens of the shared start.

@@ -1,4 +1,4 @@
-"""A frozen causal language model with its tokenizer, as Sender and Receiver use it."""
+"""A frozen causal language model with its tokenizer, used by Sender and Receiver."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from latentwire.core.errors import ModelError
 from latentwire.models.architecture import Architecture, architecture_of
 
 MESSAGE_MARK = "\ue000"
-"""Private-use character that marks the place of the soft tokens in a rendered prompt."""
+"""Private-use character that marks the position of the soft tokens in a rendered prompt."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids of one prompt, split at the place of the soft tokens.
+    """Token ids of one prompt, split at the position of the soft tokens.
 
     Args:
         before: Ids before the message, or all ids of a prompt without a message.
@@ -148,7 +148,7 @@ class LanguageModel:
         return digest.hexdigest()[:16]
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings of token ids, (.., d), scaled as the first layer expects them."""
+        """Return the embeddings of token ids, (.., d), at the scale of the first layer's input."""
         return self.architecture.embeddings(ids.to(self.device))  # type: ignore[no-any-return]
 
     @cached_property
@@ -163,8 +163,8 @@ class LanguageModel:
 
         Args:
             text: Any text.
-            special: Whether to add special tokens as the tokenizer does by default. A BOS that
-                the text begins with already is not repeated.
+            special: Whether to add special tokens as the tokenizer does by default. A BOS at the
+                beginning of the text is not repeated.
         """
         bos = getattr(self.tokenizer, "bos_token", None)
         special = special and not (bos and text.startswith(bos))
@@ -190,7 +190,7 @@ class LanguageModel:
         Args:
             text: Rendered prompt with at most one `MESSAGE_MARK`.
             static: Beginning of `text` that is the same for every example of the template.
-        Raises: ModelError: If the chat template refuses the prompt.
+        Raises: ModelError: If the chat template fails.
         """
         if MESSAGE_MARK not in text:
             return self._tokenize(text, static)
@@ -203,13 +203,13 @@ class LanguageModel:
         return self._handoffs[key]
 
     def _tokenize(self, text: str, static: str) -> Prompt:
-        wrapped = self.turn(text)
-        # What a chat template puts before the user's text is the same for every example too.
+        wrapped = self.render_turn(text)
+        # A chat template's text before the user's text is the same for every example too.
         start = wrapped.find(text) + len(static)
         special = not self.is_chat
         if MESSAGE_MARK in wrapped:
             head, _, rest = wrapped.partition(MESSAGE_MARK)
-            head = head.rstrip(" ")  # tokenizers join a space to the word that follows it
+            head = head.rstrip(" ")  # tokenizers attach a space to the next word
             before = self.token_ids(head, special=special)
             n_static = len(before) if start >= len(head) else 0
             return Prompt(tuple(before), tuple(self._inner_ids(rest)), n_static, _tail(rest))
@@ -235,12 +235,12 @@ class LanguageModel:
             self._answers[key] = tuple(together[len(alone) :])
         return self._answers[key]
 
-    def turn(self, text: str) -> str:
+    def render_turn(self, text: str) -> str:
         """Render a text as a user turn up to the start of the reply.
 
         Without a chat template, the text is returned unchanged.
 
-        Raises: ModelError: If the chat template refuses the text.
+        Raises: ModelError: If the chat template fails.
         """
         if not self.is_chat:
             return text
@@ -250,13 +250,13 @@ class LanguageModel:
                     [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
                 )
             )
-        except Exception as error:  # templates are user-supplied Jinja and may raise anything
+        except Exception as error:  # templates are user-supplied Jinja code
             raise ModelError(f"The chat template of '{self.name}' failed: {error}") from error
 
     def _inner_ids(self, text: str) -> list[int]:
         """Return the token ids of a text inside a prompt.
 
-        Some tokenizers add a space at the beginning of a text; here it is left out.
+        Without the space that some tokenizers add at the beginning of a text.
         """
         for anchor in ("=", "\n", "a"):
             start = self.token_ids(anchor)

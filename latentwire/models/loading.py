@@ -90,11 +90,11 @@ def load_pair(
     dtype: str = "auto",
     progress: Progress | None = None,
 ) -> tuple[LanguageModel, LanguageModel]:
-    """Load sender and receiver; a model that is named twice is loaded once.
+    """Load sender and receiver; if both have the same name, the model is loaded once.
 
     Args:
         sender: Name of the sender as in `load_model`, a loaded model, or None for that of `pair`.
-        receiver: The same for the receiver.
+        receiver: Name of the receiver, a loaded model, or None for that of `pair`.
         pair: Name of a preset pair; default: `embedded`.
         device: Device as in `load_model`.
         dtype: Dtype as in `load_model`.
@@ -151,7 +151,7 @@ def _read(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
             model = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, local_files_only=local
             )
-    except Exception as error:  # transformers raises many types, some without a message
+    except Exception as error:  # transformers raises exceptions of many types
         raise _explain(name, source, error) from error
     if not tokenizer.is_fast:
         raise ModelError(f"'{name}' has no fast tokenizer (tokenizer.json), which is required.")

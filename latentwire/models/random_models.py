@@ -1,4 +1,4 @@
-"""Models of known shapes with random weights, for measurements of speed and memory.
+"""Models of known shapes with random weights, to measure speed and memory.
 
 Nothing is downloaded. The shapes are built in, and in the tokenizer every word is one token, so
 that a text of n words has n tokens for both models of a pair.
@@ -18,7 +18,7 @@ from latentwire.models.loading import pick_device, pick_dtype
 
 _SPECIALS = ("<unk>", "<s>", "</s>")
 
-# From the config.json of each model; what is left out does not affect its speed.
+# From the models' config.json, without keys that do not affect speed.
 SHAPES: dict[str, dict[str, Any]] = {
     "meta-llama/Llama-3.1-8B-Instruct": {
         "model_type": "llama",
@@ -100,7 +100,7 @@ def random_model(
         **SHAPES[name], bos_token_id=1, eos_token_id=2, pad_token_id=0, use_cache=True
     )
     own = [where] if where.type == "cuda" else []
-    # Allocated on its device and in its dtype, without an intermediate copy.
+    # Allocate on the device and in the dtype, without an intermediate copy.
     with torch.random.fork_rng(devices=own), where:
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=pick_dtype(dtype, where))
@@ -134,7 +134,7 @@ def random_pair(
 def word_tokenizer(vocab_size: int) -> Any:
     """Return a tokenizer of `vocab_size` words: a, b, .. z, aa, ab, ..; others are `<unk>`.
 
-    A text of n tokens that one model writes therefore has n tokens for the other model.
+    A text of n tokens from one model therefore has n tokens for the other model.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

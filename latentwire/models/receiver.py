@@ -17,12 +17,12 @@ from latentwire.models.decoding import TextGeneration
 from latentwire.models.forward import MAX_HEAD_POSITIONS, ForwardOutput
 from latentwire.models.lm import Prompt
 
-_MAX_PACKED_ROWS = 16  # rows of packed choices per pass: rows of similar size need little padding
-_MAX_BRANCHED = 64  # tokens of a row's choices up to which they run in the pass of the prompt
+_MAX_PACKED_ROWS = 16  # per pass; rows of similar size need little padding
+_MAX_BRANCHED = 64  # tokens of a row's choices that run in the same pass as the prompt
 
 
 class Receiver(TextGeneration):
-    """Frozen model that answers prompts; without soft tokens, it reads plain text prompts.
+    """Frozen model that answers prompts, with or without soft tokens.
 
     Args:
         lm: Frozen model.
@@ -48,7 +48,7 @@ class Receiver(TextGeneration):
             row is shorter than a.
         Raises:
             ShapeError: If the soft tokens do not have the width that this receiver reads.
-            UsageError: If a deep prefix and what follows it exceed the attention window.
+            UsageError: If a deep prefix and the tokens after it exceed the attention window.
         """
         hidden, targets = self.answer_hidden(prompts, answers, soft)
         return self.head(hidden), targets
@@ -59,7 +59,7 @@ class Receiver(TextGeneration):
         answers: Sequence[Sequence[int]],
         soft: Float[Tensor, "b k dr"] | None,
     ) -> tuple[Float[Tensor, "b a d"], Tensor]:
-        """Return the last hidden states at the answer positions; otherwise as `answer_logits`."""
+        """Same as `answer_logits`, but return last hidden states instead of logits."""
         longest = max(len(answer) for answer in answers)
         read = [answer[:-1] for answer in answers]
         hidden = self.run(prompts, soft, read, n_more=longest - 1, use_cache=False).hidden
@@ -118,7 +118,7 @@ class Receiver(TextGeneration):
         choices: Sequence[Sequence[Sequence[int]]],
         soft: Tensor | None,
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b c"]]:
-        """Return the last state of each prompt, and the scores of choices without first tokens."""
+        """Return the last states of the prompts, and choice scores without the first tokens."""
         _check_choices(choices)
         tails = [[ids[:-1] for ids in row] for row in choices]
         sizes = [packed_size(row) for row in choices]
@@ -177,7 +177,7 @@ class Receiver(TextGeneration):
             choices: For each row the token ids of its choices.
             soft: Soft tokens of each row, or None.
             ranking_only: Whether scores may be log-probabilities among the choices of a row,
-                which have the same order. This saves the logits of the whole vocabulary, except
+                which have the same ranking. This avoids logits over the whole vocabulary, except
                 where choices need a second pass.
         Returns: Scores in nats, for each row a tensor (c,), float32, on the CPU.
         Raises: UsageError: If a choice has no token.
@@ -257,7 +257,7 @@ class Receiver(TextGeneration):
 def in_one_pass(choices: Sequence[Sequence[Sequence[int]]]) -> bool:
     """Return whether the choices of all rows are short enough to run in the pass of the prompts.
 
-    If so, a start that the prompts share is read once even beyond the attention window.
+    If so, the shared start of the prompts is read only once, even beyond the attention window.
     """
     return max(map(packed_size, choices)) <= _MAX_BRANCHED
 

@@ -19,8 +19,8 @@ def recomputed_blocks(lm: LanguageModel, active: bool = True) -> Iterator[None]:
     twice. The model is in evaluation mode, so both runs of a block give the same result.
 
     Args:
-        lm: Frozen model; unchanged after the context.
-        active: Whether to do anything.
+        lm: Frozen model, restored at the end of the context.
+        active: If False, the context has no effect.
     Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174.
     """
     blocks = lm.architecture.blocks if active else ()
@@ -31,4 +31,4 @@ def recomputed_blocks(lm: LanguageModel, active: bool = True) -> Iterator[None]:
         yield
     finally:
         for block in blocks:
-            del block.forward  # uncovers the method of the class
+            del block.forward  # the class's method is visible again

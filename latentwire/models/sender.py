@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from latentwire.core.errors import ShapeError, UsageError
 from latentwire.core.progress import Progress
-from latentwire.models.batching import by_length, pad_right, tokens_per_pass
+from latentwire.models.batching import batch_by_length, pad_right, tokens_per_pass
 from latentwire.models.lm import LanguageModel
 
 
@@ -50,11 +50,7 @@ class SenderStates:
 
 
 class Sender:
-    """Frozen model that reads texts.
-
-    Args:
-        lm: Frozen model. It is not changed; a truncated view of it shares its weights.
-    """
+    """Frozen model that reads texts. A truncated view of the model shares its weights."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
@@ -82,7 +78,7 @@ class Sender:
         """Return the hidden states of texts, in their order.
 
         Args:
-            texts: Non-empty texts as the sender reads them, already cut to length.
+            texts: Non-empty texts, already truncated to the maximum length.
             layers: Layer k is the residual stream after block k, before the final norm; layer 0
                 is the embeddings. Blocks above the highest layer are not run.
             batch_size: Maximum number of texts per forward pass; batches hold texts of similar
@@ -105,7 +101,7 @@ class Sender:
         layers = self.check_layers(layers)
         ids = [self._ids(text) for text in texts]
         most = tokens_per_pass(self.lm.device)
-        for index in by_length([len(row) for row in ids], batch_size, most):
+        for index in batch_by_length([len(row) for row in ids], batch_size, most):
             rows = [ids[i] for i in index]
             tokens, mask = pad_right(rows, self.lm.device)
             is_padded = len({*map(len, rows)}) > 1

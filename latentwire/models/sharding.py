@@ -12,11 +12,11 @@ from latentwire.models.loading import load_model, pick_device, pick_dtype
 def load_for_sharding(
     name: str, *, device: str = "auto", dtype: str = "auto", progress: Progress | None = None
 ) -> LanguageModel:
-    """Load a model into main memory, from where `shard_blocks` moves it to the devices.
+    """Load a model into main memory; `shard_blocks` then moves it to the devices.
 
     Args:
         name: Model name as in `load_model`.
-        device: Device on which the model will run; it decides the dtype that `auto` stands for.
+        device: Device on which the model will run; it determines the dtype for `auto`.
         dtype: Dtype as in `load_model`.
         progress: Receives progress reports of slow conversions.
     Raises: The errors of `load_model`.
@@ -32,14 +32,14 @@ def shard_blocks(lm: LanguageModel, device: torch.device) -> None:
     The weights of a block are gathered before it runs, forward and backward, and freed after it,
     so that a device holds its shard of all blocks and one or two complete blocks. Embeddings,
     final norm and head are complete in every process, because they are also used on their own.
-    Gradients flow to the inputs of the model; its weights have none.
+    Gradients flow to the inputs of the model, not to its weights.
 
     All processes must call this function, and must run every later pass of the model together:
-    the same number of passes in the same order, each with its own rows. The weights are
-    bit-identical to those before.
+    the same number of passes in the same order, each with its own rows. The values of the weights
+    do not change.
 
     Args:
-        lm: Frozen model, changed in place. A model that is sharded already stays unchanged.
+        lm: Frozen model, changed in place, unless it is already sharded.
         device: Device of this process.
     Source: Zhao et al. 2023, PyTorch FSDP, arXiv:2304.11277 (here FSDP2, one group per block).
     """
@@ -58,7 +58,7 @@ def shard_blocks(lm: LanguageModel, device: torch.device) -> None:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     lm.model.to(device)
     whole = {weight for module in outside for weight in module.parameters(recurse=False)}
-    # The root holds no weights. It lets one block be gathered while another one runs.
+    # The root holds no weights. It allows gathering one block while another one runs.
     fully_shard(base, mesh=mesh, ignored_params=whole)
     lm.model.blocks_are_sharded = True
     # The first pass allocates the tensors of gathered weights. If it ran in inference mode, later

@@ -1,4 +1,4 @@
-"""Cache of sender states on disk: the sender runs once per text, training reads the cache."""
+"""Cache of sender states on disk, so that the sender runs only once per text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARD_TEXTS = 256
 
 
 class StateCache:
-    """States of one sender at fixed layers, keyed by the text that it reads (prompt included).
+    """States of one sender at fixed layers, keyed by its input text (prompt included).
 
     A cache is a folder of shards. A shard is a safetensors file that holds the states of its
     texts one after another; its header lists keys and lengths. Shards are written atomically.
@@ -62,7 +62,7 @@ class StateCache:
         """Compute and store the states of texts that are not in the cache.
 
         Args:
-            texts: Texts as the sender reads them.
+            texts: Input texts of the sender.
             batch_size: Maximum number of texts per forward pass.
             progress: Receives a progress report after each batch.
             stop: Called after each batch; if it returns True, the states computed so far are

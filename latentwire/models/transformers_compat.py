@@ -1,4 +1,4 @@
-"""Workarounds for transformers: silence its output, and read GGUF files faster."""
+"""Workarounds for transformers: silence its output and read GGUF files faster."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def quiet_transformers() -> Iterator[None]:
 def fast_gguf_reading() -> Iterator[None]:
     """Speed up the GGUF reader of transformers inside the context; its results stay the same.
 
-    By itself, it parses the whole file three times (for tokenizer, configuration and weights),
-    makes several numpy arrays per word of the vocabulary, and builds the table of tensor names
-    again for every submodule.
+    Unpatched, it parses the whole file three times (tokenizer, configuration, weights), makes
+    several numpy arrays per word of the vocabulary, and rebuilds the table of tensor names for
+    every submodule.
     """
     import gguf
     from transformers import modeling_gguf_pytorch_utils as reader

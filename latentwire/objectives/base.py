@@ -1,4 +1,4 @@
-"""Base class of objectives, and the view of a batch that they compute a loss from."""
+"""Base class of objectives, and the interface of the batches from which they compute losses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Space:
 
 
 class Batch(Protocol):
-    """Quantities of one batch that an objective can use. Each is computed once, on first use."""
+    """Quantities of one batch for objectives. Each is computed once, on first use."""
 
     @property
     def soft(self) -> Float[Tensor, "b k dr"]:
@@ -73,7 +73,7 @@ class Batch(Protocol):
 
     @property
     def real_embeddings(self) -> Float[Tensor, "n dr"]:
-        """Receiver embeddings of tokens of the texts; without gradient."""
+        """Receiver embeddings of tokens from the texts; without gradient."""
 
     def text_nll(self, max_tokens: int) -> Float[Tensor, " b"]:
         """Negative log-likelihood of each text's first tokens given the message, nats per token."""

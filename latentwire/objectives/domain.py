@@ -13,7 +13,9 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 @OBJECTIVES.add("domain")
 class DomainObjective(Objective):
-    """Loss of a discriminator between soft tokens and real embeddings, reversed for the bridge.
+    """Loss of a discriminator between soft tokens and real embeddings.
+
+    The bridge receives the reversed gradient.
 
     Args:
         features: Hidden width of the discriminator.
@@ -36,7 +38,7 @@ class DomainObjective(Objective):
         soft = reverse_gradient(batch.soft.flatten(0, 1).float(), self.strength)
         soft_logits = self._discriminate(soft)
         real_logits = self._discriminate(batch.real_embeddings.float())
-        # Both sides have the same weight, whatever their number of tokens.
+        # Both sides have the same weight, regardless of their number of tokens.
         return (
             F.binary_cross_entropy_with_logits(soft_logits, torch.zeros_like(soft_logits))
             + F.binary_cross_entropy_with_logits(real_logits, torch.ones_like(real_logits))

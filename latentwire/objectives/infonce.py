@@ -15,7 +15,7 @@ class InfoNCEObjective(Objective):
     """Contrastive loss that matches each message to its text among the texts of the batch.
 
     Messages and texts are averaged over tokens, projected, and compared by cosine similarity. The
-    negatives are the other examples of the same forward pass and process.
+    negatives are the other examples in the forward pass of the same process.
 
     Args:
         temperature: Divisor of the cosine similarities, > 0.

@@ -1,4 +1,4 @@
-"""Distillation from the receiver reading the text."""
+"""Distillation from the receiver when it reads the text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 @OBJECTIVES.add("kd")
 class DistillationObjective(Objective):
-    """KL divergence from the receiver reading the text, at the answer positions.
+    """KL divergence from the receiver given the text to the receiver given the message.
 
-    Compares distributions over the whole vocabulary, so two sets of logits are held in memory.
+    Compares next-token distributions at the answer positions over the whole vocabulary, so two sets
+    of logits are in memory.
 
     Args:
         temperature: Softmax temperature of both distributions, > 0.

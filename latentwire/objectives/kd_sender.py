@@ -1,4 +1,4 @@
-"""Distillation from the sender reading the text."""
+"""Distillation from the sender."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 @OBJECTIVES.add("kd_sender")
 class SenderDistillationObjective(Objective):
-    """KL divergence from the sender reading the text, over the choices of an example.
+    """KL divergence from the sender given the text to the receiver given the message.
 
-    The two models share no vocabulary, so their distributions over whole choices are compared: the
-    softmax of summed log-likelihoods. Tasks with free-form answers have no choices and are refused.
+    The models have different vocabularies, so distributions over whole choices are compared: the
+    softmax of summed log-likelihoods. Tasks with free-form answers are not supported.
 
     Args:
         temperature: Softmax temperature of both distributions, > 0.

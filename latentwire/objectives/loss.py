@@ -1,4 +1,4 @@
-"""Loss expressions such as `answer+0.5*kd(temperature=2)`, and the weighted sum they describe."""
+"""Loss expressions such as `answer+0.5*kd(temperature=2)`, and the losses they define."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LossTerm:
 def parse_loss(text: str) -> tuple[LossTerm, ...]:
     """Parse a loss expression such as `answer+0.5*kd(temperature=2)`.
 
-    Terms of weight 0 are left out.
+    Terms of weight 0 are dropped.
 
     Raises: ConfigError: If the syntax is wrong, an objective or option is unknown, a weight is
         negative, an objective occurs twice, or no term is left.
@@ -105,7 +105,7 @@ class Loss(nn.Module):
         terms: Terms from `parse_loss`.
         space: Size and scale of the soft tokens.
         seed: Random seed of the objectives' initial weights. The global random state is not
-            changed, so that objectives do not influence the bridge's random numbers.
+            changed, so that objectives do not affect the bridge's random numbers.
     """
 
     def __init__(self, terms: Sequence[LossTerm], space: Space, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Mutual information of message and text, by a neural estimate."""
+"""Neural estimate of the mutual information between message and text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 @OBJECTIVES.add("mine")
 class MineObjective(Objective):
-    """Lower bound of the mutual information of message and text, maximized by critic and bridge.
+    """Lower bound on the mutual information of message and text, maximized by critic and bridge.
 
     All other pairs of the batch are the negatives. A moving average corrects the gradient of the
     logarithm, which is biased on a single batch.

@@ -11,7 +11,7 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective
 
 @OBJECTIVES.add("norm")
 class NormObjective(Objective):
-    """Distance of the root mean squares, per token and per feature, from real embeddings."""
+    """Distance of the soft tokens' norms, per token and per feature, from real embeddings."""
 
     kind = "norm"
     about = "matches the norms of real embeddings"

@@ -14,7 +14,7 @@ from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 @OBJECTIVES.add("vib")
 class InformationBottleneckObjective(Objective):
-    """Upper bound of the mutual information of message and text.
+    """Upper bound on the mutual information of message and text.
 
     In training, the receiver reads the soft tokens plus Gaussian noise of a learned scale. The
     prior is a normal distribution with a learned mean for each soft token, because a fixed mean of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from latentwire.core.errors import UsageError
 from latentwire.data import Example, Task
 from latentwire.data.spec import Setting
-from latentwire.data.templates import places
+from latentwire.data.templates import placeholders
 from latentwire.models import MESSAGE_MARK, LanguageModel, Prompt
 
 SENDER_PROMPTS = ("raw", "aware")
@@ -53,8 +53,8 @@ class PromptBuilder:
         self.max_tokens = min(max_tokens or task.max_context_tokens, lm.max_tokens * 3 // 4)
         # Text before the context is the same for all examples unless it depends on the example.
         head = template.partition("{context}")[0]
-        varies = {"question", "filled"} & set(places(head)) or (
-            "choices" in places(head) and not task.labels
+        varies = {"question", "filled"} & set(placeholders(head)) or (
+            "choices" in placeholders(head) and not task.labels
         )
         self._static = "" if varies else task.render(head, "", "", task.labels)
 
@@ -92,7 +92,7 @@ class PromptBuilder:
             request for each choice; the same words are scored after each of them.
         """
         cut = self.cut(example)[0]
-        if "filled" not in places(self.template):
+        if "filled" not in placeholders(self.template):
             return [self._request(self.render(cut), self._static, example)]
         prompts = [self.lm.prompt(self.render(cut, filled)) for filled in cut.contexts]
         size = len(cut.continuation.encode())
@@ -153,7 +153,7 @@ def sender_texts(
     if sender_prompt == "aware":
         builder = PromptBuilder(task, lm, task.sender_prompt_aware, max_tokens)
         cut = [builder.cut(example) for example in examples]
-        return [lm.turn(builder.render(e)) for e, _ in cut], [was_cut for _, was_cut in cut]
+        return [lm.render_turn(builder.render(e)) for e, _ in cut], [was_cut for _, was_cut in cut]
     builder = PromptBuilder(task, lm, "{context}", max_tokens)
     if task.has_questions and task.setting(setting) != "split":
         examples = [_with_question(task, example) for example in examples]

@@ -10,7 +10,7 @@ from torch import Tensor
 from latentwire.data import Task
 from latentwire.data.metrics import Response
 from latentwire.models import Receiver
-from latentwire.models.batching import by_length, tokens_per_pass
+from latentwire.models.batching import batch_by_length, tokens_per_pass
 from latentwire.prompting.builder import Request
 
 
@@ -68,7 +68,7 @@ def respond(
     ranking_only = ranking_only and task.metric == "acc"
     # Writing runs one token of each row at a time, so more rows are always faster.
     most = None if writes else tokens_per_pass(receiver.lm.device)
-    for index in by_length(sizes, batch_size, most):
+    for index in batch_by_length(sizes, batch_size, most):
         prompts = [flat[j][1].prompt for j in index]
         given = None if soft is None else soft[[flat[j][0] for j in index]]
         if writes:

@@ -1,4 +1,4 @@
-"""One batch of one task, as objectives see it. Quantities are computed on first use."""
+"""One batch of one task: quantities for the objectives, computed on first use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from latentwire.models.recomputation import recomputed_blocks
 from latentwire.prompting.builder import PromptBuilder, Request
 from latentwire.train.sender_scores import SenderScores
 
-_MAX_REAL_EMBEDDINGS = 1024  # enough for moments and a discriminator; all need much memory
+_MAX_REAL_EMBEDDINGS = 1024  # a sample saves memory and is enough for moments and a discriminator
 _REPEAT = f"{MESSAGE_MARK}\nRepeat the text above word for word:"
 
 
@@ -81,7 +81,7 @@ class TaskBatch:
 
     @cached_property
     def teacher_logits(self) -> Float[Tensor, "b a v"]:
-        # The teacher reads the whole text, whatever the task setting.
+        # The teacher reads the whole text in every task setting.
         task, limit = self._prompted.task, self._builder.max_tokens
         reader = PromptBuilder(task, self._lm, task.prompts[0], limit, self._builder.setting)
         prompts = [reader.build(example)[0].prompt for example in self._examples]
@@ -92,8 +92,7 @@ class TaskBatch:
     def choice_scores(self) -> Float[Tensor, "b c"]:
         choices = [request.answers for request in self._requests]
         # Choices of one token are scored by the forward pass that the right answers need anyway.
-        # Processes that shard the receiver must all run the same number of forward passes,
-        # whatever the choices of their examples are.
+        # Processes that shard the receiver must all run the same number of forward passes.
         if not self._lm.is_sharded and all(len(ids) == 1 for row in choices for ids in row):
             return self._receiver.first_scores(self._answered[0][:, -1], choices)
         with recomputed_blocks(self._lm, self._prompted.recompute):

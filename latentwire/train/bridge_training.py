@@ -75,16 +75,16 @@ def train_bridge(
     receiver stays sharded after training, so all processes must run its forward passes together.
 
     Args:
-        wire: A wire from `Wire.build`.
-        task: Task to train on: its train split is learned, its val split selects the best step, its
-            test split is not read. Several tasks are mixed; the first becomes the wire's task.
+        wire: Wire to train, usually from `Wire.build`.
+        task: Task or tasks to train on. The val split selects the best step; the test split is not
+            read. Several tasks are mixed; the first becomes the wire's task.
         out_dir: The run folder.
-        config: Training options; alternatively give them by name in `options`.
+        config: Training options; default: TrainConfig with `options`.
         resume: Continue the run in `out_dir` from its last checkpoint, or from its start.
         overwrite: Replace the run in `out_dir`.
-        progress: Called with progress updates. By default a bar on a terminal, or log lines.
-        trackers: Experiment trackers that receive the metrics, from the first process.
-        options: Fields of TrainConfig, instead of `config`.
+        progress: Called with progress updates; default: a bar on a terminal, else log lines.
+        trackers: Experiment trackers that receive the metrics of the first process.
+        options: Fields of TrainConfig by name, instead of `config`.
     Raises:
         ConfigError: If an option is unknown or out of range, `init` does not fit the bridge, an
             objective does not apply to the task or the bridge, or the receiver cannot be sharded.
@@ -101,7 +101,7 @@ def train_bridge(
     trackers = trackers if trackers and processes.is_first else Trackers()
     config.check(tasks, processes.world)
     if config.shard_receiver:
-        _refuse_one_model(wire)
+        _check_separate_models(wire)
     space = _space(wire, config)
     ridge = config.init == RIDGE or (config.init == AUTO and wire.bridge.has_linear_path)
     named = config.init not in (AUTO, FRESH, RIDGE)
@@ -176,19 +176,19 @@ def _space(wire: Wire, config: TrainConfig) -> Space:
 def _claim(
     run: RunFolder, identity: dict[str, Any], processes: Processes, *, resume: bool, overwrite: bool
 ) -> None:
-    """Claim the run folder in the first process; raise in all processes if it is refused."""
-    refused: UsageError | None = None
+    """Prepare the run folder in the first process; raise in all processes if that fails."""
+    failure: UsageError | None = None
     if processes.is_first:
         config = {"setting": identity, "environment": describe_environment()}
         try:
             run.start(config, resume=resume, overwrite=overwrite)
         except UsageError as error:
-            refused = error
-    if processes.largest(float(refused is not None)):
-        raise refused or UsageError(f"The first process could not use {run.path}; see its error.")
+            failure = error
+    if processes.largest(float(failure is not None)):
+        raise failure or UsageError(f"The first process could not use {run.path}; see its error.")
 
 
-def _refuse_one_model(wire: Wire) -> None:
+def _check_separate_models(wire: Wire) -> None:
     """Raise ConfigError if the receiver is also the sender, which cannot be sharded."""
     if wire.sender.lm.model is wire.receiver.lm.model:
         raise ConfigError(
@@ -201,7 +201,7 @@ def _refuse_one_model(wire: Wire) -> None:
 def _run_identity(
     wire: Wire, tasks: Sequence[Task], config: TrainConfig, world: int
 ) -> dict[str, Any]:
-    """Everything that determines the result of a run; a resumed run must have the same."""
+    """Everything that determines the result of a run. A resumed run must have the same identity."""
     named = [{"name": t.name, "version": t.version, "fingerprint": t.fingerprint} for t in tasks]
     identity = {
         "wire": json.loads(json.dumps(asdict(wire.spec))),

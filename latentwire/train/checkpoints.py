@@ -1,4 +1,4 @@
-"""Checkpoints: everything a training run needs to resume exactly. No pickle."""
+"""Checkpoints, from which a training run resumes exactly. No pickle."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TrainedObjects:
         module: The trained module: a bridge, or the weights of a trained baseline.
         loss: The objectives, with their trained parameters and buffers.
         optimizer: Optimizer of both.
-        average: Moving average of the module's weights, if it is turned on.
+        average: Moving average of the module's weights, or None.
         device: Device of the module, whose random state is saved too.
     """
 
@@ -70,7 +70,7 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint atomically, then delete all but the last `keep`.
 
-    All processes must call it, since each contributes its random state. The first one writes.
+    All processes must call it, because each contributes its random state; the first one writes.
     """
     random = {
         f"rng.{name}.{rank}": value

@@ -85,22 +85,22 @@ class TrainConfig(BaseModel):
         default=0.95,
         ge=0,
         lt=1,
-        description="Decay per step of the exponential moving average of the weights, which is "
-        "what is validated and saved; 0 turns it off.",
+        description="Decay per step of the exponential moving average of the weights; the averaged "
+        "weights are validated and saved. 0 turns averaging off.",
         json_schema_extra=_OPTIMIZATION,
     )
     patience: int | None = Field(
         default=None,
         ge=1,
-        description="Number of validations without improvement after which training stops early; "
-        "by default it never does.",
+        description="Number of validations without improvement after which training stops; by "
+        "default training never stops early.",
         json_schema_extra=_VALIDATION,
     )
     init: str = Field(
         default="auto",
         description="Initial bridge weights: 'ridge' solves the linear path in closed form, "
         "'fresh' starts at random weights, 'auto' uses ridge if the bridge has a linear path; "
-        "or a run folder whose bridge is loaded.",
+        "or a run folder, whose bridge is loaded.",
         json_schema_extra=_INITIALIZATION,
     )
     precision: Literal["auto", "float32"] = Field(

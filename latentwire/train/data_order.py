@@ -1,4 +1,4 @@
-"""Data order and learning rate: functions of the configuration and the step alone."""
+"""Data order and learning rate, which depend only on the configuration and the step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 def lr_factor(step: int, steps: int, warmup_steps: int) -> float:
     """Factor of the peak learning rate at a step: linear warm-up, then cosine decay to zero.
 
-    The first step already trains, at 1 / warmup_steps: the schedules of transformers start at 0.
+    The first step trains at 1 / warmup_steps; the schedules of transformers start at 0.
 
     Source: Loshchilov & Hutter 2017, SGDR, arXiv:1608.03983.
     """
@@ -42,7 +42,7 @@ def batch_indices(n: int, batch_size: int, batch: int, seed: int) -> list[int]:
 
 
 class BatchPlan:
-    """Task and examples of every batch. All examples of a batch are of one task.
+    """Task and examples of every batch. All examples of a batch are from the same task.
 
     Args:
         sizes: Number of training examples of each task.
@@ -65,7 +65,7 @@ class BatchPlan:
             self._turns[mine] = np.arange(mine.sum())
 
     def drawn(self) -> list[list[int]]:
-        """Sorted indices of the examples of each task that occur in any batch."""
+        """Sorted indices of the examples of each task that are used in any batch."""
         found: list[set[int]] = [set() for _ in self._sizes]
         for batch in range(len(self._tasks)):
             task, index = self.batch(batch)

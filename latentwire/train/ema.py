@@ -14,11 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 class WeightAverage:
     """Exponential moving average of a module's parameters, on torch's `AveragedModel`.
 
-    Only the parameters are copied, not the module: adapters refer to the layers of a whole model.
+    Only the parameters are copied, because adapters refer to the layers of a whole model.
 
     Args:
         module: The trained module; its current parameters are the initial average.
-        decay: Share of the average that is kept at each step, 0..1. After step n it is at most
+        decay: Weight of the previous average at each step, 0..1. At step n it is at most
             n / (n + 9), so that the initial weights fade quickly.
     Source: Kingma & Ba 2015, arXiv:1412.6980, section 7.2 (averaged weights); the warm-up is that
         of TensorFlow's ExponentialMovingAverage with `num_updates`.
@@ -51,7 +51,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the module the averaged parameters inside the block, and its own after it."""
+        """Use the averaged parameters in the module inside the block."""
         own = [p.detach().clone() for p in self._own]
         self._copy(self._average.parameters(), self._own)
         try:

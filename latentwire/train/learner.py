@@ -1,4 +1,4 @@
-"""Learners: run a trained module on examples, for a loss in training and answers in validation."""
+"""Learners: compute the loss of a trained module in training, and its answers in validation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from latentwire.wire.wire import Wire
 
 
 class Learner(Protocol):
-    """Interface of whatever the training loop trains and validates."""
+    """Interface between the training loop and the module that it trains."""
 
     loss: Loss
 
@@ -58,7 +58,7 @@ class BridgeLearner:
 
     def __init__(self, wire: Wire, cache: StateCache, loss: Loss, config: TrainConfig) -> None:
         self.wire, self.cache, self.loss = wire, cache, loss
-        # Text lengths vary between batches, and one compiled program must serve all of them.
+        # Text lengths vary between batches; dynamic shapes avoid a compilation for each length.
         self._bridge = torch.compile(wire.bridge, dynamic=True) if config.compile else wire.bridge
         lm = wire.receiver.lm
         half = lm.device.type == "cuda" and lm.dtype is torch.bfloat16
@@ -66,34 +66,26 @@ class BridgeLearner:
 
     @property
     def module(self) -> nn.Module:
-        """The bridge."""
         return self.wire.bridge
 
     @property
     def device(self) -> torch.device:
-        """Device of the bridge."""
         return self.wire.receiver.lm.device
 
     def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
-        """Responses of the receiver to the val examples at these indices."""
         val, builder = data.val, data.prompted.builder
         soft = self.wire.soft_tokens(self.cache.states_of([val.keys[i] for i in index]))
         requests = [builder.build_handoff(val.examples[i]) for i in index]
         return respond(self.wire.receiver, data.task, requests, soft, ranking_only=True)
 
     def answer_nll(self, data: TaskData, index: Sequence[int]) -> Float[Tensor, ""]:
-        """Mean negative log-likelihood of right answers to val examples, nats per token."""
         batch = self.batch(data, data.val, index)
         return token_mean(batch.answer_nll, batch.targets)
 
     def __call__(
         self, data: TaskData, split: SplitData, index: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Total loss of the examples at these indices, and each unweighted term by name.
-
-        In training mode the bridge's own losses are added; they are already weighted and named
-        `own.*`.
-        """
+        """Same as in `Learner`, plus the bridge's weighted losses (`own.*`) in training mode."""
         batch = self.batch(data, split, index)
         total, values = self.loss(batch)
         if self.wire.bridge.training:

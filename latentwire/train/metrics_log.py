@@ -16,8 +16,8 @@ class MetricsLog:
     Args:
         run: The run folder.
         step: Number of completed steps.
-        active: Whether to write at all; only the first of several processes does.
-        trackers: Receive each line, too.
+        active: Whether to write; False in all processes but the first.
+        trackers: Trackers that also receive each line.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class MetricsLog:
                 try:
                     row = json.loads(line)
                 except ValueError:
-                    continue  # a line cut short by a kill
+                    continue  # a line truncated when the process was killed
                 if row["step"] <= step:
                     kept.append(row)
             write_jsonl(self._path, kept)

@@ -64,11 +64,11 @@ def _share_work(
     stop: StopRequest,
     run: RunFolder,
 ) -> None:
-    """Let each process call `compute` on its share of the items, then on all items."""
+    """Call `compute` on this process's share of the items, then on all items."""
     compute(items[processes.rank :: processes.world])
     kind = int(processes.largest(stop.kind))
     if processes.world > 1 and not kind:
-        compute(items)  # computes the others' items only if the caches are not shared
+        compute(items)  # computes the other processes' items only if they have separate caches
         kind = int(processes.largest(stop.kind))
     if kind:
         raise stop_error(

@@ -1,4 +1,4 @@
-"""Presets: a bridge and a loss under the name that papers use."""
+"""Presets: combinations of a bridge and a loss, named as in papers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Preset:
     about: str
 
 
-# The weights bring the terms to a similar size; they were not tuned.
+# The weights make the terms similar in size; they were not tuned.
 PRESETS: dict[str, Preset] = {
     "cross_modal_distillation": Preset(
         "perceiver", "answer+kd", "imitates the receiver reading the text"

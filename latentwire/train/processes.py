@@ -1,8 +1,8 @@
 """Data-parallel training in several processes, started by `accelerate launch` or `torchrun`.
 
 On CPUs use `torchrun`: accelerate's launcher starts only one process there. Both launchers replace
-the exit code. If exit code 75 of a stopped run matters, let the scheduler start the processes and
-set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+the exit code. To keep exit code 75 of a stopped run, let the scheduler start the processes and set
+RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
 
 Each process holds both frozen models and the whole bridge and takes its slice of each batch. The
 bridge's gradients are averaged before each optimizer step. Only the first process writes files.
@@ -27,7 +27,7 @@ class Processes:
     Args:
         rank: Index of this process, from 0.
         world: Number of processes.
-        device: Device of tensors that are exchanged.
+        device: Device of the exchanged tensors.
 
     Attributes:
         in_lockstep: Whether all processes run the same forward passes, as a sharded receiver needs.
@@ -54,9 +54,9 @@ class Processes:
     @classmethod
     @contextmanager
     def joined(cls) -> Iterator[Processes]:
-        """Join the other processes inside the block and leave the process group after it.
+        """Join the other processes inside the block and leave the process group at its end.
 
-        Run all work of a command inside: a process that exits without leaving is aborted.
+        Run a whole command inside: a process that exits without leaving is aborted.
         """
         processes = cls.join()
         try:
@@ -88,7 +88,7 @@ class Processes:
         return [value / self.world for value in self.total(values)]
 
     def indices(self, n: int) -> range:
-        """Indices of the items out of n that this process handles; all if in lockstep."""
+        """Indices of the items, out of n, that this process handles; all of them if in lockstep."""
         return range(n) if self.in_lockstep else range(self.rank, n, self.world)
 
     def sum_over_indices(self, values: Sequence[float]) -> list[float]:
@@ -99,8 +99,7 @@ class Processes:
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace gradients by their mean over all processes, in one exchange.
 
-        A parameter without a gradient in any process keeps none, so that the optimizer skips it as
-        it does with one process.
+        A parameter without a gradient in any process keeps none, so that the optimizer skips it.
         """
         if self.world == 1:
             return

@@ -58,13 +58,13 @@ def train_seeds(
         out_dir: Parent folder of the run folders.
         seeds: Two or more different seeds.
         config: Training options; the seed is replaced by each of `seeds`.
-        resume: Continue where training was stopped; finished seeds are not repeated.
+        resume: Resume interrupted seeds and skip completed ones.
         overwrite: Replace existing runs.
         progress: Called with progress updates.
-        trackers: Receive the metrics; each seed is a run of its own.
+        trackers: Trackers that receive the metrics; each seed is a separate run.
         options: Fields of TrainConfig, instead of `config`.
-    Raises: UsageError: If `seeds` has fewer than two or repeated seeds. Also raises what
-        `train_bridge` raises.
+    Raises: UsageError: If `seeds` has fewer than two or repeated seeds; and the errors of
+        `train_bridge`.
     """
     if len(seeds) < 2 or len({*seeds}) < len(seeds):
         raise UsageError(f"Give two or more different seeds (given: {list(seeds)}).")
@@ -98,7 +98,7 @@ def train_seeds(
 
 
 def _with_new_bridge(wire: Wire, seed: int) -> Wire:
-    """Wire with the same models and spec and a newly initialized bridge."""
+    """Wire with the same models and spec, and a new bridge."""
     old = wire.bridge
     bridge = build_bridge(
         wire.spec.bridge,

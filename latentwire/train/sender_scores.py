@@ -1,4 +1,4 @@
-"""Scores of the choices by the sender, the teacher of `kd_sender`. Computed once per example."""
+"""Scores of the choices by the sender, the teacher of the objective `kd_sender`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from latentwire.prompting.builder import PromptBuilder
 from latentwire.prompting.scoring import respond
 
 _FORMAT = 1
-_AT_ONCE = 32  # examples per batch; stop requests are checked between batches
+_BATCH_SIZE = 32  # examples per batch; stop requests are checked between batches
 
 
 class SenderScores:
     """Scores of the choices of examples by the sender, which reads the text.
 
-    Each example is scored once. Scores are kept in memory (a few bytes each) and on disk: a resumed
-    run reads the same bits, and runs with other seeds need not run the sender.
+    Each example is scored once. Scores are kept in memory (a few bytes each) and on disk, so that
+    resumed runs read identical scores and runs with other seeds do not run the sender again.
 
     Args:
         scorer: The sender's model, used to score choices.
-        builder: Builds prompts for it.
+        builder: Builds prompts for the scorer.
         root: Folder of all stored scores; a folder in LatentWire's cache by default.
     """
 
@@ -71,16 +71,16 @@ class SenderScores:
             return 0
         stored, n_scored = self._stored(), 0
         with (progress or Progress()).task("sender scores", len(missing)) as bar:
-            for start in range(0, len(missing), _AT_ONCE):
-                some = [examples[i] for i in missing[start : start + _AT_ONCE]]
-                n_scored += self._take(some, stored)
+            for start in range(0, len(missing), _BATCH_SIZE):
+                some = [examples[i] for i in missing[start : start + _BATCH_SIZE]]
+                n_scored += self._load_or_score(some, stored)
                 bar.advance(len(some))
                 if stop():
                     break
         return n_scored
 
-    def _take(self, examples: Sequence[Example], stored: dict[str, list[float]]) -> int:
-        """Look up or compute the scores of a few examples; return the number computed."""
+    def _load_or_score(self, examples: Sequence[Example], stored: dict[str, list[float]]) -> int:
+        """Look up or compute the scores of some examples; return the number computed."""
         requests = [self._builder.build(example) for example in examples]
         keys = [fingerprint([(r.prompt.before, r.answers) for r in each]) for each in requests]
         fresh = {key: each for key, each in zip(keys, requests) if key not in stored}
@@ -105,14 +105,14 @@ class SenderScores:
         return self._folder / f"{uuid.uuid4().hex}.jsonl"
 
     def _stored(self) -> dict[str, list[float]]:
-        """All stored scores, of any process."""
+        """Scores stored by all processes."""
         found: dict[str, list[float]] = {}
         for path in sorted(self._folder.glob("*.jsonl")):
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     found.update(json.loads(line))
                 except ValueError:
-                    continue  # a line cut short by a kill
+                    continue  # a line truncated when the process was killed
         return found
 
     def _append(self, scores: dict[str, list[float]]) -> None:

@@ -1,4 +1,4 @@
-"""Signals as stop requests that the training loop checks between two steps."""
+"""Turn signals into stop requests, which the training loop checks between steps."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class StopRequest:
 def catch_signals() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM and SIGUSR1 into a stop request inside the block.
 
-    The first signal decides the kind, so several signals from a scheduler do no harm. A second
-    SIGINT raises KeyboardInterrupt. Outside the main thread no signal is caught.
+    The first signal determines the kind; later signals from a scheduler have no effect. A second
+    SIGINT raises KeyboardInterrupt. Outside the main thread, no signal is caught.
     """
     request = StopRequest()
     kinds = {signal.SIGINT: USER_STOP, signal.SIGTERM: REQUEUE_STOP}
@@ -55,5 +55,5 @@ def catch_signals() -> Iterator[StopRequest]:
 
 
 def stop_error(kind: int, message: str) -> InterruptedRunError:
-    """Error that ends a stopped run; its exit code depends on the kind of stop request."""
+    """Error that ends a stopped run, with the exit code for the kind of stop request."""
     return RequeueError(message) if kind == REQUEUE_STOP else InterruptedRunError(message)

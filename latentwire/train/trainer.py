@@ -36,14 +36,14 @@ class Trainer:
     """One training run.
 
     Args:
-        learner: The learner whose module is trained.
+        learner: Runs the module to train.
         data: Data of each task.
         config: Training options.
         run: Run folder for checkpoints and metrics.
         processes: The processes that train together.
         stop: Stop request of this process.
         progress: Called after each step.
-        trackers: Receive the metrics of each step.
+        trackers: Trackers that receive the metrics of each step.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ _INITIALIZATION_TEXTS = 256
 
 @dataclass(frozen=True)
 class SplitData:
-    """Examples of one split, and the cache keys of their sender states. Holds no texts.
+    """Examples of one split and the cache keys of their sender states, without texts.
 
     Args:
         examples: The examples; read from disk one by one if the whole split is used.
@@ -116,7 +116,7 @@ def label_words(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 
 def _sender_scores(wire: Wire, task: Task) -> SenderScores:
-    """Scores by the sender, which reads the whole text, whatever the task setting."""
+    """Scores by the sender, which reads the whole text in every task setting."""
     lm, spec = wire.sender.lm, wire.spec
     builder = PromptBuilder(task, lm, task.prompts[0], spec.max_tokens, spec.setting)
     return SenderScores(Receiver(lm), builder)

@@ -1,4 +1,4 @@
-"""Validation on val examples, and the comparison of two validations."""
+"""Validation on val examples, and comparison of validations."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def validate(
     the training loss, and `is_better` compares that.
 
     Args:
-        learner: The learner; its module is in evaluation mode afterwards.
+        learner: Runs the module, which is in evaluation mode afterwards.
         data: Data of each task.
         processes: The processes that share the examples.
         stop: Checked between batches; if True, validation stops and returns None. Ignored with
-            several processes, since the others would wait forever.
+            several processes, because the others would wait forever.
     """
     learner.module.eval()
     learner.loss.eval()

@@ -46,7 +46,7 @@ def load_initial_bridge(folder: str | Path, bridge: Bridge) -> Bridge:
         folder: A run folder, or its `bridge/`.
         bridge: The bridge to be initialized.
     Raises:
-        BridgeError: If the folder is missing, foreign or damaged.
+        BridgeError: If the folder is missing, damaged or not a bridge.
         ConfigError: If a weight has another name or shape; the message lists all of them.
     """
     folder = Path(folder)
@@ -69,13 +69,13 @@ def load_initial_bridge(folder: str | Path, bridge: Bridge) -> Bridge:
 
 @dataclass(frozen=True)
 class RidgeStart:
-    """Choices of a ridge initialization, made on val.
+    """Values chosen on val for a ridge initialization.
 
     Args:
         penalty: Ridge penalty of the linear map, see `ridge_map`.
         scale: Factor of the map.
         prompts: Prompt template of the receiver for each task, by name.
-        loss: Loss on some val examples with these choices, nats, mean over tasks.
+        loss: Loss on some val examples with these values, in nats, mean over tasks.
     """
 
     penalty: float
@@ -139,8 +139,8 @@ def fit_ridge_start(
 
     The regression maps standardized mean states to the receiver's embedding of the right answer, on
     the training examples; the penalty with the smallest squared error on val is used. Such a map
-    shrinks towards the mean answer, and an untrained receiver follows the words of the prompt more
-    than the message. Therefore the scale of the map and the prompt of each task are chosen too, by
+    shrinks towards the mean answer, and a receiver without a trained bridge follows the prompt more
+    than the message. The scale of the map and the prompt of each task are therefore also chosen, by
     the smallest loss on some val examples.
 
     Args:
@@ -148,7 +148,7 @@ def fit_ridge_start(
         data: Data of each task.
         processes: The processes that share the val examples.
         progress: Called after each trial.
-    Returns: The choices; they are applied to the bridge and the wire's prompts.
+    Returns: The chosen values; they are applied to the bridge and the wire's prompts.
     Raises: ConfigError: If the bridge has no linear path.
     """
     wire = learner.wire

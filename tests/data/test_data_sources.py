@@ -154,7 +154,7 @@ def test_package_source_gives_the_command_for_missing_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("latentwire.data.sources.package_folder", lambda package: tmp_path)
-    with pytest.raises(DataError, match=r"has no files bbcnews/data/.* Reinstall it: pip install"):
+    with pytest.raises(DataError, match=r"has no files matching bbcnews.* Reinstall it: pip"):
         load_task("bbc_news").split("test")
 
 

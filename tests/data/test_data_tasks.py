@@ -13,7 +13,7 @@ from latentwire.core.errors import DataError, UnknownNameError
 from latentwire.data import load_task, task_names, task_table
 from latentwire.data.build import ExampleBuilder
 from latentwire.data.load import _FOLDER
-from latentwire.data.templates import places
+from latentwire.data.templates import placeholders
 
 TASKS = [
     *("ag_news", "arc_challenge", "arc_easy", "banking77", "bbc_news", "boolq", "commonsense_qa"),
@@ -92,7 +92,7 @@ def test_task_prompts_follow_the_conventions(name: str) -> None:
     assert len(task.prompts) >= 3 and len(task.relay_prompts) >= 3
     assert len(set(task.prompts)) == len(task.prompts)
     for template in (*task.prompts, *task.relay_prompts, task.sender_prompt_aware):
-        assert places(template).count("context") == 1
+        assert placeholders(template).count("context") == 1
         assert template == template.rstrip()
     for template in task.prompts:  # the text after the context is computed again for every example
         cue = template.partition("{context}")[2].replace("{question}", "")

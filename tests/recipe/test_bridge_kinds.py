@@ -325,7 +325,7 @@ def test_ridge_recovers_a_linear_map_from_spans() -> None:
     stiff = _bridge("ridge", penalty=1e6).eval()
     stiff.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=spans))
     assert stiff.map.norm() < 1e-4 * bridge.map.norm()
-    with pytest.raises(ConfigError, match="share no span"):
+    with pytest.raises(ConfigError, match="found no spans"):
         none = AlignedSpans(states[:0], spans.embeddings[:0])
         bridge.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=none))
 

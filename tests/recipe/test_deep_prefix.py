@@ -14,7 +14,7 @@ from torch import Tensor
 from latentwire import Task, TrainConfig, Wire, evaluate, train_bridge
 from latentwire.core.errors import ConfigError, ModelError, ShapeError, UsageError
 from latentwire.core.progress import Progress
-from latentwire.losses import answer_loss
+from latentwire.losses import token_mean
 from latentwire.models import MESSAGE_MARK, LanguageModel, Receiver, load_model
 from latentwire.models.deep_prefix import pack_prefix, prefix_scale, read_prefix, unpack_prefix
 from latentwire.models.recomputation import recomputed_blocks
@@ -47,6 +47,11 @@ def _whole(lm: LanguageModel, first: list[int], prompt: Any, answer: Any) -> Ten
     with torch.no_grad():
         logits = lm.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
     return logits[-len(answer) - 1 : -1]
+
+
+def _answer_loss(receiver: Receiver, prompts: Any, answers: Any, soft: Tensor) -> Tensor:
+    hidden, targets = receiver.answer_hidden(prompts, answers, soft)
+    return token_mean(receiver.answer_nll(hidden, targets), targets)
 
 
 @MODELS
@@ -109,7 +114,7 @@ def test_deep_prefix_gradients_with_and_without_recomputation(name: str) -> None
     def gradient(given: Tensor, recompute: bool = False) -> Tensor:
         given = given.clone().requires_grad_()
         with recomputed_blocks(receiver.lm, recompute):
-            answer_loss(*receiver.answer_logits(prompts, answers, given)).backward()
+            _answer_loss(receiver, prompts, answers, given).backward()
         assert given.grad is not None
         return given.grad
 
@@ -120,7 +125,7 @@ def test_deep_prefix_gradients_with_and_without_recomputation(name: str) -> None
     direction = kept / kept.norm()
     with torch.no_grad():
         up, down = (
-            float(answer_loss(*receiver.answer_logits(prompts, answers, prefix + e * direction)))
+            float(_answer_loss(receiver, prompts, answers, prefix + e * direction))
             for e in (1e-2, -1e-2)
         )
     assert (up - down) / 2e-2 == pytest.approx(float(kept.norm()), rel=2e-2)
@@ -253,7 +258,7 @@ def test_deep_prefix_wire_has_gradients_in_every_parameter(
         wire.bridge.zero_grad()
         soft = wire.bridge(states.states, states.mask)
         with recomputed_blocks(wire.receiver.lm, recompute):
-            answer_loss(*wire.receiver.answer_logits(prompts, answers, soft)).backward()
+            _answer_loss(wire.receiver, prompts, answers, soft).backward()
         return {n: p.grad for n, p in wire.bridge.named_parameters() if p.grad is not None}
 
     kept, again = gradients(False), gradients(True)

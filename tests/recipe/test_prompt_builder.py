@@ -81,8 +81,8 @@ def test_the_aware_sender_of_a_chat_model_gets_a_turn(boolq: Task) -> None:
     chat, plain = load_model("fake-llama"), load_model(GEMMA)
     wanted = "Question: is ice cold?\nPassage: Ice is water.\nAnswer:"
     assert sender_texts(boolq, plain, [BOOLQ], "aware")[0] == [wanted]
-    assert sender_texts(boolq, chat, [BOOLQ], "aware")[0] == [chat.turn(wanted)]
-    assert chat.turn(wanted) != wanted
+    assert sender_texts(boolq, chat, [BOOLQ], "aware")[0] == [chat.render_turn(wanted)]
+    assert chat.render_turn(wanted) != wanted
     assert sender_texts(boolq, chat.without_chat(), [BOOLQ], "aware")[0] == [wanted]
 
 

@@ -136,7 +136,7 @@ def test_what_a_few_shot_prompt_says(context: Callable[..., Context], pair: Wire
     question = Example("d", "sea {context}", "", ("red", "blue"), 1, ("blue",))
     for lm in (pair.sender.lm, pair.receiver.lm):
         (request,) = FewShotPromptBuilder(given, lm, template, [red, braces]).build(question)
-        ids = lm.token_ids(lm.turn(wanted), special=not lm.is_chat)
+        ids = lm.token_ids(lm.render_turn(wanted), special=not lm.is_chat)
         assert list(request.prompt.before) == ids and not request.prompt.after
         head = lm.tokenizer.decode(ids[: request.prompt.n_static])
         assert head.rstrip().endswith("blue\n\nColours: red, blue.\nText:")

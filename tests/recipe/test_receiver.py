@@ -134,9 +134,9 @@ def test_prompt_start_is_reused_up_to_the_end_of_the_window_and_a_long_one_beyon
     ]
     soft = torch.randn(3, k, lm.width, requires_grad=True) if k else None
     shared, plain, passes = Receiver(lm), Receiver(lm), []
-    end_to_end = shared._forward_end_to_end
+    concatenated = shared._forward_concatenated
     monkeypatch.setattr(
-        shared, "_forward_end_to_end", lambda *given: passes.append(1) or end_to_end(*given)
+        shared, "_forward_concatenated", lambda *given: passes.append(1) or concatenated(*given)
     )
     unshared = [replace(prompt, n_static=0) for prompt in prompts]
     found = shared.score_choices(prompts, choices, soft)

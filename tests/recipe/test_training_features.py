@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from latentwire import Task, TrainConfig, Wire, load_task, train_bridge
 from latentwire.bridge.pooling import masked_mean
 from latentwire.core.errors import ConfigError, UsageError
 from latentwire.core.progress import Progress
-from latentwire.losses import answer_loss
+from latentwire.losses import token_mean
 from latentwire.models.state_cache import StateCache
 from latentwire.prompting.builder import PromptBuilder
 from latentwire.train import train_seeds, warm_start
@@ -55,7 +56,9 @@ def _plain_loop(wire: Wire, task: Task, steps: int, batch_size: int) -> None:
         prompts = [builder.build_handoff(train[i])[0].prompt for i in index]
         answers = [builder.right_answer(p, train[i]) for p, i in zip(prompts, index)]
         soft = bridge(states.states, states.mask)
-        answer_loss(*receiver.answer_logits(prompts, answers, soft)).backward()
+        logits, targets = receiver.answer_logits(prompts, answers, soft)
+        losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        token_mean(losses.view_as(targets), targets).backward()
         torch.nn.utils.clip_grad_norm_(bridge.parameters(), 1.0)
         optimiser.step()
 

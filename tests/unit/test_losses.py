@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from latentwire.losses import (
-    answer_loss,
     choice_distillation_loss,
     distillation_loss,
     diversity_loss,
@@ -18,15 +17,14 @@ from latentwire.losses import (
     moments_loss,
     norm_loss,
     reverse_gradient,
+    token_mean,
 )
 
 
-def test_answer_loss_weighs_examples_alike() -> None:
-    logits = torch.randn(2, 3, 5)
+def test_token_mean_gives_examples_equal_weight() -> None:
     targets = torch.tensor([[1, 2, 3], [-100, -100, 4]])
-    lp = logits.log_softmax(-1)
-    long = -(lp[0, 0, 1] + lp[0, 1, 2] + lp[0, 2, 3]) / 3
-    assert answer_loss(logits, targets).item() == pytest.approx(((long - lp[1, 2, 4]) / 2).item())
+    values = torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 5.0]])
+    assert token_mean(values, targets).item() == pytest.approx((3 + 5) / 2)
 
 
 def test_diversity_loss_is_one_for_equal_and_zero_for_orthogonal_tokens() -> None:

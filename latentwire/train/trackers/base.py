@@ -15,13 +15,13 @@ TRACKERS: Catalogue[type[Tracker]] = Catalogue(
     "tracker", "latentwire.train.trackers", "latentwire.trackers", "latentwire.sinks.kinds"
 )
 PROJECT = "latentwire"
-"""Project of the runs, unless the service's own environment variables name one."""
+"""Default project name; the environment variables of a service take precedence."""
 
 
 class Tracker(ABC):
-    """Base class of trackers. Receives one run after another, each from `start` to `finish`.
+    """Base class of trackers. Runs are tracked one after another, each from `start` to `finish`.
 
-    Methods may raise any exception: `Trackers` catches and reports it.
+    Methods may raise any exception; `Trackers` catches and reports it.
 
     Attributes:
         package: Required package.
@@ -41,7 +41,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Log metrics of one step by name; parts of a name are joined by `/`."""
+        """Log the metrics of one step by name; nested names are joined by `/`."""
 
     @abstractmethod
     def finish(self, completed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Several trackers as one. A failing tracker never ends a training run."""
+"""A group of trackers. A failing tracker never stops a training run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from latentwire.train.trackers.base import TRACKERS, Tracker, Value
 class Trackers:
     """Sends the metrics of a training run to every tracker.
 
-    A failure of a tracker is reported once. That tracker then receives nothing more, also from
-    later runs.
-
-    Args:
-        trackers: The trackers; none by default.
+    A tracker that fails is reported once and then turned off, also for later runs.
     """
 
     def __init__(self, trackers: Iterable[Tracker] = ()) -> None:
@@ -85,7 +81,7 @@ class Trackers:
 
 
 def _flat(values: Mapping[str, Any], joint: str, above: str = "") -> dict[str, Value]:
-    """Flatten a nested mapping. Other values become JSON text, and None is left out."""
+    """Flatten a nested mapping. None is dropped; values that are not scalars become JSON text."""
     found: dict[str, Value] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from latentwire.train.trackers.base import PROJECT, TRACKERS, Tracker, Value
 
-_AT_ONCE, _LENGTH = 100, 500  # server limits: parameters per request, characters each
+_MAX_PARAMS, _MAX_CHARS = 100, 500  # server limits: parameters per request, characters each
 
 
 @TRACKERS.add("mlflow")
 class MlflowTracker(Tracker):
-    """Creates one MLflow run per training run, or per resumption of it.
+    """Creates one MLflow run each time a training run is started or resumed.
 
     Configured by MLflow's environment variables, such as MLFLOW_TRACKING_URI and
     MLFLOW_EXPERIMENT_NAME.
@@ -28,9 +28,9 @@ class MlflowTracker(Tracker):
         if not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & set(os.environ):
             mlflow.set_experiment(PROJECT)
         mlflow.start_run(run_name=name, tags={"folder": str(folder.absolute())})
-        items = [(_allowed(key), str(value)[:_LENGTH]) for key, value in config.items()]
-        for first in range(0, len(items), _AT_ONCE):
-            mlflow.log_params(dict(items[first : first + _AT_ONCE]))
+        items = [(_allowed(key), str(value)[:_MAX_CHARS]) for key, value in config.items()]
+        for first in range(0, len(items), _MAX_PARAMS):
+            mlflow.log_params(dict(items[first : first + _MAX_PARAMS]))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         import mlflow
