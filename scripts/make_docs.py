@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the reference pages that are generated from the code: `python scripts/make_docs.py docs`.
+"""Generate the reference pages from the code: `python scripts/make_docs.py docs`.
 
 Runs from a checkout; the packages need not be installed.
 """

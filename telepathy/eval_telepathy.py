@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--dataset", help="task name or YAML file (default: the task that the bridge learned)"
     )
-    p.add_argument("--output_dir", type=Path, required=True, help="folder of the results")
+    p.add_argument("--output_dir", type=Path, required=True, help="folder for the results")
     p.add_argument(
         "--num_samples", type=int, help="test examples, sampled with a fixed seed (default: all)"
     )

@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--exit-code", type=int, help="exit code of the run")
     command("heartbeat", "record that a run is alive")
     c = command("run", "run a command as an experiment: run NAME [flags] -- COMMAND ...")
-    c.add_argument("--gpu", help="index of the only GPU visible to the command")
+    c.add_argument("--gpu", help="index of the GPU; the command sees no other")
     c.add_argument("--result-file", help="JSON file with the results, required for success")
     c.add_argument(
         "--force", action="store_true", help="run even if completed or without retries left"

@@ -1,8 +1,8 @@
 """Execute one experiment: `python -m telepathy.run FOLDER` reads `FOLDER/experiment.json`.
 
 The registry's workers start experiments with this command. Everything that an experiment writes
-goes to its folder, `results.json` last. A stopped experiment is resumed by the same command. Exit
-codes: 0 done, 1 failed, 2 wrong configuration, 75 saved after a signal, 130 interrupted.
+goes to its folder; `results.json` is written last. The same command resumes a stopped experiment.
+Exit codes: 0 done, 1 failed, 2 wrong configuration, 75 saved after a signal, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TrainedBridge:
         wire: Both models with the trained bridge; with several seeds, with an untrained one.
         tasks: Tasks that it was trained on.
         result: Best validation, counts and folders.
-        is_first: Whether this is the first of several processes, the one that prints.
+        is_first: Whether this is the first of several processes; only that one prints.
     """
 
     wire: Wire
@@ -155,7 +155,7 @@ def run_baselines(
     out: Path,
     progress: Progress,
 ) -> Results:
-    """Evaluate many methods on a task with several seeds; answers in `out` are not made again.
+    """Evaluate many methods on a task with several seeds; answers in `out` are reused.
 
     Args:
         config: Configuration of the experiment.
@@ -198,7 +198,7 @@ def run_baselines(
 
 
 def load_tasks(config: ExperimentConfig) -> list[Task]:
-    """The experiment's task, then those that are mixed in.
+    """Load the experiment's task, followed by those that are mixed in.
 
     Raises: UnknownNameError, DataError; UsageError: If a task has no such setting.
     """

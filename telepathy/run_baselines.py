@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         help="method to run; all; zeroshot or fewshot for both models; ridge_regression",
     )
     p.add_argument("--dataset", required=True, help="task name or YAML file")
-    p.add_argument("--output_dir", type=Path, required=True, help="folder of the results")
+    p.add_argument("--output_dir", type=Path, required=True, help="folder for the results")
     p.add_argument("--shots", type=int, help="maximum few-shot examples per label")
     p.add_argument("--rank", type=int, help="rank of the LoRA and DoRA adapters")
     p.add_argument("--epochs", type=int, help="passes over the training examples")

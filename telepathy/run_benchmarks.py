@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--checkpoint", type=Path, help="run folder or bridge folder to measure")
     p.add_argument(
         "--pair",
-        help="preset of models without --checkpoint: embedded, fake or paper (default: embedded)",
+        help="model preset without --checkpoint: embedded, fake or paper (default: embedded)",
     )
     p.add_argument(
         "--random_weights",
@@ -53,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
         default=8,
         help="soft tokens per message of an untrained bridge (default: 8)",
     )
-    p.add_argument("--rounds", type=int, default=5, help="timed rounds (default: 5)")
-    p.add_argument("--output_dir", type=Path, required=True, help="folder of the results")
+    p.add_argument("--rounds", type=int, default=5, help="number of timed rounds (default: 5)")
+    p.add_argument("--output_dir", type=Path, required=True, help="folder for the results")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     return p
 

@@ -1,4 +1,4 @@
-"""`latentwire baselines`: all methods on one task or several, with several seeds."""
+"""`latentwire baselines`: compare all methods on one or more tasks with several seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def baselines(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", help="Folder of the results; answers in it are not made again."),
+        typer.Option("--out", help="Folder for the results; answers in it are reused."),
     ] = Path("runs/baselines"),
     config: ConfigFileOption = None,
     as_json: JsonOption = False,
@@ -38,12 +38,12 @@ def baselines(
 ) -> None:
     """Compare the bridge with controls and baselines on whole test splits, with several seeds.
 
-    Prints a table and a verdict per task. The same command resumes interrupted work.
+    Prints a table and a verdict per task. Repeat the command to resume interrupted work.
     """
     from telepathy.run import load_tasks, open_pair, run_baselines
 
     if len({*task}) < len(task):
-        raise UsageError(f"A task is given twice: {', '.join(task)}.")
+        raise UsageError(f"--task must name each task once, not: {', '.join(task)}.")
     options = layers(config, given)
     configs = [build_config({"kind": "baselines"}, options, {"task.name": name}) for name in task]
     for each in configs:

@@ -27,7 +27,7 @@ ConfigFileOption = Annotated[
     ),
 ]
 Given = dict[str, Any]
-"""Options that were given, by dotted key."""
+"""Options that the user set, by dotted key."""
 
 _FLAGS = {"pair.name": "pair", "wire.options": "set"}
 _REPEATED = ("wire.layer", "wire.options")
@@ -36,8 +36,8 @@ _REPEATED = ("wire.layer", "wire.options")
 def config_options(*keys: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator that adds options to a typer command.
 
-    The command takes them as its keyword argument `given`: a dictionary of those that were given,
-    by dotted key.
+    The command receives the options that the user set in its keyword argument `given`, a
+    dictionary by dotted key.
 
     Args:
         keys: Dotted keys of `ExperimentConfig`, or names of sections for all their fields.
@@ -64,7 +64,7 @@ def config_options(*keys: str) -> Callable[[Callable[..., Any]], Callable[..., A
                 given["wire.options"] = named_values(given["wire.options"])
             return command(given=given, **values)
 
-        # Groups are listed in the order of their first option; commands name those of `own` last.
+        # Groups are listed in the order of their first option; the command's own ones come last.
         grouped = [p for p in own if _has_group(p)]
         parameters = [
             *(p for p in own if p not in grouped),

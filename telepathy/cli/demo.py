@@ -48,7 +48,7 @@ def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str,
     Args:
         out: Run folder.
         progress: Receives messages about each stage.
-        fresh: Start over even if `out` has a demo.
+        fresh: Start over even if `out` contains a demo.
     """
     from latentwire import Wire, evaluate, load_task, train_bridge
 

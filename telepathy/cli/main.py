@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import typer
@@ -47,6 +48,11 @@ class _Commands(TyperGroup):
             raise InterruptedRunError(INTERRUPTED) from interrupt
 
 
+def unwrapped(text: str) -> str:
+    """Join the lines of each paragraph of a docstring, so that the terminal can wrap them."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
+
+
 def _build_app() -> typer.Typer:
     app = typer.Typer(
         cls=_Commands,
@@ -62,7 +68,7 @@ def _build_app() -> typer.Typer:
             if isinstance(command, typer.Typer):
                 app.add_typer(command, name=name, rich_help_panel=title)
             else:
-                app.command(name, rich_help_panel=title)(command)
+                app.command(name, rich_help_panel=title, help=unwrapped(command.__doc__))(command)
     return app
 
 

@@ -54,7 +54,7 @@ def show_details(
 def mark_for_rerun(
     name: Annotated[
         str | None,
-        typer.Argument(help="Name or key of the experiment. Default: all failed ones."),
+        typer.Argument(help="Name or key of the experiment. By default all failed experiments."),
     ] = None,
     reason: Annotated[str, typer.Option(help="Reason, kept in the record.")] = "",
     error_class: Annotated[
@@ -83,7 +83,8 @@ def validate_registry(registry: RegistryOption = DEFAULT_PATH, as_json: JsonOpti
 @app.command("rebuild")
 def rebuild_index(
     runs_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the run folders. Default: the registry's.")
+        Path | None,
+        typer.Option(help="Directory of the run folders. By default that of the index."),
     ] = None,
     registry: RegistryOption = DEFAULT_PATH,
     as_json: JsonOption = False,
@@ -107,7 +108,7 @@ def merge_registries(
 @app.command("analyze")
 def analyze_experiments(
     out: Annotated[
-        Path | None, typer.Option(help="Markdown file for the report. Default: print it.")
+        Path | None, typer.Option(help="Markdown file for the report. By default it is printed.")
     ] = None,
     apply_fixes: Annotated[
         bool,

@@ -73,7 +73,7 @@ def submit(
         Path, typer.Option("--registry", help="Index file of the registry.")
     ] = DEFAULT_PATH,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run, and run nothing.")
+        bool, typer.Option("--dry-run", help="Show the plan without running anything.")
     ] = False,
     in_job: Annotated[bool, typer.Option("--in-job", hidden=True)] = False,
     as_json: JsonOption = False,

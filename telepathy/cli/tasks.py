@@ -72,7 +72,7 @@ def show(
     pair: PairOption = None,
     max_tokens: Annotated[
         int | None,
-        typer.Option(min=8, help="Maximum text length in tokens. Default: the task's."),
+        typer.Option(min=8, help="Maximum text length in tokens. By default the task's limit."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -28,8 +28,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Bridge and loss of a published method, such as mine; --bridge and --loss take "
-            "precedence.",
+            help="Preset with the bridge and loss of a published method, e.g. contrastive; "
+            "--bridge and --loss take precedence.",
             rich_help_panel="Bridge",
         ),
     ] = None,
@@ -81,7 +81,7 @@ def train(
 def recipe(
     bridge: str | None, preset: str | None, loss: str | None, diversity_weight: float | None
 ) -> tuple[str, str]:
-    """Kind of bridge and loss of a training.
+    """Return the kind of bridge and the loss that the options select.
 
     Args:
         bridge: Kind of bridge or, if no kind has that name, a preset.

@@ -1,4 +1,4 @@
-"""Benchmarks of trained runs as parts of a suite: their options, and how they are executed."""
+"""Options and execution of the benchmarks in a suite, which measure trained runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MEASURES = {
     "train": ("latentwire.bench.training", "measure_training"),
 }
 BENCHMARKS = tuple(_MEASURES)
-# Options of the measured wire, for every benchmark except `wire`.
+# Options that all benchmarks except `wire` have in common.
 _SUBJECT: dict[str, Any] = {"input_tokens": None, "compile": False}
 
 
@@ -32,7 +32,7 @@ def benchmark_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         name: One of `BENCHMARKS`.
         given: Options that differ from the default; `1,16` stands for a list of integers.
     Raises: UnknownNameError: If the benchmark or an option does not exist. UsageError: If a list
-        holds anything but integers.
+        contains anything but integers.
     """
     known = {} if name == "wire" else dict(_SUBJECT)
     for option, parameter in inspect.signature(_measure(name)).parameters.items():
@@ -53,11 +53,11 @@ def run_benchmark(
     Args:
         name: One of `BENCHMARKS`.
         run: Run folder with a trained bridge.
-        options: As `benchmark_options` returns them.
+        options: All options of the benchmark, from `benchmark_options`.
         device: Device of both models.
         dtype: Number format of both models.
         progress: Called with progress updates.
-    Returns: What `latentwire bench NAME --json` prints.
+    Returns: The JSON object that `latentwire bench NAME --json` prints.
     """
     from latentwire.bench.subject import open_subject
 

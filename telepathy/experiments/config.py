@@ -30,7 +30,7 @@ from telepathy.experiments.sections import (
 from telepathy.experiments.validation import StrictModel, merged, read_yaml, validated
 
 FILE = "experiment.json"
-"""File of a run folder that holds the experiment's configuration."""
+"""Name of the configuration file in a run folder."""
 
 Kind = Literal["bridge", "baselines", "benchmark"]
 
@@ -60,7 +60,9 @@ class ExperimentConfig(StrictModel):
     @model_validator(mode="after")
     def _benchmark_fits_kind(self) -> ExperimentConfig:
         if (self.kind == "benchmark") != (self.benchmark is not None):
-            raise ValueError("the kind 'benchmark' needs the section 'benchmark', others have none")
+            raise ValueError(
+                "kind 'benchmark' needs the section 'benchmark'; other kinds must not have it"
+            )
         return self
 
     def resolved(self) -> dict[str, Any]:
@@ -126,7 +128,7 @@ class ExperimentConfig(StrictModel):
         write_json(folder / FILE, self.model_dump(mode="json"))
 
 
-# Options that a kind of experiment does not use; they are no part of what it is.
+# Options that a kind of experiment does not use; its fingerprint excludes them.
 _BASELINE_OPTIONS = "seeds shots relay_tokens compressed_bytes lora_rank other_run".split()
 _UNUSED: dict[Kind, tuple[str, ...]] = {
     "bridge": ("benchmark", *(f"eval.{name}" for name in _BASELINE_OPTIONS)),
@@ -188,7 +190,7 @@ def dotted_keys(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named_values(pairs: Any) -> dict[str, Any]:
-    """`width=256` -> {"width": 256}; values are JSON where they parse, text otherwise."""
+    """`width=256` -> {"width": 256}; values that are not JSON stay text."""
     found: dict[str, Any] = {}
     for pair in [pairs] if isinstance(pairs, str) else pairs:
         name, equals, value = pair.partition("=")
@@ -202,7 +204,7 @@ def named_values(pairs: Any) -> dict[str, Any]:
 
 
 def build_config(*layers: Mapping[str, Any]) -> ExperimentConfig:
-    """A configuration from several layers of options.
+    """Build a configuration from several layers of options.
 
     Args:
         layers: Nested mappings or dotted keys; later layers take precedence over earlier ones.
@@ -215,7 +217,7 @@ def build_config(*layers: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def try_config(*layers: Mapping[str, Any]) -> tuple[ExperimentConfig | None, dict[str, str]]:
-    """As `build_config`, but returns None and a message by dotted key if there are mistakes."""
+    """Like `build_config`, but returns None and a message by dotted key if there are mistakes."""
     content: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
@@ -228,7 +230,7 @@ def try_config(*layers: Mapping[str, Any]) -> tuple[ExperimentConfig | None, dic
 
 
 def replace(config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentConfig:
-    """A configuration with other values at some dotted keys, such as {"train.lr": 1e-4}.
+    """Return a configuration with some values changed, by dotted key, such as {"train.lr": 1e-4}.
 
     Raises: ConfigError: It lists every unknown key and every wrong value with its dotted key.
     """
@@ -246,11 +248,11 @@ def command_of(folder: Path) -> list[str]:
 
 
 def read_config(folder: Path) -> ExperimentConfig:
-    """The configuration of a run folder: of `experiment.json`, else of the registry's record.
+    """Read the configuration of a run folder from `experiment.json`, else from its record.
 
     Raises:
-        DataError: If the folder holds neither, or one that cannot be read.
-        ConfigError: If the configuration is not valid, or of a version before this file.
+        DataError: If both files are missing, or the file cannot be read.
+        ConfigError: If the configuration is invalid or flat, as in earlier versions.
     """
     record = folder / "record.json"
     if not (folder / FILE).exists() and record.exists():
@@ -259,7 +261,7 @@ def read_config(folder: Path) -> ExperimentConfig:
         content = read_yaml(folder / FILE)
     if not is_executable(content):
         raise ConfigError(
-            f"{folder} holds no configuration that can be executed. Write one to {FILE}, or submit "
+            f"{folder} has no configuration that can be executed. Write one to {FILE}, or submit "
             "the suite again."
         )
     return build_config(content)

@@ -41,7 +41,7 @@ Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
 
 
 class TaskConfig(StrictModel):
-    """The task, and which model reads what."""
+    """The task and its setting."""
 
     name: str = _option(..., _DATA, "Task name or YAML file.")
     mixed_with: Names = _option((), _DATA, "Further tasks whose training examples are mixed in.")
@@ -116,12 +116,12 @@ class WireConfig(StrictModel):
         "fp16",
         _EVALUATION,
         "How the numbers of a message are written: fp32, fp16, bf16, int8, int4 or lowrank. By "
-        "default as the trained wire does, which is fp16 unless it was changed.",
+        "default the codec of the trained wire, which is fp16 unless it was changed.",
     )
 
 
 class EvalConfig(StrictModel):
-    """What is evaluated, on which examples."""
+    """Methods, examples and seeds of the evaluation."""
 
     methods: MethodNames | None = _option(
         None, _METHODS, "Methods to evaluate. By default all that apply to the task.", min_length=1
@@ -144,7 +144,7 @@ class EvalConfig(StrictModel):
         64, _EVALUATION, "Number of val examples on which prompts are chosen.", ge=1
     )
     controls: bool = _option(
-        True, _METHODS, "Evaluate the controls, whose messages are tampered with."
+        True, _METHODS, "Evaluate the controls, which receive altered messages."
     )
     timed: int = _option(
         8,
@@ -181,7 +181,7 @@ class BenchmarkConfig(StrictModel):
 
     Attributes:
         name: Name of the benchmark.
-        run: Run folder, relative to the folder that holds the experiment's.
+        run: Folder of the measured run, relative to the directory of all run folders.
         options: Options of the benchmark.
     """
 

@@ -1,4 +1,4 @@
-"""Strict pydantic models whose mistakes are reported together, each with its dotted key."""
+"""Strict pydantic models; all validation errors are reported together, by dotted key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StrictModel(BaseModel):
 
 
 def validated(model: type[M], content: Any) -> tuple[M | None, dict[str, str]]:
-    """The content as a model, or None and a message for each wrong dotted key."""
+    """Validate the content; return the model, or None and a message for each wrong dotted key."""
     try:
         return model.model_validate(content), {}
     except ValidationError as error:
@@ -50,9 +50,9 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_model(model: type[M], path: Path) -> M:
-    """The content of a YAML file as a model.
+    """Read a YAML file as a model.
 
-    Raises: DataError, ConfigError: As `read_yaml`; the message lists all mistakes.
+    Raises: DataError: If the file cannot be read. ConfigError: It lists all mistakes.
     """
     found, mistakes = validated(model, read_yaml(path) or {})
     if found is None:
@@ -98,7 +98,7 @@ def _is_type(part: str) -> bool:
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
-    """Keys that are allowed at a location. Names of a suite's sections are skipped on the way."""
+    """Keys that are allowed at a location. Section names of a suite are skipped."""
     for part in location:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         options = (annotation, *getattr(annotation, "__args__", ()))

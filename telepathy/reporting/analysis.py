@@ -1,4 +1,4 @@
-"""The analysis of experiments as text of 80 columns and as a Markdown page with links."""
+"""Format the analysis of experiments as text of 80 columns or as a Markdown page with links."""
 
 from __future__ import annotations
 

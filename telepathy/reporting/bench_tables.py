@@ -1,4 +1,4 @@
-"""The result of a benchmark: one table and the sentences that follow from it."""
+"""Show the result of a benchmark: a table and sentences that summarize it."""
 
 from __future__ import annotations
 

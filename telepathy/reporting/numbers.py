@@ -1,4 +1,4 @@
-"""Scores, differences and p-values as tables and sentences show them."""
+"""Format scores, differences and p-values for tables and sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METRIC_NAMES = {
 
 
 def metric_name(metric: str) -> str:
-    """The name of a metric in a table heading."""
+    """Display name of a metric."""
     return _METRIC_NAMES.get(metric, metric)
 
 
@@ -26,7 +26,7 @@ def percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two shares: `+2.1 points`."""
+    """Difference of two shares in percentage points: `+2.1 points`."""
     return f"{100 * difference:+.1f} points"
 
 

@@ -61,7 +61,9 @@ def _cli() -> tuple[str, list[str]]:
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
-    yield from ("", f"### {name}", "", *_paragraphs(command.help or ""))
+    from telepathy.cli.main import unwrapped
+
+    yield from ("", f"### {name}", "", *unwrapped(command.help or "").split("\n"))
     shown = [p for p in command.params if not p.hidden and p.name != "help"]
     arguments = [p for p in shown if p.param_type_name == "argument"]
     options = [p for p in shown if p.param_type_name == "option"]
@@ -85,12 +87,6 @@ def _command(name: str, command: Any) -> Iterator[str]:
         yield from table.markdown()
     for inner, each in getattr(command, "commands", {}).items():
         yield from _command(f"{name} {inner}", each)
-
-
-def _paragraphs(text: str) -> list[str]:
-    """Help text with one line per paragraph."""
-    joined = [" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n")]
-    return "\n\n".join(joined).split("\n")
 
 
 def _option_name(option: Any) -> str:
@@ -207,7 +203,7 @@ def _objectives() -> tuple[str, list[str]]:
     for name, preset in sorted(PRESETS.items()):
         presets.add(name, preset.bridge, preset.loss)
     return "Objectives", [
-        "An objective is what a bridge is trained for. `--loss` adds several with weights: "
+        "A bridge is trained to minimize a weighted sum of objectives, given with `--loss`: "
         "`answer+0.5*kd`.",
         "",
         *table.markdown(),
@@ -255,12 +251,12 @@ def _tasks() -> tuple[str, list[str]]:
         data = ", ".join(filter(None, (package, hub)))
         table.add(name, task.spec.summary, task.kind, task.metric, task.setting(None), data)
     return "Tasks", [
-        "`latentwire tasks` lists the tasks with the number of examples that are at hand, "
+        "`latentwire tasks` lists the tasks with the number of available examples, "
         "`latentwire tasks show TASK` prints the prompts of an example, and "
         "`latentwire tasks check FILE` checks a task file of your own.",
         "",
-        "*Setting* says who reads what by default: in `blind` the sender reads everything and the "
-        "receiver only the message, in `split` the sender reads the passage and the receiver the "
+        "*Setting* is the default division of the input: in `blind` the sender reads "
+        "everything and the receiver only the message, in `split` the sender reads the passage and the receiver the "
         "question, in `shared` both read everything.",
         "",
         *table.markdown(),

@@ -1,4 +1,4 @@
-"""The results of evaluations, from `results.json`: in a terminal, as JSON, as Markdown."""
+"""Show the results of evaluations (`results.json`) in a terminal, as JSON or as Markdown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from telepathy.reporting.text import print_json
 
 
 def show_results(found: dict[str, Any], as_json: bool) -> None:
-    """Print the results of one evaluation: the table and what it means, or one JSON object.
+    """Print the results of one evaluation: a table with its interpretation, or one JSON object.
 
     Args:
         found: Content of `results.json`.
@@ -61,7 +61,7 @@ def show_suites(found: Sequence[dict[str, Any]], out: Path, as_json: bool) -> No
 
 
 def suites_markdown(found: Sequence[dict[str, Any]]) -> str:
-    """A Markdown document: all tasks side by side if there are several, then one section each.
+    """Return a Markdown document: a table of all tasks if there are several, a section for each.
 
     Args:
         found: Content of `results.json` for each task.
@@ -80,7 +80,7 @@ def suites_markdown(found: Sequence[dict[str, Any]]) -> str:
 
 
 def results_markdown(found: dict[str, Any]) -> str:
-    """A Markdown section with the results of one evaluation.
+    """Return a Markdown section with the results of one evaluation.
 
     Args:
         found: Content of `results.json`.
@@ -99,7 +99,7 @@ def score_matrix(cells: Mapping[tuple[str, str], str], reference: str) -> list[s
 
     Args:
         cells: Cell for each method and task; see `score_cell`.
-        reference: Method that the marks compare with.
+        reference: Method that the marks ▲ and ▼ refer to.
     """
     tasks = list(dict.fromkeys(task for _, task in cells))
     columns = [Column("method", left=True, code=True), *(Column(t, left=True) for t in tasks)]
@@ -126,7 +126,7 @@ def score_cell(score: Mapping[str, Any], gain: float | None) -> str:
 
 
 def results_table(found: dict[str, Any]) -> Table:
-    """One row per method; columns without content are left out.
+    """Table with one row per method; empty columns are omitted.
 
     Args:
         found: Content of `results.json`.
@@ -203,7 +203,7 @@ def _notes(found: dict[str, Any]) -> list[str]:
 
 
 def _significant_gain(comparisons: Sequence[dict[str, Any]], name: str) -> float | None:
-    """How much a method is ahead of the first one, if that is significant."""
+    """Difference of a method to the first one; None if it is not significant."""
     for comparison in comparisons:
         if comparison["b"] == name and comparison["p_adjusted"] <= LEVEL:
             return -float(comparison["difference"])

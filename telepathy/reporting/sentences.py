@@ -1,4 +1,4 @@
-"""What results mean, in sentences computed from `results.json`."""
+"""Interpret results: sentences computed from `results.json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ALTERED = ("zero", "random", "shuffled")
 
 
 def check_sentence(check: dict[str, Any]) -> str:
-    """Whether a baseline beats the simpler one that it should beat.
+    """Sentence on whether a baseline beats the simpler one that it should beat.
 
     Args:
         check: One of the `checks` of `results.json`.
@@ -37,7 +37,7 @@ def is_weak(check: dict[str, Any]) -> bool:
 
 
 def bridge_sentences(results: dict[str, Any]) -> list[str]:
-    """What the bridge achieves, whether its messages matter, and the verdict on each claim.
+    """Sentences on the bridge's score, the effect of its messages, and the verdict on each claim.
 
     Args:
         results: Content of `results.json`, with a row for `bridge`.

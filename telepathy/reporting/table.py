@@ -55,7 +55,7 @@ class Table:
         return self._only([i for i in range(len(self.columns)) if any(row[i] for row in self.rows)])
 
     def print(self) -> None:
-        """Print the table; on a narrow terminal without its less important columns."""
+        """Print the table; a narrow terminal hides its less important columns."""
         print("\n".join(self.lines(terminal_width())))
 
     def lines(self, width: int | None) -> list[str]:
@@ -100,7 +100,7 @@ class Table:
         while width is not None and shown._min_width() > width:
             ranks = [column.hide for column in shown.columns if column.hide]
             if not ranks:
-                break  # too wide even so: the terminal breaks the lines, and no digit is lost
+                break  # still too wide: the terminal wraps the lines, so no digit is lost
             first = next(i for i, c in enumerate(shown.columns) if c.hide == min(ranks))
             hidden.append(shown.columns[first].title)
             shown = shown._only([i for i in range(len(shown.columns)) if i != first])

@@ -1,4 +1,4 @@
-"""The result of a training: a line per run and where it is, or one JSON object."""
+"""Print the result of a training: a line per run with its folder, or one JSON object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as the analysis sees it: its record and the files of its folder, read on demand."""
+"""Read-only view of a run: its record and the files of its folder, loaded on demand."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SeedAnswers:
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """One `results.json`, or the metrics of a record in its place.
+    """One `results.json`, or the metrics of a record if that file is missing.
 
     Args:
         content: Content of the file.
@@ -136,7 +136,7 @@ class AnalyzedRun:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """Everything that may distinguish it from other runs: options, host, GPU, commit."""
+        """Properties in which it may differ from other runs: options, host, GPU, commit."""
         r = self.record
         place = {"host": r.host, "gpu": r.gpu, "commit": r.commit, "dirty": r.dirty}
         return flatten(r.config) | {name: value for name, value in place.items() if value != ""}

@@ -57,7 +57,7 @@ def paired_tests(results: Sequence[PooledResult]) -> list[PairedTest]:
     """Test the reference of each task against all other results, with Holm's correction.
 
     The reference is the bridge with the most seeds; ties go to the bridge evaluated alongside the
-    most methods. Without a bridge it is the method with the most seeds. Scores play no part.
+    most methods. Without a bridge it is the method with the most seeds. Scores are not considered.
     """
     couples = [
         (reference, other)

@@ -91,7 +91,7 @@ def separating_condition(
     """Find the condition that best separates failed from completed runs.
 
     One clause is preferred to two. Keys that can cause the failure are preferred to other keys,
-    because among many keys one separates a few runs by chance.
+    because some of many keys separate a few runs by chance.
 
     Args:
         failed: Facts of the failed runs.
@@ -133,7 +133,7 @@ def _clauses(key: str, values: Sequence[Any]) -> list[Clause]:
 def _best(
     clauses: Sequence[Clause], failed: Sequence[Facts], succeeded: Sequence[Facts], size: int
 ) -> Condition | None:
-    """Of the conditions with `size` clauses, the first that the fewest completed runs meet."""
+    """Return the condition with `size` clauses that the fewest completed runs meet."""
     holding = {c: frozenset(i for i, f in enumerate(succeeded) if c.holds(f)) for c in clauses}
     useful = [c for c in clauses if len(holding[c]) < len(succeeded)]
     tried: dict[frozenset[int], tuple[Clause, ...]] = {}

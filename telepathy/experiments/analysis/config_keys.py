@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# Options that distinguish comparable runs by task, seed, method or place, not by configuration.
+# Options that distinguish comparable runs by task, seed, method or machine, not by configuration.
 _NOT_COMPARED = set(
     "task dataset seed seeds method methods baseline gpu gpus device out "
     "out_dir output_dir host partition account time time_limit name suite run".split()
@@ -36,13 +36,13 @@ def short_name(key: str) -> str:
 
 
 def find_key(config: Mapping[str, Any], *names: str) -> str | None:
-    """Dotted key of the first of these short names that the configuration has."""
+    """Return the dotted key of the first short name found in the configuration; None if none is."""
     known = {short_name(key): key for key in reversed(flatten(config))}
     return next((known[name] for name in names if name in known), None)
 
 
 def find_value(config: Mapping[str, Any], *names: str) -> Any:
-    """Value of the first of these short names that is set; None if none is."""
+    """Return the value of the first short name that is set; None if none is."""
     known = {short_name(key): value for key, value in reversed(flatten(config).items())}
     return next((known[name] for name in names if known.get(name) is not None), None)
 

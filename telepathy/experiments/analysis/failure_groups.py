@@ -90,12 +90,12 @@ def group_failures(runs: Sequence[AnalyzedRun]) -> list[FailureGroup]:
     Superseded runs are ignored.
     """
     current = [run for run in runs if not run.superseded]
-    alike: dict[tuple[str, str], list[AnalyzedRun]] = {}
+    by_cause: dict[tuple[str, str], list[AnalyzedRun]] = {}
     for run in current:
         if has_failed(run):
-            alike.setdefault(signature(run), []).append(run)
+            by_cause.setdefault(signature(run), []).append(run)
     groups = []
-    for (kind, cause), members in alike.items():
+    for (kind, cause), members in by_cause.items():
         facts = [run.facts for run in members]
         forms = {run.is_flat for run in members}
         succeeded = [run.facts for run in current if run.completed and run.is_flat in forms]

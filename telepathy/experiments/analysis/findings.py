@@ -30,12 +30,12 @@ class Finding:
     """One statement about some runs.
 
     Args:
-        kind: Kind of finding in a few words; the same for all findings of one detector.
+        kind: Short name of the kind of finding; the same for all findings of one detector.
         statement: One sentence.
         keys: Keys of the runs concerned.
         details: Evidence and further information.
-        about: What else the finding concerns, such as task and method.
-        data: Figures, for programs.
+        about: Further subjects of the finding, such as task and method.
+        data: Machine-readable figures.
         fix: Proposed fix, if one is known.
     """
 

@@ -74,12 +74,12 @@ def add_pending(registry: Registry, proposed: list[Proposal]) -> list[Record]:
 
 def describe(proposed: list[Proposal]) -> list[str]:
     """Lines for a terminal; proposals with equal changes are grouped."""
-    alike: dict[tuple[str, tuple[str, ...]], list[Proposal]] = {}
+    by_change: dict[tuple[str, tuple[str, ...]], list[Proposal]] = {}
     for p in proposed:
         lines = tuple(f"{key}: {_text(a)} -> {_text(b)}" for key, (a, b) in p.differences.items())
-        alike.setdefault((p.why, lines), []).append(p)
+        by_change.setdefault((p.why, lines), []).append(p)
     found = []
-    for (why, lines), group in alike.items():
+    for (why, lines), group in by_change.items():
         found += [f"{len(group)} x {why}", *(f"    {line}" for line in lines)]
         for p in group:
             found.append(f"  {p.record.name}{f': not applied, {p.refused}' if p.refused else ''}")

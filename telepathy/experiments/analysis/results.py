@@ -19,9 +19,9 @@ class PooledResult:
     Args:
         task: Name of the task.
         method: Name of the method.
-        options: Configuration without task, seed and place.
+        options: Configuration without task, seed and machine.
         source: Results file of its first run.
-        runs: Run by seed.
+        runs: The run of each seed.
         answers: Answers by seed; empty if only scores are known.
         scores: Recorded score by seed.
         label: Options that distinguish it from other configurations of the method; '' if none.
@@ -73,7 +73,7 @@ class PooledResult:
 
     @property
     def seeds(self) -> list[int]:
-        """Its seeds, ascending."""
+        """Seeds in ascending order."""
         return sorted(self.scores)
 
     @property
@@ -92,7 +92,7 @@ class PooledResult:
 
     @property
     def guess(self) -> float:
-        """Accuracy without reading the text: chance or the most common target, if higher."""
+        """Accuracy of the best guess without the text: the higher of `chance` and `majority`."""
         return max(self.chance, self.majority)
 
     @cached_property
@@ -172,16 +172,16 @@ def _label(results: list[PooledResult]) -> None:
     by_method: dict[str, list[PooledResult]] = {}
     for result in results:
         by_method.setdefault(result.method, []).append(result)
-    for alike in by_method.values():
-        flat = [result for result in alike if result.is_flat]
-        nested = [result for result in alike if not result.is_flat]
-        _label_alike(flat)
-        _label_alike(nested)
+    for same_method in by_method.values():
+        flat = [result for result in same_method if result.is_flat]
+        nested = [result for result in same_method if not result.is_flat]
+        _label_by_options(flat)
+        _label_by_options(nested)
         for result in flat if nested else ():
             result.label = f"{result.label}, flat config".removeprefix(", ")
 
 
-def _label_alike(results: list[PooledResult]) -> None:
+def _label_by_options(results: list[PooledResult]) -> None:
     keys = sorted({key for result in results for key in result.options})
     differing = [k for k in keys if len({_text(result.options, k) for result in results}) > 1]
     for result in results:

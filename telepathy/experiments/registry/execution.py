@@ -1,4 +1,4 @@
-"""Run a command as an experiment: claim it, monitor it, record how it ended."""
+"""Run a command as an experiment: claim it, monitor it and record its outcome."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     ,"sst2_bridge-0123456789ab": {"name": "sst2_bridge", ..}
     }
 
-The comma comes first, so every line is complete by itself: git merges line by line, an update
+The comma comes first, so lines do not depend on each other: git merges line by line, an update
 rewrites one line without parsing the others, and intact lines of a damaged file remain readable.
 """
 

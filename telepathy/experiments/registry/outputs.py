@@ -1,4 +1,4 @@
-"""Read what a run left in its folder: log tail, results, error type."""
+"""Read the output of a run from its folder: log tail, results, error type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment registry: what should run, what is running, how it ended."""
+"""The experiment registry tracks which experiments are pending, running and finished."""
 
 from __future__ import annotations
 
@@ -86,8 +86,7 @@ class Registry:
     def find(self, name: str, config: Config | None = None) -> Record:
         """Find a record by key, or by name and configuration.
 
-        Without a configuration, a name stands for its running record, else for the one updated
-        last.
+        Without a configuration, return the running record of that name, else the one updated last.
 
         Raises: UnknownNameError: If there is none.
             UsageError: If several configurations of the name are running.

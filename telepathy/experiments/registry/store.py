@@ -94,7 +94,7 @@ class RegistryStore:
         return merged(known, own) if known and own else known or own
 
     def own_record(self, key: str) -> Record | None:
-        """Read the record in a run folder; None if it is missing, unreadable or of another key."""
+        """Read the record in a run folder; None if missing, unreadable or for another key."""
         try:
             record = read_record(self.folder(key) / "record.json")
         except (FileNotFoundError, DataError):

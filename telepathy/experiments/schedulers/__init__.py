@@ -1,1 +1,1 @@
-"""Run the experiments of a suite: workers on this machine, jobs on a SLURM cluster, git pushes."""
+"""Run a suite with workers on this machine or jobs on a SLURM cluster; push results with git."""

@@ -1,8 +1,8 @@
-"""Push results and the registry to the project's git remote while other machines push, too.
+"""Push results and the registry to the git remote, which other machines may update meanwhile.
 
-The commit is made in a separate worktree on top of the newest commit of the remote branch. If
-another machine pushes in between, the commit is made again on top of that. The registry becomes the
-union of both sides. The checkout, and with it the running code, is never changed.
+The commit is created in a separate worktree on top of the newest commit of the remote branch. If
+another machine pushes in between, it is recreated on top of that push. The registry becomes the
+union of both sides. Files of the checkout, and thus the running code, never change.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Pusher:
     """Pushes the results of completed experiments.
 
     Args:
-        registry: The registry; its index is pushed, too.
+        registry: The registry; its index is also pushed.
         experiments: Experiments whose results are pushed.
         title: Subject of the commit.
         every_s: Minimum time between two pushes of `push_if_due`.
@@ -63,7 +63,7 @@ class Pusher:
         except (PushError, IndexError) as error:
             raise UsageError(
                 f"--push needs {start} to be in a git checkout, on a branch, with a remote "
-                f"({error or 'it has no remote'}). Run without --push, or add what is missing."
+                f"({error or 'it has no remote'}). Set this up, or run without --push."
             ) from None
 
     def push_if_due(self) -> None:
@@ -120,7 +120,7 @@ class Pusher:
         index = self.registry.store.path.resolve()
         there = tree / index.relative_to(self.root)
         if there.exists():
-            self.registry.store.rebuild([there])  # records of other machines join the registry here
+            self.registry.store.rebuild([there])  # adds the records of other machines
         there.parent.mkdir(parents=True, exist_ok=True)
         ours = there.with_name("ours.json")
         shutil.copyfile(index, ours)
@@ -134,7 +134,7 @@ class Pusher:
             files.append(tree / source.relative_to(self.root))
             files[-1].parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, files[-1])
-        # Run folders are ignored because of their weights; results are small and wanted.
+        # .gitignore excludes run folders because of their weights; --force adds the small results.
         _git(tree, "add", "--force", "--", *(str(file.relative_to(tree)) for file in files))
         return len(files)
 

@@ -41,8 +41,8 @@ def run_here(
         registry: The registry.
         jobs: Number of experiments at a time; by default as many as fit.
         push: Push results with git, every ten minutes and at the end.
-    Returns: State of all experiments. The exit code is 75 if a signal stopped the work and some
-        of it is left.
+    Returns: State of all experiments. The exit code is 75 if a signal stopped the work before
+        all experiments were done.
     """
     places = slots(experiments, jobs)
     pusher = Pusher(registry, experiments, f"Results of {suite.prefix}") if push else None
@@ -64,13 +64,13 @@ def run_here(
 
 
 def slots(experiments: Sequence[Experiment], jobs: int | None = None) -> list[str | None]:
-    """One entry per experiment at a time: the index of its GPU, or None without GPUs.
+    """Return the slots, each of which runs one experiment at a time: a GPU index or None.
 
     By default there is one slot per GPU; without GPUs, as many as cores (two each) and free memory
     allow.
 
     Args:
-        experiments: Experiments to run; the one that needs most memory decides.
+        experiments: Experiments to run; the largest memory estimate decides.
         jobs: Number of slots; several may share a GPU.
     """
     gpus = visible_gpus()

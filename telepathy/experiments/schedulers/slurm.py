@@ -1,4 +1,4 @@
-"""Submit a suite to SLURM: a job, or an array of equal jobs, whose workers share the registry.
+"""Submit a suite to SLURM as a job or an array of equal jobs whose workers share the registry.
 
 Experiments are not assigned to jobs. Claims in the registry are atomic, so jobs may start, end and
 be preempted in any order.
@@ -53,7 +53,7 @@ class Profile(StrictModel):
     options: list[str] = Field(default=[])
 
     def changed(self, **given: Any) -> Profile:
-        """The profile with the values of the command line, where they are not None."""
+        """Return the profile with the values that are not None replaced."""
         return self.model_copy(update={k: v for k, v in given.items() if v is not None})
 
     def sbatch_options(self) -> list[str]:
@@ -127,7 +127,7 @@ def submit(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SubmitError(
-            f"sbatch refused the job ({done.stderr.strip() or f'exit code {done.returncode}'}). "
+            f"sbatch rejected the job ({done.stderr.strip() or f'exit code {done.returncode}'}). "
             f"The command was: {shlex.join(command)}"
         )
     return done.stdout.strip().partition(";")[0]

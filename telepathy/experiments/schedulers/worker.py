@@ -22,13 +22,13 @@ _POLL_SECONDS = 1.0
 class Worker:
     """Claims experiments in the registry, so any number of workers can share one suite.
 
-    An experiment that fails is not retried by the same worker but by the next submission, while
-    its budget lasts; one that preempts itself is retried. A benchmark has its GPU to itself, or the
-    whole machine if there is none, as far as this worker decides.
+    The next submission, not this worker, retries a failed experiment that has retries left. An
+    experiment that preempts itself is retried at once. A benchmark has its GPU to itself, or the
+    whole machine if there is none; other workers are not considered.
 
     Args:
         registry: The registry.
-        experiments: Experiments in the order of the work.
+        experiments: Experiments in the order in which they start.
         stop: Signals that this process received; no experiment is started after one.
         say: Called with a line at the start and end of each experiment.
         on_completed: Called after each completed experiment, in its thread.
@@ -54,8 +54,8 @@ class Worker:
         """Work until no experiment can be started here, or a signal arrives.
 
         Args:
-            slots: One entry per experiment at a time: the index of its GPU, or None.
-        Raises: The first error in a slot that is not the end of an experiment.
+            slots: GPU index, or None, of each slot; a slot runs one experiment at a time.
+        Raises: The first error in a slot that is not a failure of its experiment.
         """
         self._n_slots = len(slots)
         threads = [threading.Thread(target=self._slot, args=[gpu], daemon=True) for gpu in slots]
@@ -100,7 +100,7 @@ class Worker:
         return not closed and decide(records.get(experiment.key)).run
 
     def _is_awaited(self, is_open: Sequence[Experiment], records: Mapping[str, Record]) -> bool:
-        """Whether a running experiment is needed by one of these."""
+        """Whether one of these experiments needs an experiment that is running."""
         running = {key for key, record in records.items() if record.state == RUNNING}
         return any({*running, *self._taken} & set(missing(e, records)) for e in is_open)
 
@@ -134,7 +134,7 @@ class Worker:
             self.on_completed()
 
     def _threads(self, experiment: Experiment, gpu: str | None) -> dict[str, str]:
-        """Its share of the cores, unless the user has set the number of threads."""
+        """Variables that give it its share of the cores, unless the user set OMP_NUM_THREADS."""
         if "OMP_NUM_THREADS" in os.environ:
             return {}
         n_sharing = 1 if experiment.alone and gpu is None else self._n_slots
@@ -148,7 +148,7 @@ def missing(experiment: Experiment, records: Mapping[str, Record]) -> list[str]:
 
 
 def n_cores() -> int:
-    """Number of cores that this process may use; a job often has a part of the node's."""
+    """Number of cores that this process may use; a job often has only some of the node's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Mistakes in a suite that its types cannot express, each with its dotted key."""
+"""Find mistakes in a suite that type validation misses; each names its dotted key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from telepathy.experiments.suites.spec import (
     SuiteSpec,
 )
 
-# The suite itself says these; no option may.
+# The suite has its own keys for these, so options cannot set them.
 _TAKEN = {
     *("task.name", "task.file", "task.version", "task.mixed_with", "wire.bridge"),
     *("wire.soft_tokens", "train.seed", "eval.seed", "eval.seeds", "eval.methods", "log_to"),
@@ -99,7 +99,7 @@ def _no_benchmark(name: str) -> None:
 
 
 def _option_mistakes(key: str, options: Options, kinds: list[Kind]) -> Iterator[str]:
-    """Unknown, unusable and wrong options, under the place where they are given."""
+    """Mistakes in options: unknown, unused or wrong; each names the key that the suite uses."""
     given: dict[str, str] = {}
     values: dict[str, Any] = {}
     for name, value in options.items():
@@ -112,7 +112,7 @@ def _option_mistakes(key: str, options: Options, kinds: list[Kind]) -> Iterator[
         given |= {dotted: f"{key}.{name}" for dotted in found}
     for dotted, place in given.items():
         if dotted in _TAKEN:
-            yield f"{place}: the suite has a key of its own for this; options cannot set it"
+            yield f"{place}: options cannot set this; the suite has its own key for it"
             continue
         # An option that shapes bridges or messages must hold for all experiments.
         shapes = dotted.startswith(("wire.", "train."))
@@ -127,12 +127,12 @@ def _option_mistakes(key: str, options: Options, kinds: list[Kind]) -> Iterator[
 
 
 def _place(given: Mapping[str, str], dotted: str) -> str | None:
-    """Where the value at a dotted key was given; errors may point into it."""
+    """Key in the suite that set the value at a dotted key, or the mapping around it."""
     return next((p for key, p in given.items() if f"{dotted}.".startswith(f"{key}.")), None)
 
 
 def _unknown(key: str, names: Iterable[str], look_up: Callable[[str], Any]) -> list[str]:
-    """The look-up's own error message for each name that it does not know."""
+    """Error message for each name that the look-up does not find."""
     found = []
     for name in names:
         try:

@@ -1,7 +1,7 @@
 """Records of earlier versions, whose experiments were shell commands with flat configurations.
 
-They stay in the registry and are never executed. One that is completed, or has used up its budget,
-stands for the same experiment of today, which is then not run again.
+They stay in the registry and are never executed. A record that is completed or has no retries left
+also counts for the equal experiment of the current version, which is then not run again.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def records_of(experiments: Iterable[Experiment], records: Sequence[Record]) -> dict[str, Record]:
-    """Record of each experiment by its key, as far as there is one.
+    """Map the key of each experiment to its record; experiments without one are omitted.
 
     Args:
         experiments: Experiments of a suite.
-        records: All records of the registry. A record of an earlier version is returned for the
-            same experiment if that has none of its own.
+        records: All records of the registry. A record of an earlier version is used for an
+            equal experiment that has no record of its own.
     """
     known = {record.key: record for record in records}
     by_name: dict[str, list[Record]] = {}
@@ -64,15 +64,15 @@ def executable_config(experiment: Experiment, records: Mapping[str, Record]) -> 
 
     Args:
         experiment: Experiment that is about to start.
-        records: As `records_of` returns them.
+        records: Record by key of the experiment, from `records_of`.
     """
     benchmark = experiment.config.benchmark
     for needed in experiment.needs:
         record = records.get(needed)
         if benchmark and record and record.key != needed and record.result_file:
             run = Path(record.result_file).parent / benchmark.run[len(needed) :].strip("/")
-            there = os.path.relpath(run, experiment.runs_dir)
-            return replace(experiment.config, {"benchmark.run": there})
+            relative = os.path.relpath(run, experiment.runs_dir)
+            return replace(experiment.config, {"benchmark.run": relative})
     return experiment.config
 
 
@@ -83,7 +83,7 @@ def _is_same(record: Record, config: ExperimentConfig) -> bool:
 
 @cache
 def _resolved(flat: str) -> dict[str, Any] | None:
-    """What today's version would record for a flat configuration; None if it has no equivalent."""
+    """Translate a flat configuration to the current format; None if it has no equivalent."""
     given: dict[str, Any] = json.loads(flat)
     kind, benchmark, run = (given.pop(name, None) for name in ("kind", "benchmark", "of"))
     try:

@@ -70,7 +70,7 @@ class Experiment:
 
     @property
     def alone(self) -> bool:
-        """Whether it measures time: nothing else may run on its GPU, or on a CPU-only machine."""
+        """Whether it measures time and needs its GPU, or a CPU-only machine, for itself."""
         return self.config.kind == "benchmark"
 
 
@@ -149,7 +149,7 @@ class _Expansion:
 
     def _benchmarks(self, section: BenchmarkSection, task: str) -> Iterator[Experiment]:
         if (section.of, task) not in self.bridges:
-            return  # that section has other tasks
+            return  # the measured section does not cover this task
         needed, run = self.bridges[section.of, task]
         for kind in section.kinds:
             options = benchmark_options(kind, section.options)
@@ -192,7 +192,7 @@ def _grid(
 
 
 def _differences(one: ExperimentConfig, other: ExperimentConfig) -> str:
-    """The short names at which two configurations differ, with both values."""
+    """List the dotted keys at which two configurations differ, with both values."""
     found = []
     for dotted in dict.fromkeys(SHORT_NAMES.values()):
         section, _, name = dotted.partition(".")

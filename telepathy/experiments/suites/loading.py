@@ -78,7 +78,7 @@ def load_suite(name_or_path: str, scale: str = FULL) -> Suite:
         raise file_error(path, ["the file is not a mapping of keys"])
     scales = content.pop("scales", None) or {}
     found: dict[str, SuiteSpec | None] = {}
-    mistakes: dict[str, None] = {}  # in order, each once
+    mistakes: dict[str, None] = {}  # an ordered set
     for name, changes in {FULL: {}, **scales}.items():
         where = "" if name == FULL else f"scales.{name}: "
         if not isinstance(changes, dict):
@@ -103,7 +103,7 @@ def _checked(content: Any, scale: str, folder: Path) -> tuple[SuiteSpec | None, 
 
 
 def _overlaid(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with changes laid over it, mapping by mapping; null removes a key."""
+    """Merge changes into nested mappings; null removes a key."""
     found = dict(base)
     for key, value in changes.items():
         if value is None:

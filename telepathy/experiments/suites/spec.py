@@ -92,7 +92,7 @@ class SuiteSpec(StrictModel):
 
     @property
     def sections(self) -> dict[str, SuiteSection]:
-        """All sections by dotted key. Those that take longest come first."""
+        """All sections by dotted key, in the order in which their experiments start."""
         kinds: dict[str, Mapping[str, SuiteSection]] = {
             "baselines": self.baselines,
             "bridges": self.bridges,

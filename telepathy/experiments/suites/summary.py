@@ -1,4 +1,4 @@
-"""Views of a suite: what a submission would run, and how its experiments ended."""
+"""Views of a suite: the plan of a submission, and the outcome of its experiments."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def summary(suite: Suite, experiments: Sequence[Experiment], registry: Registry)
 
 
 def outcome(record: Record) -> str:
-    """How an experiment ended, in a few words."""
+    """Short description of the end of an experiment."""
     if record.state == FAILED:
         return f"failed ({record.error_class}): {record.error}"[:160]
     if record.state != COMPLETED:
@@ -107,7 +107,7 @@ def outcome(record: Record) -> str:
 def _scores(
     experiments: Sequence[Experiment], records: Mapping[str, Record]
 ) -> Iterator[Sequence[str]]:
-    """A row per method of each experiment; for variants of the bridge only the bridge's."""
+    """Rows of all methods of an experiment; of one that trains a bridge, the bridge's alone."""
     for e in experiments:
         record = records.get(e.key)
         if record is None or record.state != COMPLETED:

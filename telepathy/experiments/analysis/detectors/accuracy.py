@@ -56,10 +56,10 @@ def control_above_chance(evidence: Evidence) -> Iterator[Finding]:
 
 def _one_per_task(findings: Sequence[Finding]) -> Iterator[Finding]:
     """Merge the findings of each task."""
-    alike: dict[tuple[str, float], list[Finding]] = {}
+    groups: dict[tuple[str, float], list[Finding]] = {}
     for finding in findings:
-        alike.setdefault((finding.about[0], finding.data["guess"]), []).append(finding)
-    for (task, guess), group in alike.items():
+        groups.setdefault((finding.about[0], finding.data["guess"]), []).append(finding)
+    for (task, guess), group in groups.items():
         if len(group) == 1:
             yield from group
             continue

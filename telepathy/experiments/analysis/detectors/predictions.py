@@ -72,7 +72,7 @@ def message_ignored(evidence: Evidence) -> Iterator[Finding]:
                 IGNORED,
                 f"{result.name} on {result.task}: {percent(min(found.values()))} of the answers "
                 "stay the same with the message of another example. Either the soft tokens of all "
-                "examples are alike or the receiver does not use them.",
+                "examples are nearly equal or the receiver does not use them.",
                 _keys(result, found),
                 about=(result.task, result.method),
                 data={"agreement": found},

@@ -56,11 +56,11 @@ def different_commits(evidence: Evidence) -> Iterator[Finding]:
         for run in result.runs.values():
             keys = by_task.setdefault(result.task, {}).setdefault(run.record.commit, [])
             keys += [] if run.key in keys else [run.key]
-    alike: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[tuple[str, ...], list[str]] = {}
     for task, commits in by_task.items():
         if len(known := sorted(commits.keys() - {"", "unknown"})) > 1:
-            alike.setdefault(tuple(known), []).append(task)
-    for known_commits, tasks in alike.items():
+            groups.setdefault(tuple(known), []).append(task)
+    for known_commits, tasks in groups.items():
         keys_of = {c: sorted({k for t in tasks for k in by_task[t][c]}) for c in known_commits}
         usual = max(known_commits, key=lambda c: len(keys_of[c]))
         listed = ", ".join(f"{c} ({count(len(keys), 'run')})" for c, keys in keys_of.items())

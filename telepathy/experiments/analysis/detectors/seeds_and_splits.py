@@ -22,7 +22,7 @@ _GAP_LEVEL = 0.01  # for all tested trainings together
 
 @detector(SEED, unless=(COLLAPSED, IGNORED))
 def odd_seed(evidence: Evidence) -> Iterator[Finding]:
-    """One seed is further from the others than their spread and the sampling error explain.
+    """One seed differs from the others by more than their spread and the sampling error.
 
     The distance is measured from the median of the other seeds. Its scale is the largest of three
     values: the spread of the other seeds, the usual spread of seeds in this analysis, and the
@@ -62,7 +62,7 @@ def odd_seed(evidence: Evidence) -> Iterator[Finding]:
 
 @detector(GAP)
 def val_test_gap(evidence: Evidence) -> Iterator[Finding]:
-    """Best val and test accuracy differ more than sample sizes and choosing the best explain."""
+    """Best val and test accuracy differ by more than sampling and selection on val explain."""
     found = []
     n_validations = 0
     for result in evidence.results:
