@@ -255,9 +255,9 @@ def _tasks() -> tuple[str, list[str]]:
         "`latentwire tasks show TASK` prints the prompts of an example, and "
         "`latentwire tasks check FILE` checks a task file of your own.",
         "",
-        "*Setting* is the default division of the input: in `blind` the sender reads "
-        "everything and the receiver only the message, in `split` the sender reads the passage and the receiver the "
-        "question, in `shared` both read everything.",
+        "*Setting* is the default division of the input: in `blind` the sender reads everything "
+        "and the receiver only the message, in `split` the sender reads the passage and the "
+        "receiver the question, in `shared` both read everything.",
         "",
         *table.markdown(),
     ]

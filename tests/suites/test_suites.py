@@ -83,7 +83,7 @@ def test_wrong_values_are_reported_where_they_are_given(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load_suite(_write(tmp_path, text))
-    for words in ("settings.steps: Input should be greater", "settings.seed: the suite has a key",
+    for words in ("settings.steps: Input should be greater", "settings.seed: options cannot set",
                   "bridges.main.options.lr: ", "bridges.main.options.split: "):  # fmt: skip
         assert words in str(caught.value)
 
