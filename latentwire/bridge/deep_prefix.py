@@ -27,12 +27,10 @@ class DeepPrefixBridge(LatentBridge):
     strongly it is attended to.
 
     Args:
-        width: Width of the latents.
         depth: Number of blocks of cross-attention, self-attention and feed-forward.
-        heads: Number of attention heads; must divide `width`.
         rank: Width of the code between latents and offsets.
         gain: Initial size of the offsets, in units of each head's keys or values.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, dropout: See LatentBridge.
     Raises: ConfigError: If `rank` is below 1.
     """
 

@@ -31,13 +31,10 @@ class DiffusionBridge(LatentBridge):
     the network to recover the offsets it produced from noisy versions of them.
 
     Args:
-        width: Width of the latents.
         depth: Number of transformer blocks.
         n_steps: Number of denoising steps, at least 1.
-        heads: Number of attention heads; must divide `width`.
         denoise_weight: Weight of the auxiliary loss `denoising`.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, gain, dropout: See LatentBridge.
     """
 
     kind = "diffusion"

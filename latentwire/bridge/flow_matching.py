@@ -23,13 +23,10 @@ class FlowMatchingBridge(LatentBridge):
     ends as targets. It straightens the paths, so that few steps suffice.
 
     Args:
-        width: Width of the latents.
         depth: Number of blocks of the velocity field.
         n_steps: Number of Euler steps, at least 1.
-        heads: Number of attention heads; must divide `width`.
         flow_weight: Weight of the auxiliary loss `flow`.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, gain, dropout: See LatentBridge.
     """
 
     kind = "flow_matching"

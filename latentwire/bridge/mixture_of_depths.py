@@ -19,12 +19,9 @@ class MixtureOfDepthsBridge(LatentBridge):
     """Blocks applied to selected tokens, then cross-attention of learned queries to all tokens.
 
     Args:
-        width: Width of the tokens.
         depth: Number of routed blocks.
         capacity: Fraction of a text's tokens that each block processes, > 0 and <= 1.
-        heads: Number of attention heads; must divide `width`.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, gain, dropout: See LatentBridge.
     Raises: ConfigError: If `capacity` is out of range.
     """
 
@@ -70,7 +67,7 @@ class _RoutedBlock(nn.Module):
         self.inner = _ResidualUpdate(width, heads)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        # The number depends on the length of each text, so that padding changes no selection.
+        # The number depends on the length of each text, so that padding does not affect the choice.
         n_chosen = (mask.sum(1) * self.capacity).ceil().long()  # (b,)
         scores = self.router(tokens).squeeze(-1).masked_fill(~mask, -torch.inf)
         best, place = scores.topk(int(n_chosen.max()), dim=1)  # (b, c)

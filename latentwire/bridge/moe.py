@@ -21,13 +21,10 @@ class MoeBridge(LatentBridge):
     """A perceiver whose feed-forward layer is a mixture of experts with top-k routing.
 
     Args:
-        width: Width of the latents.
         experts: Number of experts.
         top_k: Number of experts per latent, 1..experts.
-        heads: Number of attention heads; must divide `width`.
         balance_weight: Weight of the auxiliary loss `balance`, which balances the load of experts.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, gain, dropout: See LatentBridge.
     Raises: ConfigError: If `top_k` is out of range.
     """
 

@@ -20,11 +20,8 @@ class MultiLayerBridge(LatentBridge):
     The width of the projection does not depend on the number of layers.
 
     Args:
-        width: Width of the latents.
         depth: Number of blocks of cross-attention, self-attention and feed-forward.
-        heads: Number of attention heads; must divide `width`.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, gain, dropout: See LatentBridge.
     """
 
     kind = "multi_layer"

@@ -23,11 +23,9 @@ class OptimalTransportBridge(LatentBridge):
     Attention may use one token k times and ignore others. A transport plan uses each token once.
 
     Args:
-        width: Width of the latents.
         epsilon: Entropy regularization, in units of the cost (1 - cosine similarity, 0..2), > 0.
         iterations: Number of Sinkhorn iterations, at least 1.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, gain, dropout: See LatentBridge.
     """
 
     kind = "optimal_transport"

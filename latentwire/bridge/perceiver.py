@@ -16,11 +16,8 @@ class PerceiverBridge(LatentBridge):
     """k learned queries attend to the t sender tokens, then to each other.
 
     Args:
-        width: Width of the latents.
         depth: Number of blocks of cross-attention, self-attention and feed-forward.
-        heads: Number of attention heads; must divide `width`.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, gain, dropout: See LatentBridge.
     """
 
     kind = "perceiver"

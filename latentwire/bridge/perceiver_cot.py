@@ -22,11 +22,8 @@ class PerceiverCotBridge(LatentBridge):
     them. All steps share their weights, and a learned step vector distinguishes them.
 
     Args:
-        width: Width of the latents.
         n_steps: Number of steps, at least 1.
-        heads: Number of attention heads; must divide `width`.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, gain, dropout: See LatentBridge.
     """
 
     kind = "perceiver_cot"

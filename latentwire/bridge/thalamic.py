@@ -21,11 +21,8 @@ class ThalamicBridge(LatentBridge):
     The gates of a token depend on the token and on the mean of the text; initially about 0.5.
 
     Args:
-        width: Width of the latents.
         depth: Number of blocks that read the gated tokens.
-        heads: Number of attention heads; must divide `width`.
-        gain: Initial size of the offsets, in units of the embedding scale.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, gain, dropout: See LatentBridge.
     """
 
     kind = "thalamic"

@@ -26,9 +26,7 @@ class VocabBridge(LatentBridge):
     Before initialization the table is random.
 
     Args:
-        width: Width of the latents.
         depth: Number of blocks of cross-attention, self-attention and feed-forward.
-        heads: Number of attention heads; must divide `width`.
         table: Number of rows of the table: the k anchors, then embeddings from `PairFacts`,
             repeated if there are too few. The table is saved with the bridge, but not trained.
         sharpness: Initial factor of the cosine similarities in the softmax; it is trained. At 10, a
@@ -36,7 +34,7 @@ class VocabBridge(LatentBridge):
             together. Higher values give purer tokens and slower training; smaller tables need less.
         gain: Initial size of the offsets, in units of the embedding scale. Larger than in other
             bridges, because a sharp softmax hardly responds to small offsets.
-        dropout: Dropout probability of the state features, 0..1.
+        width, heads, dropout: See LatentBridge.
     Raises: ConfigError: If `table` is not larger than the number of soft tokens, or `sharpness` is
         not > 0.
     """

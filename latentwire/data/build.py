@@ -46,7 +46,7 @@ class ExampleBuilder:
         choices = self._choices(row)
 
         def text(template: str) -> str:
-            return fill(template, lambda place: _value(place, row, choices))
+            return fill(template, lambda name: _value(name, row, choices))
 
         target = None if self._generation else self._target(row, choices)
         references = self._references(row) if target is None else (choices[target],)
@@ -117,8 +117,8 @@ class ExampleBuilder:
         return " ".join(text.split()) if self._spec.fold_space else text.strip()
 
 
-def _value(place: str, row: Row, choices: Sequence[str]) -> str:
-    return list_choices(choices) if place == "lettered" else str(field(row, place))
+def _value(name: str, row: Row, choices: Sequence[str]) -> str:
+    return list_choices(choices) if name == "lettered" else str(field(row, name))
 
 
 def _texts(value: Any, path: str) -> tuple[str, ...]:

@@ -224,7 +224,7 @@ def _group(spec: TaskSpec, build: ExampleBuilder, row: Row) -> str:
     if not spec.unique.group:
         return ""
     prepared = build.prepare(row)
-    return fill(spec.unique.group, lambda place: str(field(prepared, place)))
+    return fill(spec.unique.group, lambda name: str(field(prepared, name)))
 
 
 def _n_share(share: float, n: int) -> int:

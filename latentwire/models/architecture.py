@@ -100,7 +100,7 @@ class Architecture:
 
     def logits(self, hidden: Float[Tensor, "*b d"]) -> Float[Tensor, "*b v"]:
         """Return the logits of last hidden states over the whole vocabulary."""
-        # As one matrix: for a strided (b, 1, d) torch picks a batched product, ten times slower.
+        # As one matrix: torch uses a batched product for a strided (b, 1, d), ten times slower.
         flat = hidden.reshape(-1, hidden.shape[-1]).contiguous()
         return self.cap(self.head(flat).view(*hidden.shape[:-1], -1))
 

@@ -31,13 +31,13 @@ def embedded_folder(name: str, progress: Progress | None = None) -> Path:
     """
     model = EMBEDDED[name]
     folder = _folder(model.sha256)
-    if _is_whole(folder):
+    if _is_valid(folder):
         return folder
     parts = model.part_paths(name)
     with FileLock(f"{folder}.lock"):
-        if _is_whole(folder):
+        if _is_valid(folder):
             return folder
-        # In the cache folder, because /tmp may be a small RAM disk.
+        # The cache folder is used because /tmp may be a small RAM disk.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gguf-") as scratch:
             joined = Path(scratch) / f"{name}.gguf"
             with joined.open("wb") as out:
@@ -59,10 +59,10 @@ def embedded_folder(name: str, progress: Progress | None = None) -> Path:
 def gguf_folder(path: Path, progress: Progress | None = None) -> Path:
     """Return the safetensors folder of a user's `.gguf` file, converted on first use."""
     folder = _folder(sha256_file(path))
-    if not _is_whole(folder):
+    if not _is_valid(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not _is_whole(folder):
+            if not _is_valid(folder):
                 _convert(path, folder, path.name, progress or Progress())
     return folder
 
@@ -73,7 +73,7 @@ def _folder(sha256: str) -> Path:
     return root / f"gguf{_FORMAT}-{sha256[:16]}"
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_valid(folder: Path) -> bool:
     """Return whether all files of the folder have the size and SHA-256 in its manifest."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())

@@ -107,7 +107,7 @@ class LanguageModel:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether the blocks are divided among processes, see `shard_blocks`.
+        """Whether the blocks are sharded over processes, see `shard_blocks`.
 
         All processes must then run each forward pass together.
         """

@@ -143,7 +143,7 @@ def _read(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     ARCHITECTURES.names()  # imports installed families, which may register model classes
-    # Local folders and models that were downloaded before load without the hub.
+    # Local folders and downloaded models load without the hub.
     local = Path(source).is_dir() or not hub_is_reachable()
     try:
         with quiet_transformers():

@@ -92,7 +92,8 @@ class TaskBatch:
     def choice_scores(self) -> Float[Tensor, "b c"]:
         choices = [request.answers for request in self._requests]
         # Choices of one token are scored by the forward pass that the right answers need anyway.
-        # Processes that shard the receiver must all run the same number of forward passes.
+        # Processes that share a sharded receiver must all run the same number of forward passes,
+        # so they always compare the choices.
         if not self._lm.is_sharded and all(len(ids) == 1 for row in choices for ids in row):
             return self._receiver.first_scores(self._answered[0][:, -1], choices)
         with recomputed_blocks(self._lm, self._prompted.recompute):

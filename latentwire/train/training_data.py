@@ -55,7 +55,6 @@ class TaskData:
 
     @property
     def task(self) -> Task:
-        """The task."""
         return self.prompted.task
 
 

@@ -14,7 +14,7 @@ from latentwire import Task, Wire, load_task, train_bridge
 from latentwire.core.files import cache_dir
 from latentwire.core.progress import Progress
 from latentwire.models import LanguageModel, Receiver, Sender, load_model
-from latentwire.models.gguf import _is_whole, embedded_folder
+from latentwire.models.gguf import _is_valid, embedded_folder
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
@@ -139,5 +139,5 @@ def test_two_processes_convert_a_model_once(own_cache: Path) -> None:
     with weights.open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
-    assert not _is_whole(folder)
+    assert not _is_valid(folder)
     assert not list((own_cache / "models").glob(".*"))
