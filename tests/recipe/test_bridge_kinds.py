@@ -1,4 +1,4 @@
-"""What each kind of bridge promises beyond what all of them do."""
+"""Tests of the properties of single bridges."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def _batch(b: int = 4, t: int = T, n_layers: int = L) -> tuple[Tensor, Tensor]:
 
 
 def _inputs_of(module: nn.Module) -> list[torch.Size]:
-    """Shapes of what enters a module, as it runs."""
+    """Record the shapes of the inputs of a module."""
     seen: list[torch.Size] = []
     module.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
     return seen
 
 
 @pytest.mark.parametrize("kind", [k for k in BRIDGES.names() if k not in NOT_TRAINED])
-def test_eight_examples_are_learned(
+def test_bridge_learns_eight_examples(
     kind: str, fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     known = BRIDGES.get(kind).options()
@@ -75,7 +75,7 @@ def test_eight_examples_are_learned(
 
 
 @pytest.mark.parametrize("kind", ["ridge", "vocab"])
-def test_facts_of_the_pair_survive_a_run(
+def test_bridge_saves_facts_of_the_pair_with_a_run(
     kind: str, fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     wire, task = fake_wire(bridge=kind), make_task(8)
@@ -104,7 +104,7 @@ def test_facts_of_the_pair_survive_a_run(
         ("diffusion", {"n_steps": 0}, ">= 1"),
     ],
 )
-def test_wrong_options_are_refused(kind: str, options: dict[str, Any], words: str) -> None:
+def test_build_bridge_refuses_wrong_options(kind: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         _bridge(kind, **options)
 
@@ -116,7 +116,7 @@ def test_perceiver_keeps_the_names_of_saved_bridges() -> None:
     assert len(names) == 31
 
 
-def test_segments_are_even_and_never_empty() -> None:
+def test_segment_mean_has_even_segments_and_none_empty() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 11, 5)
     mask = torch.ones(1, 11, dtype=torch.bool)
@@ -133,7 +133,7 @@ def test_mean_pool_keeps_the_order_of_the_text() -> None:
     assert torch.allclose(back, there.flip(1), atol=1e-5)
 
 
-def test_perceiver_cot_reads_its_own_past() -> None:
+def test_perceiver_cot_attends_to_earlier_steps() -> None:
     bridge = _bridge("perceiver_cot", n_steps=3).eval()
     read: list[int] = []
     bridge.block.register_forward_pre_hook(lambda _, given: read.append(given[1].shape[1]))
@@ -143,7 +143,7 @@ def test_perceiver_cot_reads_its_own_past() -> None:
     assert longer.n_parameters - bridge.n_parameters == 2 * 320
 
 
-def test_moe_runs_chosen_experts_only() -> None:
+def test_moe_runs_only_selected_experts() -> None:
     bridge = _bridge("moe", experts=4, top_k=2).eval()
     experts = bridge.experts
     seen = [_inputs_of(layer) for layer in experts.layers]
@@ -167,21 +167,21 @@ def test_moe_equals_the_weighted_sum_of_all_experts() -> None:
     assert torch.allclose(out, (kept[..., None] * everything).sum(1), atol=1e-6)
 
 
-def test_load_balance_is_one_when_even_and_n_when_one_does_all() -> None:
+def test_load_balance_is_1_for_equal_loads_and_n_for_one_expert() -> None:
     even = torch.full((8, 4), 0.25)
     assert load_balance(even, torch.arange(8)[:, None] % 4) == pytest.approx(1)
     alone = F.one_hot(torch.zeros(8, dtype=torch.long), 4).float()
     assert load_balance(alone, torch.zeros(8, 1, dtype=torch.long)) == pytest.approx(4)
 
 
-def test_one_expert_of_many_still_teaches_the_router() -> None:
+def test_moe_with_top_k_1_has_a_router_gradient() -> None:
     bridge = _bridge("moe", top_k=1, balance_weight=0.0)
     bridge(*_batch()).square().sum().backward()
     assert bridge.experts.router.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(("capacity", "rows"), [(0.25, 2), (0.3, 3), (1.0, 8)])
-def test_mixture_of_depths_works_on_a_share_of_the_tokens(capacity: float, rows: int) -> None:
+def test_mixture_of_depths_processes_a_fraction_of_the_tokens(capacity: float, rows: int) -> None:
     bridge = _bridge("mixture_of_depths", depth=2, capacity=capacity)
     seen = [_inputs_of(block.inner) for block in bridge.routed]
     bridge(*_batch()).sum().backward()
@@ -189,7 +189,7 @@ def test_mixture_of_depths_works_on_a_share_of_the_tokens(capacity: float, rows:
     assert all(block.router.weight.grad.abs().sum() > 0 for block in bridge.routed)
 
 
-def test_mixture_of_depths_leaves_the_other_tokens_alone() -> None:
+def test_mixture_of_depths_does_not_change_other_tokens() -> None:
     block = _bridge("mixture_of_depths", width=32, heads=4, capacity=0.25).routed[0]
     torch.manual_seed(0)
     tokens, mask = torch.randn(2, T, 32), torch.ones(2, T, dtype=torch.bool)
@@ -200,7 +200,7 @@ def test_mixture_of_depths_leaves_the_other_tokens_alone() -> None:
     assert chosen == [set(scores[0].topk(2).indices.tolist()), {int(scores[1].argmax())}]
 
 
-def test_successive_refinement_refines_and_may_end_early() -> None:
+def test_successive_refinement_refines_and_may_stop_early() -> None:
     states, mask = _batch(b=16)
     bridge = _bridge("successive_refinement", stages=2, early=1.0, dropout=0.0)
     bridge(states, mask).square().sum().backward()
@@ -214,7 +214,7 @@ def test_successive_refinement_refines_and_may_end_early() -> None:
     assert 0 < (whole - first).norm() < first.norm()
 
 
-def test_flow_on_a_constant_field_is_straight() -> None:
+def test_flow_matching_with_a_constant_field_is_straight() -> None:
     states, mask = _batch()
     ends = []
     for n_steps in (1, 4):
@@ -225,7 +225,7 @@ def test_flow_on_a_constant_field_is_straight() -> None:
     assert torch.allclose(*ends, atol=1e-5)
 
 
-def test_ddim_follows_the_noise_it_is_given() -> None:
+def test_ddim_step_keeps_the_predicted_noise() -> None:
     torch.manual_seed(0)
     clean, noise = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
 
@@ -252,7 +252,7 @@ def test_sinkhorn_plan_has_the_right_marginals() -> None:
     assert sinkhorn(cost, mask, 0.1, 500)[0, 2, 3] == pytest.approx(1 / 9, rel=1e-2)
 
 
-def test_sinkhorn_survives_extreme_costs() -> None:
+def test_sinkhorn_is_finite_for_extreme_costs() -> None:
     torch.manual_seed(0)
     cost = (1e5 * (1 + torch.rand(2, 4, 9))).requires_grad_()
     mask = torch.ones(2, 9, dtype=torch.bool)
@@ -265,7 +265,7 @@ def test_sinkhorn_survives_extreme_costs() -> None:
     assert cost.grad is not None and cost.grad.isfinite().all()
 
 
-def test_thalamic_gates_can_shut() -> None:
+def test_thalamic_gates_can_close() -> None:
     bridge = _bridge("thalamic").eval()
     nn.init.zeros_(bridge.mean_path.weight)
     states, mask = _batch()
@@ -277,7 +277,7 @@ def test_thalamic_gates_can_shut() -> None:
     assert torch.allclose(*bridge(states, mask)[:2], atol=1e-6)
 
 
-def test_multi_layer_mixes_layers() -> None:
+def test_multi_layer_averages_layers() -> None:
     bridge = _bridge("multi_layer").eval()
     assert torch.allclose(bridge.layer_weights, torch.tensor([0.5, 0.5]))
     states, mask = _batch()
@@ -330,7 +330,7 @@ def test_ridge_recovers_a_linear_map_from_spans() -> None:
         bridge.initialize(PairFacts(mean, std, 2.5, torch.randn(K, DR), spans=none))
 
 
-def test_identity_hands_equal_models_their_own_embeddings() -> None:
+def test_identity_returns_embeddings_for_equal_models() -> None:
     lm = fake_model("fake-llama")
     wire = Wire.build(lm, lm, bridge="identity", layer=0, soft_tokens=4)
     text = "the sea is blue"
@@ -344,14 +344,14 @@ def test_identity_hands_equal_models_their_own_embeddings() -> None:
     assert spread_positions(mask, 3).tolist() == [[0, 1, 1], [1, 3, 4]]
 
 
-def test_widths_of_the_presets_are_those_of_the_models() -> None:
+def test_pair_widths_match_the_models() -> None:
     fakes = {name: fake_model(name) for name in FAKES}
     assert {name: lm.width for name, lm in fakes.items()} == {n: WIDTHS[n] for n in FAKES}
     assert {n: lm.prefix_width for n, lm in fakes.items()} == {n: PREFIX_WIDTHS[n] for n in FAKES}
     assert WIDTHS.keys() == PREFIX_WIDTHS.keys()
 
 
-def test_every_kind_is_of_a_reasonable_size() -> None:
+def test_bridge_sizes_are_reasonable() -> None:
     from telepathy.cli.bridges import describe_bridges
 
     rows = {row["kind"]: row for row in describe_bridges("embedded")["bridges"]}

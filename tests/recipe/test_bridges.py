@@ -1,4 +1,4 @@
-"""One suite over every kind of bridge."""
+"""Tests that every bridge passes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _initialized(kind: str) -> Bridge:
     return bridge.eval()
 
 
-def test_shape_and_scale(kind: str) -> None:
+def test_bridge_output_has_shape_and_scale_of_embeddings(kind: str) -> None:
     bridge = _initialized(kind)
     soft = bridge(*_batch())
     assert soft.shape == (4, K, DR) and soft.dtype == torch.float32
@@ -89,12 +89,12 @@ def test_shape_and_scale(kind: str) -> None:
         assert torch.allclose(rms, torch.full_like(rms, 2.5), rtol=1e-3)
 
 
-def test_starts_near_the_anchors(kind: str) -> None:
+def test_bridge_starts_near_the_anchors(kind: str) -> None:
     cosine = torch.cosine_similarity(_initialized(kind)(*_batch()), _start(kind), dim=-1)
     assert (cosine.mean() > 0.7) == (kind not in WITHOUT_ANCHORS)
 
 
-def test_wanted_facts_are_asked_for(kind: str) -> None:
+def test_bridge_initialize_refuses_missing_facts(kind: str) -> None:
     bridge = _bridge(kind)
     bare = PairFacts(torch.zeros(L, DS), torch.ones(L, DS), 1.0, torch.randn(K, DR))
     if not bridge.wants:
@@ -105,7 +105,7 @@ def test_wanted_facts_are_asked_for(kind: str) -> None:
 
 
 @pytest.mark.parametrize("n_layers", [1, L])
-def test_gradient_reaches_every_parameter(kind: str, n_layers: int) -> None:
+def test_bridge_gradient_reaches_every_parameter(kind: str, n_layers: int) -> None:
     bridge = _bridge(kind, n_layers=n_layers)
     torch.manual_seed(2)
     (bridge(*_batch(n_layers)) * torch.randn(4, K, DR)).sum().backward()
@@ -113,7 +113,7 @@ def test_gradient_reaches_every_parameter(kind: str, n_layers: int) -> None:
     assert not still
 
 
-def test_one_token_is_enough(kind: str) -> None:
+def test_bridge_accepts_a_single_token(kind: str) -> None:
     bridge = _bridge(kind, n_layers=1)
     soft = bridge(*_batch(n_layers=1, t=1))
     soft.square().sum().backward()
@@ -121,7 +121,7 @@ def test_one_token_is_enough(kind: str) -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in bridge.parameters())
 
 
-def test_answers_repeat_and_leave_the_generator_alone(kind: str) -> None:
+def test_bridge_is_deterministic_and_keeps_the_random_state(kind: str) -> None:
     bridge, before = _bridge(kind).eval(), torch.get_rng_state()
     states, mask = _batch()
     torch.set_rng_state(before)
@@ -129,12 +129,12 @@ def test_answers_repeat_and_leave_the_generator_alone(kind: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_own_losses_are_handed_out_once(kind: str) -> None:
+def test_own_losses_are_returned_once(kind: str) -> None:
     bridge = _bridge(kind)
     names = set(bridge.state_dict())
     assert bridge.own_losses() == {}
     bridge(*_batch())
-    copied = copy.deepcopy(bridge)  # with losses that nobody has read
+    copied = copy.deepcopy(bridge)  # with unread losses
     assert copied.own_losses() == {} and set(bridge.state_dict()) == names
     own = bridge.own_losses()
     assert set(own) == OWN_LOSSES.get(kind, set())
@@ -150,7 +150,7 @@ def test_own_losses_are_handed_out_once(kind: str) -> None:
     assert bridge.train().own_losses() == {}
 
 
-def test_padding_does_not_change_the_answer(kind: str) -> None:
+def test_bridge_output_does_not_depend_on_padding(kind: str) -> None:
     bridge = _initialized(kind)
     states, mask = _batch()
     clean = bridge(states, mask)
@@ -161,12 +161,12 @@ def test_padding_does_not_change_the_answer(kind: str) -> None:
     assert torch.allclose(alone, exact(dirty, mask)[1:2], atol=1e-9)
 
 
-def test_the_message_depends_on_the_text(kind: str) -> None:
+def test_bridge_output_depends_on_the_text(kind: str) -> None:
     soft = _initialized(kind)(*_batch())
     assert (soft[0] - soft[1]).abs().max() > 1e-3
 
 
-def test_save_and_load_are_bit_equal(kind: str, tmp_path: Path) -> None:
+def test_load_bridge_restores_identical_weights(kind: str, tmp_path: Path) -> None:
     bridge = _initialized(kind)
     save_bridge(bridge, {}, {"sender": {}, "receiver": {}}, tmp_path / "b")
     again, config = load_bridge(tmp_path / "b")
@@ -189,18 +189,18 @@ def test_save_bridge_stores_every_option(kind: str, tmp_path: Path) -> None:
     assert bridge_fingerprint(load_bridge(tmp_path / "b")[0]) == bridge_fingerprint(_bridge(kind))
 
 
-def test_seed_decides_the_weights(kind: str) -> None:
+def test_build_bridge_seed_determines_the_weights(kind: str) -> None:
     assert bridge_fingerprint(_bridge(kind)) == bridge_fingerprint(_bridge(kind))
     other = bridge_fingerprint(_bridge(kind, seed=1))
     assert (bridge_fingerprint(_bridge(kind)) == other) == (kind in WITHOUT_SEED)
 
 
-def test_wrong_states_are_refused(kind: str) -> None:
+def test_bridge_refuses_states_of_wrong_shape(kind: str) -> None:
     with pytest.raises(ShapeError, match=rf"expects states of shape \(b, {L}, t, {DS}\)"):
         _bridge(kind)(torch.zeros(1, L, T, DS + 1), torch.ones(1, T, dtype=torch.bool))
 
 
-def test_damaged_and_foreign_folders(kind: str, tmp_path: Path) -> None:
+def test_load_bridge_refuses_damaged_and_other_folders(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "b"
     with pytest.raises(BridgeError, match="No bridge in"):
         load_bridge(folder)

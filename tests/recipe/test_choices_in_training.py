@@ -1,4 +1,4 @@
-"""Whole choices in training: the student's distribution over them, and the sender as teacher."""
+"""Distributions over choices in training, with the sender as teacher."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _prompts(lengths: tuple[int, ...], n_static: int = 0) -> list[Prompt]:
 @pytest.mark.parametrize(
     ("lengths", "n_static"), [((4, 9, 1), 0), ((5, 2, 7), 3), ((70, 61, 50), 0)]
 )
-def test_the_students_distribution_is_that_of_the_scored_choices(
+def test_choice_scores_equal_score_choices(
     name: str, reads: Any, lengths: tuple[int, ...], n_static: int
 ) -> None:
     receiver = Receiver(fake_model(name), reads)
@@ -57,7 +57,7 @@ def test_the_students_distribution_is_that_of_the_scored_choices(
     assert all(bool(row.abs().sum() > 0) for row in gradient)
 
 
-def test_a_choice_does_not_see_the_others() -> None:
+def test_compare_choices_does_not_attend_across_choices() -> None:
     receiver, soft = Receiver(fake_model("fake-gemma")), torch.randn(3, 4, 48)
     prompts = _prompts((4, 9, 1))
     together = receiver.compare_choices(prompts, CHOICES, soft)
@@ -68,7 +68,7 @@ def test_a_choice_does_not_see_the_others() -> None:
 
 @pytest.fixture
 def one_token_task(make_task: Callable[..., Task], tmp_path: Path) -> Task:
-    """Its labels are one token each for a chat model, which reads bytes."""
+    """A task whose labels are one token each for the byte-level chat model."""
     make_task(8)
     for name in ("train", "val", "test"):
         path = tmp_path / f"{name}.csv"
@@ -86,7 +86,7 @@ def _batch(wire: Wire, task: Task, n: int = 3) -> TaskBatch:
 
 
 @pytest.mark.parametrize("single", [True, False])
-def test_a_batch_compares_in_as_few_passes_as_can_be(
+def test_task_batch_compares_choices_in_the_fewest_passes(
     single: bool,
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
@@ -105,7 +105,7 @@ def test_a_batch_compares_in_as_few_passes_as_can_be(
     assert torch.allclose(found.detach(), expected, atol=1e-4)
 
 
-def test_the_teacher_is_the_sender_that_reads_the_item(
+def test_sender_scores_are_those_of_the_sender_given_the_text(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task]
 ) -> None:
     wire, task = fake_wire(), make_task(8)
@@ -117,7 +117,7 @@ def test_the_teacher_is_the_sender_that_reads_the_item(
     assert not found.requires_grad
 
 
-def test_the_sender_answers_each_example_once(
+def test_sender_scores_run_the_sender_once_per_example(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -142,7 +142,7 @@ def test_the_sender_answers_each_example_once(
     assert all("accuracy" in row["val"] and "objective" not in row["val"] for row in rows[-1:])
 
 
-def test_only_examples_that_are_drawn_are_asked_and_stored_scores_are_exact(
+def test_sender_scores_cover_drawn_examples_and_are_stored_exactly(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path, own_cache: Path
 ) -> None:
     wire, task = fake_wire(), make_task(16)
@@ -161,7 +161,7 @@ def test_only_examples_that_are_drawn_are_asked_and_stored_scores_are_exact(
         assert torch.equal(a, b)
 
 
-def test_a_stop_while_the_sender_answers_keeps_what_it_gave(
+def test_sender_scores_are_kept_after_a_stop(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -189,7 +189,7 @@ def test_a_stop_while_the_sender_answers_keeps_what_it_gave(
     assert cut.fingerprint == whole.fingerprint
 
 
-def test_a_written_answer_has_no_choices_to_compare(
+def test_kd_sender_refuses_tasks_without_choices(
     fake_wire: Callable[..., Wire], tmp_path: Path
 ) -> None:
     task = load_task("squad")

@@ -1,4 +1,4 @@
-"""A run that is asked to stop goes on as if it had never been asked."""
+"""Training runs that are stopped and resumed give the results of uninterrupted runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def test_stopped_at_five_random_steps_ends_bit_equal(
+def test_training_stopped_at_random_steps_ends_with_equal_weights(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -65,7 +65,7 @@ def test_stopped_at_five_random_steps_ends_bit_equal(
 
 
 @pytest.mark.parametrize("step", [4, 8])
-def test_a_validation_is_left_and_made_up_for(
+def test_training_repeats_an_interrupted_validation(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -94,7 +94,7 @@ def test_a_validation_is_left_and_made_up_for(
     assert logs[0] == logs[1]
 
 
-def test_a_stop_while_states_are_computed_keeps_them(
+def test_training_keeps_states_computed_before_a_stop(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -111,7 +111,7 @@ def test_a_stop_while_states_are_computed_keeps_them(
     train_bridge(wire, task, tmp_path / "run", resume=True, progress=Progress(), **settings)
 
 
-def test_who_asked_decides_and_repeated_signals_do_no_harm() -> None:
+def test_catch_signals_keeps_the_kind_of_the_first_signal() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with catch_signals() as stop:
         assert not stop()
@@ -123,7 +123,7 @@ def test_who_asked_decides_and_repeated_signals_do_no_harm() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_ctrl_c_is_no_requeue(
+def test_training_stopped_by_ctrl_c_is_not_requeued(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -141,7 +141,7 @@ def test_ctrl_c_is_no_requeue(
     assert caught.value.exit_code == 130 and not isinstance(caught.value, RequeueError)
 
 
-def test_the_warm_start_is_found_once(
+def test_warm_start_is_computed_once(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,

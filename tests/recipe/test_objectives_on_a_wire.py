@@ -1,4 +1,4 @@
-"""Every objective on a wire between the fakes: what it moves, what it leaves behind."""
+"""Every objective in training with the fake models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _forward(wire: Wire, task: Task, loss: str, **settings: Any) -> tuple[Bridge
 
 
 def _gradients(wire: Wire, task: Task, loss: str, **settings: Any) -> Gradients:
-    """Of the bridge's parameters after one pass over four examples, with dropout."""
+    """Return the bridge's gradients after one pass over four examples, with dropout."""
     forward, data = _forward(wire, task, loss, **settings)
     wire.bridge.train()
     wire.bridge.zero_grad()
@@ -45,13 +45,13 @@ def _gradients(wire: Wire, task: Task, loss: str, **settings: Any) -> Gradients:
 
 
 def _differ(a: Gradients, b: Gradients) -> bool:
-    """Whether they are further apart than rounding."""
+    """Return whether the gradients differ by more than rounding."""
     size = max(float(v.abs().max()) for v in a.values())
     return any(float((a[n] - b[n]).abs().max()) > 1e-4 * size for n in a)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())
-def test_it_moves_the_bridge_only_with_a_weight(
+def test_objective_changes_the_bridge_only_with_a_weight(
     name: str, fake_wire: Callable[..., Wire], make_task: Callable[..., Task]
 ) -> None:
     wire, task = fake_wire(), make_task(8)
@@ -65,7 +65,7 @@ def test_it_moves_the_bridge_only_with_a_weight(
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_presets_train_and_their_parts_are_dropped(
+def test_presets_train_and_objective_parameters_are_not_saved(
     preset: str, fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     wire, task, loss = fake_wire(), make_task(8), PRESETS[preset].loss
@@ -80,7 +80,7 @@ def test_presets_train_and_their_parts_are_dropped(
     assert again.bridge.state_dict().keys() == wire.bridge.state_dict().keys()
 
 
-def test_a_bridges_own_losses_count(
+def test_bridge_learner_adds_own_losses(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -100,7 +100,7 @@ def test_a_bridges_own_losses_count(
     assert row["loss"] == pytest.approx(sum(row["terms"].values())) and "own.size" in row["terms"]
 
 
-def test_recomputing_the_receiver_changes_no_gradient(
+def test_recomputation_does_not_change_gradients(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task]
 ) -> None:
     wire, task, loss = fake_wire(), make_task(8), "answer+kd+reconstruction"
@@ -110,7 +110,7 @@ def test_recomputing_the_receiver_changes_no_gradient(
     assert all("forward" not in vars(b) for b in wire.receiver.lm.model.base_model.layers)
 
 
-def test_many_answer_positions_give_the_same_likelihood(
+def test_answer_nll_in_parts_equals_the_whole(
     fake_wire: Callable[..., Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import latentwire.models.receiver as module

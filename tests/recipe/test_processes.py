@@ -1,4 +1,4 @@
-"""Two processes train what one process trains with their batches put together."""
+"""Training in two processes equals training in one process with their joined batches."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ main()
 """
 
 
-def test_two_processes_hold_a_receiver_together(
+def test_two_processes_shard_a_receiver(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     own_cache: Path,
@@ -193,7 +193,7 @@ def test_two_processes_hold_a_receiver_together(
     assert setting["train"]["shard_receiver"] and setting["processes"] == 2
 
 
-def test_two_processes_match_one_and_stop_together(
+def test_two_processes_equal_one_and_stop_together(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     own_cache: Path,
@@ -210,7 +210,7 @@ def test_two_processes_match_one_and_stop_together(
 
 
 def _run_both(code: str, folder: Path, cache: Path) -> list[tuple[int, str, str]]:
-    """Run it in two processes that find each other: exit code, output and errors of each."""
+    """Run a command in two connected processes; return exit code, stdout and stderr of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -238,7 +238,7 @@ def _run_both(code: str, folder: Path, cache: Path) -> list[tuple[int, str, str]
 
 
 def _assert_same_course(one: Path, two: Path) -> None:
-    """Losses, gradient norms and validations of two runs agree at every step."""
+    """Check that losses, gradient norms and validations of two runs agree at every step."""
     rows = [_rows(run) for run in (one, two)]
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
     for a, b in zip(*rows):
@@ -249,7 +249,7 @@ def _assert_same_course(one: Path, two: Path) -> None:
 
 
 def _task_of_many_choices(folder: Path) -> Task:
-    """Items with two to four choices of one to some tokens: no two batches look alike."""
+    """A task whose items differ in the number and length of choices, so that batches differ."""
     words = ("a", "rose", "the sea", "b", "one long answer", "it", "fire")
     for split, start, n in (("train", 0, 24), ("val", 100, 9), ("test", 200, 4)):
         rows = []

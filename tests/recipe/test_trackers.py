@@ -1,4 +1,4 @@
-"""Trackers are told of a training, and never disturb it."""
+"""Trackers receive the metrics of training runs and never interrupt them."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ SHORT: dict[str, Any] = {"steps": 3, "batch_size": 4, "eval_every": 3, "save_eve
 
 
 class Recorder(Tracker):
-    """Keeps what it is told, and fails when asked to."""
+    """Tracker that records its calls and can fail."""
 
     package = "none"
 
     def __init__(self, fails_at: str = "") -> None:
-        self.told: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
         self.fails_at = fails_at
 
     def _tell(self, *what: Any) -> None:
         print("a greeting")
-        self.told.append(what)
+        self.calls.append(what)
         if what[0] == self.fails_at:
             raise ConnectionError("no route to host")
 
@@ -52,7 +52,7 @@ class Recorder(Tracker):
 
 
 class Lines(Progress):
-    """Keeps the lines."""
+    """Progress that records lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -61,7 +61,7 @@ class Lines(Progress):
         self.lines.append(line)
 
 
-def test_a_sink_is_told_what_the_run_folder_has(
+def test_tracker_receives_the_metrics_of_the_run_folder(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -73,11 +73,11 @@ def test_a_sink_is_told_what_the_run_folder_has(
         train_bridge(
             fake_wire(), task, out, progress=stop_at(1), trackers=Trackers([tracker]), **SHORT
         )
-    assert tracker.told[-1] == ("finish", False)
-    tracker.told.clear()
+    assert tracker.calls[-1] == ("finish", False)
+    tracker.calls.clear()
     settings = {**SHORT, "resume": True, "progress": Progress()}
     done = train_bridge(fake_wire(), task, out, trackers=Trackers([tracker]), **settings)
-    (_, name, config), *logged, finished = tracker.told
+    (_, name, config), *logged, finished = tracker.calls
     assert name == f"{tmp_path.name}/run" and finished == ("finish", True)
     assert config["train.steps"] == 3 and config["task.name"] == "colours"
     assert not any(isinstance(value, dict | list | None) for value in config.values())
@@ -88,7 +88,7 @@ def test_a_sink_is_told_what_the_run_folder_has(
 
 
 @pytest.mark.parametrize("moment", ["start", "log", "finish"])
-def test_a_sink_that_fails_is_told_of_once_and_dropped(
+def test_failing_tracker_is_reported_once_and_turned_off(
     moment: str, fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     broken, whole, lines = Recorder(moment), Recorder(), Lines()
@@ -106,15 +106,15 @@ def test_a_sink_that_fails_is_told_of_once_and_dropped(
         "Tracker Recorder failed and is turned off; training continues. "
         "ConnectionError: no route to host"
     ]
-    assert [what for what, *_ in broken.told].count(moment) == 1 and broken.told[-1][0] == moment
-    assert [name for what, name, *_ in whole.told if what == "start"] == [
+    assert [what for what, *_ in broken.calls].count(moment) == 1 and broken.calls[-1][0] == moment
+    assert [name for what, name, *_ in whole.calls if what == "start"] == [
         "runs/seed-0",
         "runs/seed-1",
     ]
-    assert [told for told in whole.told if told[0] == "finish"] == [("finish", True)] * 2
+    assert [call for call in whole.calls if call[0] == "finish"] == [("finish", True)] * 2
 
 
-def test_only_the_first_process_tells(
+def test_only_the_first_process_logs_to_trackers(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -123,15 +123,15 @@ def test_only_the_first_process_tells(
     tracker, run = Recorder(), SimpleNamespace(metrics=tmp_path / "metrics.jsonl")
     log = MetricsLog(run, 0, active=False, trackers=Trackers([tracker]))  # type: ignore[arg-type]
     log.write({"step": 1, "loss": 1.0})
-    assert not tracker.told
+    assert not tracker.calls
     train_bridge(fake_wire(), make_task(8), tmp_path / "run", progress=Progress(), **SHORT)
     monkeypatch.setattr(Processes, "is_first", False)
     settings = {**SHORT, "progress": Progress(), "trackers": Trackers([tracker])}
     train_bridge(fake_wire(), make_task(8), tmp_path / "run", **settings)
-    assert not tracker.told
+    assert not tracker.calls
 
 
-def test_names_and_packages_are_checked_before_anything_runs(
+def test_trackers_check_names_and_packages_first(
     make_task: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert TRACKERS.names() == ["mlflow", "tensorboard", "trackio", "wandb"]
@@ -148,7 +148,7 @@ def test_names_and_packages_are_checked_before_anything_runs(
 
 
 def _run_on(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path, completed: bool) -> MagicMock:
-    """What a service's package is asked by one short run."""
+    """Return the calls of a short run to the package of a tracker."""
     package = MagicMock()
     package.__spec__ = MagicMock()
     monkeypatch.setitem(sys.modules, name, package)

@@ -1,4 +1,4 @@
-"""Training learns, repeats, resumes bit-equal, and never leaves half a run."""
+"""Training: learning, reproducibility, resuming, and failures."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def finished(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> tuple[Task, dict[str, torch.Tensor]]:
-    """The task and the final weights of a run that nothing disturbed."""
+    """Return the task and the final weights of an uninterrupted run."""
     task, wire = make_task(), fake_wire()
     train_bridge(wire, task, tmp_path / "whole", progress=Progress(), **SETTINGS)
     return task, _weights(wire)
 
 
-def test_eight_examples_are_learned(
+def test_training_learns_eight_examples(
     fake_wire: Callable[..., Wire], make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     task, wire = make_task(8), fake_wire()
@@ -65,7 +65,7 @@ def _lms(wire: Wire) -> list[Any]:
     return [wire.sender.lm, wire.receiver.lm]
 
 
-def test_same_seed_same_weights(
+def test_training_with_the_same_seed_gives_the_same_weights(
     finished: tuple[Task, dict[str, torch.Tensor]],
     fake_wire: Callable[..., Wire],
     tmp_path: Path,
@@ -80,7 +80,7 @@ def test_same_seed_same_weights(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", [1, 5, 11])
-def test_stopped_and_resumed_equals_never_stopped(
+def test_resumed_training_equals_uninterrupted_training(
     finished: tuple[Task, dict[str, torch.Tensor]],
     fake_wire: Callable[..., Wire],
     tmp_path: Path,
@@ -99,7 +99,7 @@ def test_stopped_and_resumed_equals_never_stopped(
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
 
 
-def test_killed_between_checkpoints_resumes_from_the_last_whole_one(
+def test_training_resumes_from_the_last_valid_checkpoint(
     finished: tuple[Task, dict[str, torch.Tensor]],
     fake_wire: Callable[..., Wire],
     tmp_path: Path,
@@ -130,7 +130,7 @@ def test_killed_between_checkpoints_resumes_from_the_last_whole_one(
     assert _equal(_weights(wire), weights)
 
 
-def test_resuming_a_finished_run_changes_nothing(
+def test_resuming_a_completed_run_changes_nothing(
     finished: tuple[Task, dict[str, torch.Tensor]],
     fake_wire: Callable[..., Wire],
     tmp_path: Path,
@@ -141,7 +141,7 @@ def test_resuming_a_finished_run_changes_nothing(
     assert _equal(_weights(wire), weights)
 
 
-def test_a_folder_with_another_run_is_not_touched(
+def test_training_refuses_the_folder_of_another_run(
     finished: tuple[Task, dict[str, torch.Tensor]],
     fake_wire: Callable[..., Wire],
     tmp_path: Path,
@@ -157,7 +157,7 @@ def test_a_folder_with_another_run_is_not_touched(
     assert (out / "config.json").read_text() == before
 
 
-def test_a_loss_that_is_not_a_number_stops_with_the_step(
+def test_training_stops_at_a_loss_that_is_nan(
     fake_wire: Callable[..., Wire],
     make_task: Callable[..., Task],
     tmp_path: Path,
@@ -175,7 +175,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_step(
     assert all(torch.isfinite(p).all() for p in wire.bridge.parameters())
 
 
-def test_a_full_disk_keeps_the_run_resumable(
+def test_training_is_resumable_after_a_full_disk(
     finished: tuple[Task, dict[str, torch.Tensor]],
     fake_wire: Callable[..., Wire],
     tmp_path: Path,
@@ -216,7 +216,7 @@ def test_gradient_accumulation_equals_a_larger_batch(
     assert runs[0] == pytest.approx(runs[1], abs=1e-4)
 
 
-def test_run_folder_has_what_the_design_says(
+def test_run_folder_has_the_documented_files(
     finished: tuple[Task, dict[str, torch.Tensor]], tmp_path: Path
 ) -> None:
     out = tmp_path / "whole"

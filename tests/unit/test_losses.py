@@ -1,4 +1,4 @@
-"""Formulas by hand, or where their value is known."""
+"""Loss functions compared with their definitions and known values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_diversity_loss_moves_tokens_apart() -> None:
     assert diversity_loss(soft - 0.1 * gradient) < before
 
 
-def test_distillation_over_choices_by_hand() -> None:
+def test_choice_distillation_loss_equals_its_definition() -> None:
     # The second item has two choices only; there the student agrees, up to a constant.
     low = -math.inf
     teacher = torch.tensor([[math.log(3.0), 0.0, 0.0], [1.0, 0.0, low]])
@@ -58,7 +58,7 @@ def test_distillation_over_choices_by_hand() -> None:
     )
 
 
-def test_distillation_by_hand() -> None:
+def test_distillation_loss_equals_its_definition() -> None:
     # Two tokens; the teacher says 3/4, 1/4, the student 1/2, 1/2, at the one real position.
     teacher = torch.tensor([[[9.0, -9.0], [math.log(3.0), 0.0]]])
     student = torch.zeros(1, 2, 2, requires_grad=True)
@@ -75,13 +75,13 @@ def test_distillation_by_hand() -> None:
 
 
 def _log_ratio(x: torch.Tensor, y: torch.Tensor, rho: float) -> torch.Tensor:
-    """log p(x, y) / p(x) p(y) of every pair of rows whose features have correlation rho."""
+    """Return log p(x, y) / p(x) p(y) of each pair of rows, with features of correlation rho."""
     x, y = x[:, None], y[None]
     left = rho * (2 * x * y - rho * (x**2 + y**2)) / (2 * (1 - rho**2))
     return (left - 0.5 * math.log(1 - rho**2)).sum(-1)
 
 
-def test_bounds_reach_the_mutual_information_of_correlated_gaussians() -> None:
+def test_mutual_information_bounds_are_tight_for_correlated_gaussians() -> None:
     generator = torch.Generator().manual_seed(0)
     n, d, rho = 1500, 2, 0.8
     x = torch.randn(n, d, generator=generator)
@@ -96,7 +96,7 @@ def test_bounds_reach_the_mutual_information_of_correlated_gaussians() -> None:
     assert math.log(4) - infonce_loss(torch.eye(4) * 1e4).item() == pytest.approx(math.log(4))
 
 
-def test_gaussian_kl_in_closed_form() -> None:
+def test_gaussian_kl_equals_the_closed_form() -> None:
     mean, std = torch.tensor(0.7), torch.tensor(0.5)
     zero = torch.tensor(0.0)
     by_hand = 0.5 * (0.7**2 + 0.5**2 - 1 - math.log(0.5**2))
@@ -108,7 +108,7 @@ def test_gaussian_kl_in_closed_form() -> None:
     assert found.item() == pytest.approx(expected.item())
 
 
-def test_norm_loss_by_hand() -> None:
+def test_norm_loss_equals_its_definition() -> None:
     real = torch.tensor([[3.0, 0.0], [0.0, 3.0]])  # every token: 3 / sqrt 2
     assert norm_loss(real, real).item() == 0
     # Twice as large: (2 - 1)^2 for tokens, and the same for features.
@@ -128,7 +128,7 @@ def test_moments_loss_equals_its_definition() -> None:
     assert moments_loss(real, real).item() == pytest.approx(0, abs=1e-5)
 
 
-def test_reversed_gradients_have_the_other_sign() -> None:
+def test_reverse_gradient_changes_the_sign() -> None:
     x = torch.tensor([1.0, -2.0], requires_grad=True)
     assert torch.equal(reverse_gradient(x, 0.5), x)
     (gradient,) = torch.autograd.grad(

@@ -1,4 +1,4 @@
-"""How a loss is written, and objectives with parts of their own."""
+"""Loss expressions, and objectives with trained parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latentwire.train import PRESETS, TrainConfig, get_preset
 SPACE = Space(width=8, soft_tokens=2, rms=1.0)
 
 
-def test_a_loss_is_read() -> None:
+def test_parse_loss_returns_terms() -> None:
     assert parse_loss("answer") == (LossTerm(1.0, "answer"),)
     assert parse_loss(" Answer + 0.5*kd(temperature=2) + 1e-3 * vib") == (
         LossTerm(1.0, "answer"),
@@ -45,7 +45,7 @@ def test_a_loss_is_read() -> None:
         ("kd(temperature=0)", "> 0"),
     ],
 )
-def test_mistakes_in_a_loss_are_told(text: str, words: str) -> None:
+def test_parse_loss_explains_mistakes(text: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_loss(text)
     assert words in str(caught.value)
@@ -53,12 +53,12 @@ def test_mistakes_in_a_loss_are_told(text: str, words: str) -> None:
         TrainConfig.of(loss=text)
 
 
-def test_comparing_examples_needs_two() -> None:
+def test_contrastive_objectives_need_two_examples() -> None:
     with pytest.raises(ConfigError, match="infonce compares the examples"):
         TrainConfig.of(loss="answer+infonce", batch_size=1)
 
 
-def test_presets_name_what_there_is() -> None:
+def test_presets_name_known_bridges_and_losses() -> None:
     for preset in PRESETS.values():
         assert preset.bridge in BRIDGES.names() and parse_loss(preset.loss)
     assert get_preset("Mine").loss == "answer+0.1*mine"
@@ -67,7 +67,7 @@ def test_presets_name_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())
-def test_every_objective_says_what_it_is(name: str) -> None:
+def test_objective_has_a_description(name: str) -> None:
     kind = OBJECTIVES.get(name)
     assert kind.kind == name and kind.about and kind.source
     state = torch.get_rng_state()
@@ -86,7 +86,7 @@ def _gaussians(n: int, rho: float, seed: int) -> Any:
 @pytest.mark.parametrize(
     ("loss", "least"), [("mine(features=32)", 0.7), ("infonce(temperature=0.3)", 0.6)]
 )
-def test_trained_critics_find_the_mutual_information(loss: str, least: float) -> None:
+def test_trained_critics_estimate_the_mutual_information(loss: str, least: float) -> None:
     rho, n = 0.8, 64
     truth = -math.log(1 - rho**2)  # 1.02 nats in two features
     made = Loss(parse_loss(loss), SPACE, seed=0)
@@ -127,7 +127,7 @@ def test_mine_corrects_the_gradient_with_its_average() -> None:
     assert torch.equal(mine.average, before)
 
 
-def test_the_adversary_pulls_both_ways() -> None:
+def test_domain_objective_trains_discriminator_and_bridge() -> None:
     domain = OBJECTIVES.get("domain")(SPACE, strength=2.0)
     soft = torch.randn(3, 2, 8, requires_grad=True)
     batch = SimpleNamespace(soft=soft, real_embeddings=torch.randn(9, 8) + 2)
@@ -143,7 +143,7 @@ def test_the_adversary_pulls_both_ways() -> None:
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours[1:], plain[1:]))
 
 
-def test_the_bottleneck_has_its_closed_form_and_its_noise_in_training_only() -> None:
+def test_vib_has_its_closed_form_and_noise_only_in_training() -> None:
     space = Space(width=8, soft_tokens=2, rms=3.0)
     vib = OBJECTIVES.get("vib")(space, noise=0.5)
     soft = 3.0 * torch.ones(4, 2, 8)

@@ -18,6 +18,6 @@ def test_part_progress_reports_its_share_of_the_whole() -> None:
         bar.advance(8, "so far")
     lines = shown.getvalue().splitlines()
     assert lines[0] == "asks"
-    told = [line.split(",")[0] for line in lines[1:]]
-    assert told == ["answers: 25/36", "answers: 30/36", "scores of 4 choices each: 92/144"]
+    shares = [line.split(",")[0] for line in lines[1:]]
+    assert shares == ["answers: 25/36", "answers: 30/36", "scores of 4 choices each: 92/144"]
     assert lines[-1].endswith("left so far")
