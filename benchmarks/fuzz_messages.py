@@ -171,7 +171,7 @@ class Mutator:
         k, width, rank = (self.random.choice(NUMBERS[1:]) for _ in range(3))
         rank = rank if codec == "lowrank" else 0
         head = Header("0" * 16, "a@1", "b@2", codec, k, width, rank, self.basis.fingerprint)
-        return head.sealed(self.random.randbytes(self.random.choice((0, 8, 4096))))
+        return head.seal(self.random.randbytes(self.random.choice((0, 8, 4096))))
 
     def random_json(self, data: bytes) -> bytes:
         head = {"__metadata__": self._value(3), "soft": self._value(3), "x": self._value(2)}

@@ -1,1 +1,1 @@
-"""Prompts for task examples, and the scoring of what a model answers to them."""
+"""Build prompts from task examples and score the answers of a model."""

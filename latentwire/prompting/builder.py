@@ -19,7 +19,7 @@ class Request:
     """One prompt and the answers to score after it.
 
     Args:
-        prompt: With or without the mark for soft tokens.
+        prompt: Prompt, with or without the mark for soft tokens.
         answers: Token ids of each answer to score; empty if the model writes its answer.
         sizes: Length of each answer's text in bytes.
     """
@@ -30,14 +30,14 @@ class Request:
 
 
 class PromptBuilder:
-    """Turns examples of a task into prompts for one model, the same way in every method.
+    """Builds prompts for one model from the examples of a task.
 
     Args:
         task: Task of the examples.
-        lm: Model that reads the prompts: gives tokenizer, chat template and context limit.
+        lm: Model that reads the prompts.
         template: Prompt template of the task.
-        max_tokens: Longest context in tokens of this model; the task's limit by default.
-        setting: What stands in the prompt next to a message; the task's default by default.
+        max_tokens: Maximum context length in tokens of this model; None for the task's limit.
+        setting: `blind`, `split` or `shared`; None for the task's default.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PromptBuilder:
         self.task, self.lm, self.template = task, lm, template
         self.setting = task.setting(setting)
         self.max_tokens = min(max_tokens or task.max_context_tokens, lm.max_tokens * 3 // 4)
-        # Text before the context is the same for all examples unless it depends on the example.
+        # Prompts share the text before the context unless it depends on the example.
         head = template.partition("{context}")[0]
         varies = {"question", "filled"} & set(placeholders(head)) or (
             "choices" in placeholders(head) and not task.labels
@@ -59,14 +59,14 @@ class PromptBuilder:
         self._static = "" if varies else task.render(head, "", "", task.labels)
 
     def cut(self, example: Example) -> tuple[Example, bool]:
-        """Cut the context of an example to the limit; also return whether anything was cut.
+        """Cut the context of an example to the limit; also return whether it was cut.
 
         The protected tail (a question, its choices) is never cut.
 
         Raises: UsageError: If the context is empty.
         """
         if not example.context.strip():
-            raise UsageError(f"The text of example '{example.id}' is empty: nothing to read.")
+            raise UsageError(f"The text of example '{example.id}' is empty.")
         body, kept = example.context, example.protected
         if kept and body.endswith(kept):
             body = body[: -len(kept)]
@@ -80,7 +80,7 @@ class PromptBuilder:
         return replace(example, context=body + joint + kept), True
 
     def render(self, example: Example, filled: str = "") -> str:
-        """Fill the places of the template with the fields of an example."""
+        """Fill the placeholders of the template with the fields of an example."""
         return self.task.render(
             self.template, example.context, example.question, example.choices, filled
         )
@@ -88,8 +88,8 @@ class PromptBuilder:
     def build(self, example: Example) -> list[Request]:
         """Build the requests for a model that reads the (cut) text itself.
 
-        Returns: One request that all answers follow. For a template with the place `{filled}` one
-            request for each choice; the same words are scored after each of them.
+        Returns: One request with all answers. For a template with the placeholder `{filled}`, one
+            request per choice, each with the same continuation to score.
         """
         cut = self.cut(example)[0]
         if "filled" not in placeholders(self.template):
@@ -99,12 +99,12 @@ class PromptBuilder:
         return [Request(p, (self.lm.answer_ids(p, cut.continuation),), (size,)) for p in prompts]
 
     def build_handoff(self, example: Example, text: str = MESSAGE_MARK) -> list[Request]:
-        """Build the request for a model that gets soft tokens or a text instead of the context.
+        """Build the request for a model that reads soft tokens or a text instead of the context.
 
-        In the setting `shared` the message stands before the prompt of a model that reads the text.
+        In the setting `shared` the model reads them before the prompt with the context.
 
         Args:
-            example: Its context is read in the setting `shared` only.
+            example: Example; its context is used in the setting `shared` only.
             text: Text in place of the context; by default the mark for soft tokens.
         """
         if self.setting == "shared":
@@ -113,9 +113,9 @@ class PromptBuilder:
         return [self._request(self.render(replace(example, context=text)), self._static, example)]
 
     def right_answer(self, prompt: Prompt, example: Example) -> tuple[int, ...]:
-        """Return the token ids of the right choice in its scored form, else of the reference.
+        """Return the token ids of the right choice as scored, or of the reference answer.
 
-        A written answer ends the way the task's answers end, so that a bridge learns to end it too.
+        A reference answer includes its end token, so that a bridge learns where to stop.
         """
         if example.target is not None:
             return self.lm.answer_ids(prompt, self.task.answers(example)[example.target])
@@ -137,7 +137,7 @@ def sender_texts(
     max_tokens: int | None = None,
     setting: Setting | None = None,
 ) -> tuple[list[str], list[bool]]:
-    """Build the text that the sender reads for each example.
+    """Build the sender's input text for each example.
 
     Args:
         task: Task of the examples.
@@ -145,10 +145,10 @@ def sender_texts(
         examples: Examples; their contexts are cut to `max_tokens`.
         sender_prompt: `raw`: the text alone; `aware`: the text and the task, as a chat turn for
             a chat model.
-        max_tokens: Longest context in sender tokens; the task's limit by default.
-        setting: The task's default by default. Unless it is `split`, the text includes the
+        max_tokens: Maximum context length in sender tokens; None for the task's limit.
+        setting: None for the task's default. In all settings but `split` the text includes the
             question.
-    Returns: The texts, and for each whether its context was cut.
+    Returns: The texts, and for each of them whether its context was cut.
     """
     if sender_prompt == "aware":
         builder = PromptBuilder(task, lm, task.sender_prompt_aware, max_tokens)
@@ -162,7 +162,7 @@ def sender_texts(
 
 
 def _with_question(task: Task, example: Example) -> Example:
-    """The example with its question in the context, protected from being cut."""
+    """Add the question to the context of an example and protect it from being cut."""
     before, _, after = task.whole.partition("{context}")
     head, tail = (task.render(part, "", example.question, ()) for part in (before, after))
     return replace(
@@ -180,28 +180,27 @@ def examples_of(
     *,
     need_questions: bool = True,
 ) -> list[Example]:
-    """Build examples without a right answer from a user's texts or questions.
+    """Build unlabelled examples from texts and questions of a user.
 
     Args:
         task: Task that the examples are of.
         contexts: Text of each example; empty where a message takes its place.
-        questions: Question of each example, for tasks whose items have their own.
+        questions: Question of each example, for tasks whose items have one.
         choices: Choices of each example; the task's labels by default.
-        need_questions: Whether such a task's questions are read here. Where they are not, they
-            may be left out.
+        need_questions: Whether these tasks require questions here; otherwise they are optional.
     Raises: UsageError: If the number of questions does not fit.
     """
     n, asked = len(contexts), [question for question in questions or () if question.strip()]
     own = task.has_questions
     allowed = {n} if own and need_questions else {0, n} if own else {0}
     if len(asked) not in allowed:
-        needs = "one question for each text" if own else "no question besides the text"
+        takes = "one question for each text" if own else "no questions"
         raise UsageError(
-            f"Task '{task.name}' needs {needs}; given: {n} text(s) and {len(asked)} question(s)."
+            f"Task '{task.name}' takes {takes}; given: {n} text(s) and {len(asked)} question(s)."
         )
     choices = [task.labels] * n if choices is None else choices
     if len(choices) != n:
-        raise UsageError(f"Give one list of choices for each text: {len(choices)} for {n} text(s).")
+        raise UsageError(f"Give one list of choices per text; given: {len(choices)} for {n}.")
     return [
         Example("", text, question, tuple(each), None, ())
         for text, question, each in zip(contexts, asked or [""] * n, choices, strict=True)

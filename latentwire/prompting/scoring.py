@@ -1,4 +1,4 @@
-"""Let a model answer requests: score their choices, or write the answer."""
+"""Answer requests with a model: score their choices, or write the answer."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def respond(
     max_new_tokens: int | None = None,
     on_batch: Callable[[int], object] = lambda n: None,
 ) -> list[Response]:
-    """Score the choices of every example, or write an answer where it has none.
+    """Score the choices of each example, or write an answer if it has none.
 
-    Equal requests with equal soft tokens are answered once.
+    Duplicate requests with equal soft tokens are answered once.
 
     Args:
-        receiver: The answering model.
-        task: Gives the metric, and the stop sequences of written answers.
+        receiver: Answering model.
+        task: Task of the examples; defines the metric and the stop sequences.
         requests: Requests of each example, from `PromptBuilder.build` or `build_handoff`.
         soft: Soft tokens of each example, or None if prompts are text.
-        batch_size: Most prompts per forward pass. A pass holds prompts of similar length, and no
-            more tokens than the device handles efficiently.
+        batch_size: Maximum number of prompts per forward pass. A pass holds prompts of similar
+            length, and no more tokens than the device handles efficiently.
         ranking_only: Only the best choice matters: see `Receiver.score_choices`.
-        max_new_tokens: Longest written answer in tokens; the task's limit by default.
-        on_batch: Called after each pass with the number of prompts answered in it.
-    Returns: One response for each example, in their order.
+        max_new_tokens: Maximum length of a written answer in tokens; the task's limit by default.
+        on_batch: Called after each pass with the number of answered prompts.
+    Returns: One response per example, in their order.
     """
     places: Sequence[int] = range(len(requests))
     if len(requests) > 1:
@@ -64,9 +64,9 @@ def respond(
     sizes = [len(r.prompt.before) - r.prompt.n_static + k + len(r.prompt.after) for _, r in flat]
     scores: list[tuple[float, ...]] = [()] * len(flat)
     texts: list[str | None] = [None] * len(flat)
-    # A metric that divides scores by lengths needs more than their order.
+    # Metrics that divide scores by length need exact scores.
     ranking_only = ranking_only and task.metric == "acc"
-    # Writing runs one token of each row at a time, so more rows are always faster.
+    # Generation runs one token per row at a time, so larger batches are always faster.
     most = None if writes else tokens_per_pass(receiver.lm.device)
     for index in batch_by_length(sizes, batch_size, most):
         prompts = [flat[j][1].prompt for j in index]
@@ -92,7 +92,7 @@ def respond(
 def _first_equal(
     requests: Sequence[Sequence[Request]], soft: Float[Tensor, "b k dr"] | None
 ) -> list[int]:
-    """For each example the index of the first one with equal requests and equal soft tokens."""
+    """Return for each example the index of its first duplicate (equal requests and soft tokens)."""
     first: dict[object, int] = {}
     rows = [None] * len(requests) if soft is None else list(soft.detach().cpu().float())
     return [

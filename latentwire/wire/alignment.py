@@ -1,4 +1,4 @@
-"""Align two models on the same texts: words that both tokenizers delimit, and embeddings."""
+"""Find shared words and frequent tokens of texts, to initialize a bridge for a pair of models."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def shared_spans(
         states: Sender states of the texts, in the same order, one per token.
         sender: Model that the states are of.
         receiver: Model whose embeddings are paired with the states.
-        max_spans: Number of words after which no further text is read.
+        max_spans: Maximum number of words.
     Returns: Pairs in the order of the texts, float32. May be empty.
     Source: Xiao et al. 2024, arXiv:2309.17453, section 3.1 (attention sinks).
     """
@@ -51,11 +51,11 @@ def shared_spans(
         received = _tokens_by_word(words, _offsets(receiver, text, special=False))
         embedded = receiver.embed(torch.tensor(receiver.token_ids(text))).float()  # (u, dr)
         for word, (_, end) in enumerate(words):
-            mine, its = sent.get(word), received.get(word)
-            if not mine or not its or 0 in mine.tokens or mine.end < end or its.end < end:
+            ours, theirs = sent.get(word), received.get(word)
+            if not ours or not theirs or 0 in ours.tokens or min(ours.end, theirs.end) < end:
                 continue
-            read.append(rows[:, mine.tokens].mean(1))
-            meant.append(embedded[its.tokens].mean(0))
+            read.append(rows[:, ours.tokens].mean(1))
+            meant.append(embedded[theirs.tokens].mean(0))
         if len(read) >= max_spans:
             break
     if not read:
@@ -71,14 +71,14 @@ def useful_embeddings(
     seed: int = 0,
     max_rows: int = _MAX_EMBEDDINGS,
 ) -> Tensor:
-    """Return embeddings of the tokens in texts, most frequent first, then of random tokens.
+    """Return embeddings of the most frequent tokens in texts, followed by random tokens.
 
     Args:
         texts: Texts; may be empty.
-        receiver: Model whose embedding outputs are returned.
-        seed: Random seed for the draw of random tokens.
-        max_rows: Largest number of tokens.
-    Returns: Embeddings of n different tokens, (n, dr), float32.
+        receiver: Model whose embeddings are returned.
+        seed: Random seed for the random tokens.
+        max_rows: Maximum number of tokens.
+    Returns: Embeddings of n distinct tokens, (n, dr), float32.
     """
     counts = Counter(i for text in texts for i in receiver.token_ids(text))
     special = set(receiver.tokenizer.all_special_ids)
@@ -90,7 +90,7 @@ def useful_embeddings(
 
 
 class _WordTokens:
-    """Indices of the tokens of one word, and the offset of the end of the last one."""
+    """Token indices of one word, and the character offset at which its last token ends."""
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
@@ -98,7 +98,7 @@ class _WordTokens:
 
 
 def _offsets(lm: LanguageModel, text: str, *, special: bool) -> list[tuple[int, int]]:
-    """Character offsets of each token in `text`; empty for added special tokens."""
+    """Return the character offsets of each token in `text`; (0, 0) for added special tokens."""
     encoded = lm.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
     return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
 
@@ -106,7 +106,7 @@ def _offsets(lm: LanguageModel, text: str, *, special: bool) -> list[tuple[int, 
 def _tokens_by_word(
     words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
 ) -> dict[int, _WordTokens]:
-    """Tokens of each word, without words that share a token with another word."""
+    """Group tokens by word, leaving out words that share a token with another word."""
     found: dict[int, _WordTokens] = {}
     shared: set[int] = set()
     first = 0

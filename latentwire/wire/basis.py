@@ -1,11 +1,10 @@
-"""A low-rank basis: the few directions in which the soft tokens of one bridge differ.
+"""Low-rank basis of the soft tokens of one bridge, from a principal component analysis.
 
-The codec `lowrank` sends coordinates in this basis instead of soft tokens. The alternative would
-be to split a bridge before its last linear map and to let the receiver apply that map. Many
-bridges have no such map or normalise soft tokens after it, and the width of the latent is fixed
-when the bridge is trained. Principal components of real messages work for every bridge and any
-rank without retraining, and no other basis of that rank has a smaller squared error on those
-messages.
+The codec `lowrank` sends coordinates in this basis instead of soft tokens. An alternative
+would be to split the bridge before its last linear map and let the receiver apply that map, but
+many bridges have no such map or normalize soft tokens after it, and its width is fixed at training
+time. Principal components of real messages work for every bridge and any rank without retraining,
+and no other basis of that rank has a smaller squared error on those messages.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ DEFAULT_RANK = 128  # 8 soft tokens are then about 1.5 KB
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Mean of the messages of a bridge, and the directions in which they differ.
+    """Mean and principal directions of the messages of a bridge.
 
     Args:
         mean: Mean message, (k, dr), float32.
@@ -57,16 +56,16 @@ class Basis:
         """Return the coordinates of soft tokens. Raises: MessageError: If their shape differs."""
         if soft.shape != self.mean.shape:
             raise MessageError(
-                f"The wire's basis is for soft tokens {tuple(self.mean.shape)}, these are "
-                f"{tuple(soft.shape)}: use another codec than lowrank for them."
+                f"The basis is for soft tokens of shape {tuple(self.mean.shape)}; these have shape "
+                f"{tuple(soft.shape)}. Use a codec other than lowrank for them."
             )
-        return linear(soft - self.mean, self.directions)  # a third faster than `@` for so few
+        return linear(soft - self.mean, self.directions)  # a third faster than `@` at this size
 
     def expand(self, codes: Float[Tensor, "k r"]) -> Float[Tensor, "k dr"]:
         """Return soft tokens from their coordinates. Raises: MessageError: If one is not finite."""
         soft = torch.addmm(self.mean, codes, self.directions)
-        if not np.isfinite(soft.numpy()).all():  # ten times faster than torch's for so few
-            raise MessageError("The lowrank message holds a number that is not finite.")
+        if not np.isfinite(soft.numpy()).all():  # ten times faster than torch.isfinite at this size
+            raise MessageError("The lowrank message contains a number that is not finite.")
         return soft
 
     def tensors(self) -> dict[str, Tensor]:
@@ -77,7 +76,7 @@ class Basis:
     def load(cls, path: Path, fingerprint: str) -> Basis:
         """Read a basis.
 
-        Raises: BridgeError: If the file is missing, damaged or belongs to another basis.
+        Raises: BridgeError: If the file is missing, damaged or has another fingerprint.
         """
         try:
             found = load_file(path)
@@ -93,14 +92,13 @@ class Basis:
 
 
 def fit_basis(soft: Float[Tensor, "n k dr"], rank: int) -> Basis:
-    """Fit the basis with the smallest squared error on some messages.
+    """Fit the basis with the smallest squared error on given messages.
 
     Each position in the message has its own mean; the directions are shared by all positions.
 
     Args:
         soft: Soft tokens of training texts, at least two messages.
-        rank: Number of coordinates per soft token, 1..dr. The basis has fewer if the messages
-            differ in fewer directions.
+        rank: Coordinates per soft token, 1..dr; reduced if the messages span fewer directions.
     Raises: UsageError: If the rank is out of range, or there are fewer than two messages.
     Source: Eckart & Young 1936, The approximation of one matrix by another of lower rank.
     """
@@ -112,6 +110,6 @@ def fit_basis(soft: Float[Tensor, "n k dr"], rank: int) -> Basis:
         )
     soft = soft.detach().to("cpu", torch.float32)
     mean = soft.mean(0)
-    apart = (soft - mean).flatten(0, 1)  # (n k, dr)
-    directions = torch.linalg.svd(apart, full_matrices=False).Vh[:rank]
+    centered = (soft - mean).flatten(0, 1)  # (n k, dr)
+    directions = torch.linalg.svd(centered, full_matrices=False).Vh[:rank]
     return Basis(mean, directions.contiguous())

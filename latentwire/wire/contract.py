@@ -1,4 +1,4 @@
-"""What the two halves of a wire agree on. A run stores it, so that either half works alone."""
+"""Contract of a wire, saved with a run so that encoder and decoder can be used separately."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Name and fingerprint of a model. Its text, `name@fingerprint`, is what messages carry.
+    """Name and fingerprint of a model, written `name@fingerprint` in messages.
 
     Args:
         name: Name that the model was loaded by: embedded name, folder, file or hub id.
@@ -42,20 +42,20 @@ class ModelIdentity:
 
 @dataclass
 class Contract:
-    """What the encoder and the decoder of a wire agree on.
+    """Options and facts that the encoder and the decoder of a wire share.
 
     Args:
         spec: Options of the wire.
         sender: Sending model.
         receiver: Receiving model.
         soft_width: Size dr of a soft token.
-        writes: What soft tokens are to the receiver: embeddings, or a deep prefix.
+        writes: Form of soft tokens in the receiver: input embeddings, or a deep prefix.
         fingerprint: Fingerprint of the bridge that writes the messages.
         task: Task that the bridge was trained on; None before training.
-        prompts: Receiver prompt of each task, by task name, where training chose one.
+        prompts: Receiver prompts chosen in training, by task name.
         training: Options of the training.
         basis: Basis of `lowrank` messages, if one was fitted.
-        limits: Largest messages that are read.
+        limits: Maximum size of accepted messages.
     """
 
     spec: WireSpec
@@ -71,40 +71,40 @@ class Contract:
     limits: Limits = LIMITS
 
 
-class Agreed(Generic[T]):
-    """Attribute of an encoder, a decoder or a wire that is kept in its contract."""
+class ContractField(Generic[T]):
+    """Attribute of an encoder, a decoder or a wire that is stored in its contract."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, instance: Party, owner: type | None = None) -> T:
+    def __get__(self, instance: HasContract, owner: type | None = None) -> T:
         value: T = getattr(instance.contract, self._name)
         return value
 
-    def __set__(self, instance: Party, value: T) -> None:
+    def __set__(self, instance: HasContract, value: T) -> None:
         setattr(instance.contract, self._name, value)
 
 
-class Party:
-    """Base of encoder, decoder and wire: gives access to the contract's fields."""
+class HasContract:
+    """Base of encoder, decoder and wire: exposes the fields of their contract."""
 
     contract: Contract
-    spec = Agreed[WireSpec]()
-    task = Agreed["Task | None"]()
-    prompts = Agreed[dict[str, str]]()
-    training = Agreed[dict[str, Any]]()
-    basis = Agreed["Basis | None"]()
-    limits = Agreed[Limits]()
+    spec = ContractField[WireSpec]()
+    task = ContractField["Task | None"]()
+    prompts = ContractField[dict[str, str]]()
+    training = ContractField[dict[str, Any]]()
+    basis = ContractField["Basis | None"]()
+    limits = ContractField[Limits]()
 
     @property
     def lacks_basis(self) -> bool:
-        """Whether the codec needs a basis and none was fitted yet."""
+        """Whether the codec needs a basis and none has been fitted."""
         return CODECS.get(self.spec.codec).needs_basis and self.basis is None
 
     def need_task(self) -> Task:
-        """Return the task. Raises: UsageError: If the wire was not trained yet."""
+        """Return the task. Raises: UsageError: If the wire has not been trained."""
         if self.task is None:
             raise UsageError(
-                "This wire was not trained yet: run train_bridge(wire, task, out_dir=...) first."
+                "This wire has not been trained: run train_bridge(wire, task, out_dir=...) first."
             )
         return self.task

@@ -16,21 +16,21 @@ from latentwire.data.metrics import Response
 from latentwire.models import LanguageModel, Receiver
 from latentwire.prompting.builder import PromptBuilder, examples_of
 from latentwire.prompting.scoring import respond
-from latentwire.wire.contract import Contract, Party
+from latentwire.wire.contract import Contract, HasContract
 from latentwire.wire.header import read_header
 from latentwire.wire.message import Message
 from latentwire.wire.saving import load_contract, load_side
 from latentwire.wire.spec import Answer
 
 
-class Decoder(Party):
-    """Receiver of a wire: answers questions about texts from their messages.
+class Decoder(HasContract):
+    """Receiving half of a wire: answers questions about texts from their messages.
 
-    It needs neither the weights of the sender nor those of the bridge.
+    It needs neither the sender nor the weights of the bridge.
 
     Args:
         receiver: Receiving model.
-        contract: What the encoder of the same wire agrees to.
+        contract: Contract of the wire.
     Raises: UsageError: If the bridge writes something that the receiver does not read.
     """
 
@@ -56,9 +56,9 @@ class Decoder(Party):
 
         Args:
             run: Run folder, or the bridge folder inside it; its weights may be missing.
-            receiver: Receiving model, or where it is stored now; the saved name by default.
+            receiver: Receiving model or its current location; the saved name by default.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-            dtype: Type of the receiver's weights: `auto`, `float32`, `bfloat16` or `float16`.
+            dtype: Dtype of the receiver: `auto`, `float32`, `bfloat16` or `float16`.
             progress: Reports the conversion of a model.
         Raises:
             BridgeError: If the folder is missing, foreign or damaged.
@@ -78,24 +78,24 @@ class Decoder(Party):
         max_new_tokens: int = 32,
         bridges: Collection[str] = (),
     ) -> list[Answer]:
-        """Answer the task's question, or those given, from each message.
+        """Answer the task's question, or the given questions, from messages.
 
-        The receiver scores the choices: those given, else the task's labels. Where there are none
-        it writes its answer.
+        The receiver scores `choices`, by default the task's labels. For tasks without choices it
+        writes the answer.
 
         Args:
-            messages: Messages of this wire's encoder, as objects or as bytes. `Message.join` makes
-                one message of several.
-            questions: One question for each message, for tasks whose items have one. They may be
-                left out in the setting `blind`, where the sender has read them.
-            choices: Choices of all messages, or one list of choices for each message.
-            max_new_tokens: Longest written answer in tokens. The limit of a task whose answers are
-                written applies if it is lower.
+            messages: Messages of this wire's encoder, as objects or bytes. To answer from several
+                messages at once, combine them with `Message.join`.
+            questions: One question per message, for tasks whose items have one. Optional in the
+                setting `blind`, where the sender reads the questions.
+            choices: Choices of all messages, or one list of choices per message.
+            max_new_tokens: Maximum length of a written answer in tokens. A lower limit of the task
+                takes precedence.
             bridges: Fingerprints of other bridges for this receiver whose messages are accepted.
-        Returns: One answer for each message, in their order.
+        Returns: One answer per message, in their order.
         Raises:
-            MessageError: If a message is damaged, was made by another bridge or for another
-                receiver, or the messages are not equally long.
+            MessageError: If a message is damaged, from another bridge or for another receiver, or
+                messages differ in length.
             UsageError: If a question is missing, or the receiver reads the text in this setting.
         """
         task, soft, cut = self.need_task(), *self._unpack(messages, bridges)
@@ -137,14 +137,14 @@ class Decoder(Party):
         return self.respond(task, examples, soft, ranking_only=True)
 
     def stream(self, message: Message | bytes, question: str | None = None) -> Iterator[str]:
-        """Write the answer to one message and yield it in pieces while it is written.
+        """Generate the answer to one message and yield it in pieces.
 
-        Raises: MessageError, UsageError: As `answer` does; also if the task's answers are chosen.
+        Raises: MessageError, UsageError: As `answer` does; also if the task has choices.
         """
         task, (soft, _) = self.need_task(), self._unpack([message], ())
         if task.kind != "generation":
             raise UsageError(
-                f"Answers of task '{task.name}' are chosen, not written: use `answer`."
+                f"Task '{task.name}' has choices, so there is no text to stream: use `answer`."
             )
         examples = self._examples(task, 1, [question or ""], None)
         prompt = self.prompt_builder(task).build_handoff(examples[0])[0].prompt
@@ -172,12 +172,13 @@ class Decoder(Party):
         return respond(self.receiver, task, requests, soft, ranking_only=ranking_only)
 
     def read(self, data: bytes, *, bridges: Collection[str] = ()) -> Message:
-        """Read a message from bytes that came from anywhere, within `limits`.
+        """Read a message from untrusted bytes, within `limits`.
 
         Args:
             data: Bytes of a message for this receiver.
             bridges: Fingerprints of other bridges for this receiver whose messages are accepted.
-        Raises: MessageError: If it is no message or for another wire, before any tensor is made.
+        Raises: MessageError: If the bytes are not a message for this wire; raised before tensors
+            are created.
         """
         header, payload = read_header(data, self.limits)
         self._check(header.bridge, header.receiver, header.width, bridges)
@@ -188,13 +189,13 @@ class Decoder(Party):
         return [self.read(data, bridges=bridges) for data in datas]
 
     def prompt_builder(self, task: Task) -> PromptBuilder:
-        """Return the builder of the prompts that the receiver reads around soft tokens."""
+        """Return the builder of the receiver's prompts around soft tokens."""
         spec = self.spec
         template = self.prompts.get(task.name) or self.prompts_for(task)[0]
         return PromptBuilder(task, self.receiver.lm, template, spec.max_tokens, spec.setting)
 
     def prompts_for(self, task: Task) -> tuple[str, ...]:
-        """Return the prompts that training may choose from: the given one, or the task's."""
+        """Return the prompts that training chooses from: the specified one, or the task's."""
         given = self.spec.prompt
         return (given,) if given else task.handoff_prompts(task.setting(self.spec.setting))
 
@@ -205,7 +206,7 @@ class Decoder(Party):
         questions: Sequence[str] | None,
         choices: Sequence[str] | Sequence[Sequence[str]] | None,
     ) -> list[Example]:
-        """Examples whose contexts are messages."""
+        """Build examples that have a message in place of the context."""
         setting = task.setting(self.spec.setting)
         if setting == "shared":
             raise UsageError(
@@ -221,13 +222,13 @@ class Decoder(Party):
     def _unpack(
         self, messages: Sequence[Message | bytes], bridges: Collection[str]
     ) -> tuple[Float[Tensor, "b k dr"], list[bool | None]]:
-        """Soft tokens of messages on the receiver's device, and whether their texts were cut."""
+        """Return soft tokens on the receiver's device, and whether the texts were truncated."""
         read = [self.read(m, bridges=bridges) if isinstance(m, bytes) else m for m in messages]
         for message in read:
             self._check(message.bridge, message.receiver, message.soft.shape[-1], bridges)
         if len(sizes := sorted({tuple(message.soft.shape) for message in read})) > 1:
             raise MessageError(
-                f"Messages of one call must be equally long; these have the shapes "
+                f"Messages of one call must have the same shape; these have "
                 f"{', '.join(map(str, sizes))}. Pass them in several calls."
             )
         rows = [message.soft for message in read] or [torch.zeros(0, self.contract.soft_width)]
@@ -235,14 +236,14 @@ class Decoder(Party):
         return soft, [message.truncated for message in read]
 
     def _check(self, bridge: str, receiver: str, width: int, bridges: Collection[str]) -> None:
-        """Raise MessageError unless a message is for this receiver, from a bridge it accepts."""
+        """Raise MessageError unless a message is for this receiver and from an accepted bridge."""
         contract = self.contract
         known = {contract.fingerprint, *bridges}
-        if strange := [name for name in bridge.split("+") if name not in known]:
+        if unknown := [name for name in bridge.split("+") if name not in known]:
             raise MessageError(
-                f"The message was made by bridge {strange[0]}, this wire has bridge "
-                f"{contract.fingerprint or 'unknown'}: its soft tokens have no meaning here. Load "
-                "the same bridge on both sides, or name it in `bridges` if it was trained for this "
+                f"The message is from bridge {unknown[0]}; this wire has bridge "
+                f"{contract.fingerprint or 'unknown'}, so the receiver cannot read it. Load the "
+                "same bridge on both sides, or list it in `bridges` if it was trained for this "
                 "receiver."
             )
         if receiver and receiver.rpartition("@")[2] != contract.receiver.fingerprint:

@@ -22,24 +22,24 @@ from latentwire.models import LanguageModel, Sender, SenderStates
 from latentwire.prompting.builder import examples_of, sender_texts
 from latentwire.wire.basis import DEFAULT_RANK, Basis, fit_basis
 from latentwire.wire.codecs import find_codec
-from latentwire.wire.contract import Contract, Party
+from latentwire.wire.contract import Contract, HasContract
 from latentwire.wire.message import Message, need_basis
 from latentwire.wire.saving import load_contract, load_side, load_weights
 
 
-class Encoder(Party):
-    """Sender and bridge: turns texts into messages. It needs no weights of the receiver.
+class Encoder(HasContract):
+    """Sending half of a wire: turns texts into messages. It does not need the receiver.
 
     Args:
         sender: Sending model.
-        bridge: Bridge that was built for it.
-        contract: What the decoder of the same wire agrees to.
+        bridge: Bridge that reads the hidden states of the sender.
+        contract: Contract of the wire.
     """
 
     def __init__(self, sender: Sender, bridge: Bridge, contract: Contract) -> None:
         self.sender, self.bridge, self.contract = sender, bridge, contract
         self.compiled: CompiledBridge | None = None
-        self._versions: tuple[int, ...] = ()  # of the weights that the fingerprint is of
+        self._versions: tuple[int, ...] = ()  # of the weights at the time of the fingerprint
 
     @classmethod
     def from_pretrained(
@@ -55,9 +55,9 @@ class Encoder(Party):
 
         Args:
             run: Run folder, or the bridge folder inside it.
-            sender: Sending model, or where it is stored now; the saved name by default.
+            sender: Sending model or its current location; the saved name by default.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-            dtype: Type of the sender's weights: `auto`, `float32`, `bfloat16` or `float16`.
+            dtype: Dtype of the sender: `auto`, `float32`, `bfloat16` or `float16`.
             progress: Reports the conversion of a model.
         Raises:
             BridgeError: If the folder is missing, foreign or damaged.
@@ -73,21 +73,21 @@ class Encoder(Party):
     ) -> list[Message]:
         """Return the message of each text.
 
-        Any number of receivers may read a message. Its soft tokens are already rounded by the
-        wire's codec; it is serialised when `to_bytes` is called.
+        Soft tokens are already rounded by the wire's codec. A message is serialized only when
+        `to_bytes` is called.
 
         Args:
-            texts: Texts that the sender reads, run in batches of similar length.
-            questions: One question for each text, for tasks whose items have one. They may be left
-                out in the setting `split`, where the receiver alone reads them.
+            texts: Texts that the sender reads, in batches of similar length.
+            questions: One question per text, for tasks whose items have one. Optional in the
+                setting `split`, where only the receiver reads them.
         Raises:
             MessageError: If a number does not fit into the codec, or the wire has no basis.
-            UsageError: If the wire was not trained yet, a text is empty or a question is missing.
+            UsageError: If the wire has not been trained, a text is empty or a question is missing.
         """
         texts = [texts] if isinstance(texts, str) else texts
         task, spec = self.need_task(), self.spec
         if not all(text.strip() for text in texts):
-            raise UsageError("The text is empty: there is nothing to send.")
+            raise UsageError("A text to send is empty.")
         setting, prompt = task.setting(spec.setting), spec.sender_prompt
         asks = setting != "split" or prompt == "aware"
         examples = examples_of(task, texts, questions, need_questions=asks)
@@ -95,12 +95,12 @@ class Encoder(Party):
         return self.pack(self.soft_tokens_of(read), cut)
 
     def sender_texts(self, task: Task, examples: Sequence[Example]) -> tuple[list[str], list[bool]]:
-        """Return what the sender reads for each example, and whether its context was cut."""
+        """Return the sender's input text for each example, and whether its context was cut."""
         spec, lm = self.spec, self.sender.lm
         return sender_texts(task, lm, examples, spec.sender_prompt, spec.max_tokens, spec.setting)
 
     def soft_tokens_of(self, texts: Sequence[str]) -> Float[Tensor, "b k dr"]:
-        """Return soft tokens of texts as the sender reads them, one batch of lengths at a time."""
+        """Return the soft tokens of sender texts, computed in batches of similar length."""
         places: list[int] = []
         parts = []
         for index, states in self.sender.encode_batches(texts, self.spec.layers):
@@ -132,7 +132,7 @@ class Encoder(Party):
         basis = need_basis(codec.name, contract.basis) if codec.needs_basis else None
         bridge, sender, receiver = self.fingerprint, str(contract.sender), str(contract.receiver)
         messages = []
-        rows = soft.detach().to("cpu", torch.float32)  # one transfer for all
+        rows = soft.detach().to("cpu", torch.float32)
         for row, cut in zip(rows, truncated or [None] * len(rows), strict=True):
             numbers = basis.shrink(row) if basis else row
             numbers = torch.from_numpy(codec.round(np.ascontiguousarray(numbers.numpy())))
@@ -150,28 +150,27 @@ class Encoder(Party):
         return self.contract.fingerprint
 
     def compile(self, *, mode: str | None = "reduce-overhead", **options: Any) -> None:
-        """Let torch compile the bridge for encoding, from the next text on.
+        """Compile the bridge with torch.compile.
 
-        A GPU then starts the bridge as one CUDA graph. The first texts of a new length or batch
-        size wait for the compilation, so it pays off where many texts are encoded. Soft tokens
-        differ by rounding at most. Requires what torch.compile requires: Triton on a GPU, a C++
-        compiler on a CPU.
+        A GPU then runs the bridge as one CUDA graph. Each new batch size or text length triggers a
+        compilation, so this pays off when many texts are encoded. Soft tokens differ by rounding
+        at most. Requires Triton on a GPU, or a C++ compiler on a CPU.
 
         Args:
             mode: Mode of torch.compile; `reduce-overhead` uses CUDA graphs.
-            options: More options of torch.compile, such as `backend`.
+            options: Further options of torch.compile, such as `backend`.
         """
         self.compiled = CompiledBridge(self.bridge, mode=mode, **options)
 
     def fit_lowrank(
         self, states: SenderStates | Iterable[SenderStates], rank: int | None = None
     ) -> Basis:
-        """Fit the basis of `lowrank` messages. `Wire.save` keeps it; both halves need the same.
+        """Fit the basis of `lowrank` messages. It is saved with the wire.
 
         Args:
-            states: Sender states of some hundred training texts, in one batch or several.
-            rank: Coordinates per soft token, 1..dr; by default 128, or dr if that is less. A
-                higher rank costs bytes and loses less accuracy.
+            states: Sender states of a few hundred training texts, in one or several batches.
+            rank: Coordinates per soft token, 1..dr; by default min(128, dr). A higher rank means
+                longer messages and a smaller error.
         Raises: UsageError: If the rank is out of range, or there are fewer than two texts.
         """
         batches = [states] if isinstance(states, SenderStates) else states
@@ -180,12 +179,12 @@ class Encoder(Party):
         return self.basis
 
 
-class OneReading(Sender):
-    """A sender that reads texts once for several encoders.
+class CachingSender(Sender):
+    """Sender that keeps the hidden states of texts for several encoders.
 
     Args:
         lm: Sending model.
-        layers: All layers that one of the encoders reads, ascending.
+        layers: Layers that any of the encoders reads, ascending.
     """
 
     def __init__(self, lm: LanguageModel, layers: Sequence[int]) -> None:
@@ -194,7 +193,7 @@ class OneReading(Sender):
         self._known: dict[tuple[str, ...], list[tuple[list[int], SenderStates]]] = {}
 
     def encode_batches(self, texts: Sequence[str], layers: Sequence[int], *, batch_size: int = 16):  # type: ignore[no-untyped-def]
-        """As `Sender.encode_batches`; states of texts that were read before are kept."""
+        """As `Sender.encode_batches`, but compute the states of equal texts once."""
         key = tuple(texts)  # encoders may cut texts differently
         if key not in self._known:
             batches = super().encode_batches(texts, self._layers, batch_size=batch_size)
@@ -205,7 +204,7 @@ class OneReading(Sender):
 
 
 class HasEncoder(Protocol):
-    """Something with an encoder, such as a `Wire`."""
+    """Object with an encoder, such as a `Wire`."""
 
     @property
     def encoder(self) -> Encoder:
@@ -217,7 +216,7 @@ def send_to_all(
     texts: Sequence[str],
     questions: Sequence[str] | None = None,
 ) -> list[list[Message]]:
-    """Encode texts for several receivers. The sender reads each text once.
+    """Encode texts for several receivers; the sender reads each text once.
 
     ```python
     to_gemma, to_qwen = Encoder.from_pretrained("runs/gemma"), ...  # same sender, two bridges
@@ -225,9 +224,9 @@ def send_to_all(
     ```
 
     Args:
-        wires: Trained wires or encoders with the same sender; they may read different layers.
+        wires: Trained wires or encoders with the same sender, possibly reading different layers.
         texts: Texts that the sender reads.
-        questions: One question for each text, for tasks whose items have one.
+        questions: One question per text, for tasks whose items have one.
     Returns: The messages of each wire, in the order of the texts.
     Raises:
         MessageError: As `Encoder.encode` does.
@@ -241,9 +240,9 @@ def send_to_all(
             f"{', '.join(each.lm.name for each in senders.values()) or 'none'}."
         )
     layers = sorted({layer for each in encoders for layer in each.spec.layers})
-    reading = OneReading(encoders[0].sender.lm, layers)
+    sender = CachingSender(encoders[0].sender.lm, layers)
     sent = []
     for encoder in map(copy, encoders):
-        encoder.sender = reading
+        encoder.sender = sender
         sent.append(encoder.encode(texts, questions))
     return sent

@@ -1,14 +1,12 @@
-"""The header of a message, parsed on the assumption that an attacker wrote it.
+"""Message headers, and a parser that treats them as untrusted.
 
 A message is a safetensors file: eight bytes of length, a JSON header, the tensors. The reader
-takes the few facts it needs from the header, writes the header anew from them and compares the two
-byte for byte. Duplicate keys, overlapping offsets, unknown dtypes, extra tensors or another
-spelling all make a difference, so that no attack has to be handled on its own.
+extracts the fields it needs, rebuilds the header from them and compares the two byte for byte.
+Duplicate keys, overlapping offsets, unknown dtypes, extra tensors and unusual spelling all cause a
+difference, so none of them needs a check of its own.
 
-All messages of a bridge have the same header, except for the checksum. The last headers that were
-accepted are therefore cached, with the limits they were accepted under, and the next message costs
-one look-up. Size and checksum of the message itself are always verified. Rejected headers are not
-cached.
+All messages of a bridge have the same header, except for the checksum. Accepted headers are
+therefore cached together with the limits. Size and checksum of a message are always verified.
 """
 
 from __future__ import annotations
@@ -36,12 +34,12 @@ _N_CACHED = 128  # headers, of at most 4 KB each
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest sizes that a reader accepts. The defaults fit a deep prefix of a 70B model.
+    """Maximum sizes that a reader accepts. The defaults allow deep prefixes of a 70B model.
 
     Args:
-        max_bytes: Largest size in bytes, of a message and of its soft tokens in float32.
-        max_tokens: Largest number of soft tokens.
-        max_width: Largest width of a soft token.
+        max_bytes: Maximum size in bytes of a message, and of its soft tokens in float32.
+        max_tokens: Maximum number of soft tokens.
+        max_width: Maximum width of a soft token.
     """
 
     max_bytes: int = 1 << 27
@@ -54,7 +52,7 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Header:
-    """Origin of a message, and how its numbers are written.
+    """Origin, codec and sizes of a message.
 
     Args:
         bridge: Fingerprint of the bridge that made the message.
@@ -83,16 +81,16 @@ class Header:
 
     @cached_property
     def n_payload_bytes(self) -> int:
-        """Size of all tensors."""
+        """Size of all tensors in bytes."""
         return sum(tensor.n_bytes for tensor in self.tensors)
 
     @cached_property
     def n_message_bytes(self) -> int:
-        """Size of the whole message: header and tensors."""
+        """Size of the whole message in bytes."""
         return sum(map(len, self._around_checksum)) + len(_NO_SUM) + self.n_payload_bytes
 
     def to_bytes(self, checksum: str) -> bytes:
-        """Return length and JSON, padded with spaces to a multiple of eight bytes."""
+        """Return length and JSON, padded with spaces to a multiple of 8 bytes."""
         before, after = self._around_checksum
         return before + checksum.encode() + after
 
@@ -101,8 +99,8 @@ class Header:
         for what in ("bridge", "sender", "receiver", "basis"):
             if not _TEXT.fullmatch(text := getattr(self, what)):
                 raise MessageError(
-                    f"The {what} {text[:80]!a} cannot stand in a header: at most 512 printable "
-                    "ASCII characters are allowed, without spaces, quotes and backslashes."
+                    f"The {what} {text[:80]!a} is not allowed in a header: use at most 512 "
+                    "printable ASCII characters without spaces, quotes and backslashes."
                 )
         facts = {
             "latentwire": VERSION,
@@ -115,7 +113,7 @@ class Header:
         }
         if self.rank:
             facts |= {"rank": self.rank, "basis": self.basis}
-        # Formatted by hand, which is much faster: no fact has a character that JSON escapes.
+        # Faster than json.dumps; no value contains a character that JSON escapes.
         metadata = "".join(f'"{key}":"{value}",' for key, value in facts.items())
         before = f'{{"__metadata__":{{{metadata}"checksum":"'
         after, start = '"}', 0
@@ -130,25 +128,25 @@ class Header:
         after += " " * (-length % 8)
         return struct.pack("<Q", length + -length % 8) + before.encode(), after.encode()
 
-    def sealed(self, payload: bytes) -> bytes:
-        """Return the whole message. Raises: MessageError: If a fact cannot stand in a header."""
+    def seal(self, payload: bytes) -> bytes:
+        """Return the whole message. Raises: MessageError: If a name is not allowed in it."""
         return self.to_bytes(self.checksum(payload)) + payload
 
     def checksum(self, payload: bytes | memoryview) -> str:
-        """Return the CRC-32 of header and tensors. It detects accidents, not forgery."""
+        """Return the CRC-32 of header and tensors, which detects accidental damage only."""
         return f"{zlib.crc32(payload, zlib.crc32(self.to_bytes(_NO_SUM))):08x}"
 
 
 header_of = lru_cache(_N_CACHED)(Header)
-"""Return the header with these fields, in their order; messages of one bridge share it."""
+"""Cached constructor of `Header`, since messages of one bridge share a header."""
 
 
 def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryview]:
-    """Check a message and return its header and the bytes of its tensors, without copying them.
+    """Check a message and return its header and a view of its tensor bytes.
 
     Args:
         data: Bytes of a message.
-        limits: Largest sizes that are accepted.
+        limits: Maximum accepted sizes.
     Raises: MessageError: If the bytes are not a complete message within the limits.
     """
     if len(data) > limits.max_bytes:
@@ -166,8 +164,8 @@ def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryvie
     if len(payload) != header.n_payload_bytes:
         what = "cut short" if len(payload) < header.n_payload_bytes else "too long"
         raise MessageError(
-            f"The message is {what}: {header.n_payload_bytes:,} bytes should follow its header, "
-            f"{len(payload):,} do."
+            f"The message is {what}: {header.n_payload_bytes:,} bytes must follow its header; "
+            f"found {len(payload):,}."
         )
     if header.checksum(payload) != checksum:
         raise MessageError("The message is damaged: its checksum is wrong. Send it again.")
@@ -178,7 +176,7 @@ def read_header(data: bytes, limits: Limits = LIMITS) -> tuple[Header, memoryvie
 def _checked(head: bytes, limits: Limits) -> Header:
     """Parse header bytes whose checksum was replaced by zeros. Accepted headers are cached.
 
-    Raises: MessageError: If the bytes differ from the header written anew from their facts.
+    Raises: MessageError: If the bytes differ from the header rebuilt from their fields.
     """
     found = _json(head)
     facts = _facts(found)
@@ -189,15 +187,14 @@ def _checked(head: bytes, limits: Limits) -> Header:
 
 
 def _end(data: bytes) -> int:
-    """Offset of the end of the header."""
+    """Return the offset of the end of the header."""
     if len(data) < 8:
         raise MessageError(f"The bytes are not a LatentWire message: there are only {len(data)}.")
     (length,) = struct.unpack_from("<Q", data)
     if length > min(len(data) - 8, _MAX_HEADER_BYTES):
         raise MessageError(
-            "The bytes are not a complete LatentWire message: they begin with a header of "
-            f"{length:,} bytes, but {len(data) - 8:,} follow, and a header has at most "
-            f"{_MAX_HEADER_BYTES:,}."
+            f"The bytes are not a complete LatentWire message: the header should have {length:,} "
+            f"bytes, but {len(data) - 8:,} follow; at most {_MAX_HEADER_BYTES:,} are allowed."
         )
     return int(8 + length)
 
@@ -226,7 +223,7 @@ def _facts(found: dict[str, Any]) -> dict[str, str]:
         )
     if facts["latentwire"] != VERSION:
         raise MessageError(
-            f"The message has format version {_shown(facts['latentwire'])}; this LatentWire reads "
+            f"The message has format version {_ascii(facts['latentwire'])}; this LatentWire reads "
             f"version {VERSION}. Use the same release on both sides."
         )
     for key in ("bridge", "sender", "receiver", "encoding", "n_tokens", "width", "checksum"):
@@ -251,10 +248,10 @@ def _header(facts: dict[str, str], limits: Limits) -> Header:
     )
     for key in ("bridge", "sender", "receiver", "basis"):
         if not isinstance(text := getattr(header, key), str) or not _TEXT.fullmatch(text):
-            raise MessageError(f"The message's {key} is not a fingerprint or name: {_shown(text)}.")
+            raise MessageError(f"The message's {key} is not a fingerprint or name: {_ascii(text)}.")
     if not _SUM.fullmatch(facts["checksum"]):
         raise MessageError(
-            f"{_shown(facts['checksum'])} is not a checksum of 8 hexadecimal digits."
+            f"{_ascii(facts['checksum'])} is not a checksum of 8 hexadecimal digits."
         )
     return header
 
@@ -262,12 +259,12 @@ def _header(facts: dict[str, str], limits: Limits) -> Header:
 def _count(facts: dict[str, str], what: str, most: int) -> int:
     text = facts.get(what)
     if not isinstance(text, str) or not _COUNT.fullmatch(text) or int(text) > most:
-        raise MessageError(f"The message's {what} is {_shown(text)}; 1 to {most:,} are allowed.")
+        raise MessageError(f"The message's {what} is {_ascii(text)}; 1 to {most:,} are allowed.")
     return int(text)
 
 
 def _explain(header: Header, found: dict[str, Any]) -> NoReturn:
-    """Raise an error that names the difference between a header and the one written anew."""
+    """Raise an error that names the difference between a header and the rebuilt one."""
     start = 0
     for tensor in header.tensors:
         end = start + tensor.n_bytes
@@ -279,19 +276,19 @@ def _explain(header: Header, found: dict[str, Any]) -> NoReturn:
         if found.get(tensor.name) != expected:
             raise MessageError(
                 f"The message's tensor '{tensor.name}' should be {expected}; its header states "
-                f"{_shown(found.get(tensor.name))}."
+                f"{_ascii(found.get(tensor.name))}."
             )
         start = end
     known = {"__metadata__", *(tensor.name for tensor in header.tensors)}
     if extra := sorted(set(found) - known):
-        raise MessageError(f"The message has unexpected tensors: {_shown(extra)}.")
+        raise MessageError(f"The message has unexpected tensors: {_ascii(extra)}.")
     raise MessageError(
-        "The message's header is not written the way LatentWire writes it: the order, spaces, an "
-        "extra fact or a duplicate key differ."
+        "The message's header is not in canonical form: it differs in the order of keys, white "
+        "space, an extra field or a duplicate key."
     )
 
 
-def _shown(value: object) -> str:
-    """Return untrusted data for an error message: short and safe to print."""
+def _ascii(value: object) -> str:
+    """Return untrusted data shortened and escaped for an error message."""
     text = ascii(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,4 +1,4 @@
-"""Gather facts about a pair of models, from which a bridge is initialized before training."""
+"""Measure facts about a pair of models, from which a bridge is initialized before training."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def pair_facts(
     """Measure the scales of a pair and choose where the soft tokens start.
 
     Args:
-        bridge: Bridge to initialize: its number of soft tokens and the optional facts it needs.
+        bridge: Bridge to initialize; states the optional facts it needs.
         states: Sender states of some training texts.
         sender: Sending model.
         receiver: Receiving model.
-        words: Texts whose receiver embeddings the soft tokens start from, in turn. If empty, they
-            start from embeddings drawn at random.
-        seed: Random seed for that draw.
-        texts: Texts that the states belong to, in the same order. Shared spans need them.
+        words: Texts whose receiver embeddings initialize the soft tokens, in turn. If empty, random
+            embeddings are used.
+        seed: Random seed for these.
+        texts: Texts of the states, in the same order; required for shared spans.
     Source: Lester et al. 2021, Prompt Tuning, arXiv:2104.08691, section 3.2 (class-label
         initialisation).
     """
@@ -59,7 +59,7 @@ def pair_facts(
 
 
 def _anchors(lm: LanguageModel, words: Sequence[str], k: int, seed: int) -> Float[Tensor, "k dr"]:
-    """Return the embeddings that k soft tokens start from."""
+    """Return initial embeddings of k soft tokens."""
     if words:
         rows = [lm.embed(torch.tensor(lm.token_ids(" " + word))).mean(0) for word in words]
         starts = torch.stack(rows).float()

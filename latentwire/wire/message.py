@@ -1,4 +1,4 @@
-"""A message: the soft tokens of one text, and the header that says which pair they belong to."""
+"""Messages: the soft tokens of one text, and a header that identifies the pair."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from latentwire.wire.header import LIMITS, Header, Limits, header_of, read_heade
 
 @dataclass(frozen=True)
 class Message:
-    """Soft tokens on their way from a sender to a receiver.
+    """Soft tokens from a sender for a receiver.
 
     Args:
         soft: Soft tokens, (k, dr).
@@ -27,8 +27,8 @@ class Message:
         sender: Model that read the text, `name@fingerprint`.
         receiver: Model that the soft tokens are for, `name@fingerprint`.
         basis: Basis of a codec that writes coordinates, such as `lowrank`.
-        truncated: Whether the text was longer than the sender reads. It is not serialised: None in
-            a message that was read from bytes.
+        truncated: Whether the text was truncated for the sender. Not serialized: None in messages
+            read from bytes.
     """
 
     soft: Float[Tensor, "k dr"]
@@ -43,13 +43,13 @@ class Message:
     def header(self) -> Header:
         """Header of the message.
 
-        Raises: MessageError: If the codec is unknown or lacks its basis, or there are no soft
+        Raises: MessageError: If the codec is unknown, its basis is missing, or there are no soft
             tokens.
         """
         codec = find_codec(self.codec)
         if self.soft.dim() != 2 or not self.soft.numel():
             raise MessageError(
-                "A message has soft tokens (k, dr), at least one; these have the shape "
+                "Soft tokens of a message must be non-empty, (k, dr); these have shape "
                 f"{tuple(self.soft.shape)}."
             )
         basis = None
@@ -73,16 +73,16 @@ class Message:
         return self.header.n_message_bytes
 
     def to_bytes(self) -> bytes:
-        """The message as a safetensors file.
+        """Serialize the message as a safetensors file.
 
-        Raises: MessageError: If the codec is unknown or lacks its basis, a number does not fit
-            into it, or a name cannot stand in a header.
+        Raises: MessageError: If the codec is unknown, its basis is missing, it cannot represent a
+            number, or a name is not allowed in a header.
         """
         header, soft = self.header, self.soft.detach().to("cpu", torch.float32)
         if header.rank:
             soft = need_basis(self.codec, self.basis).shrink(soft)
         arrays = find_codec(self.codec).write(np.ascontiguousarray(soft.numpy()))
-        return header.sealed(b"".join(array.tobytes() for array in arrays))
+        return header.seal(b"".join(array.tobytes() for array in arrays))
 
     @classmethod
     def from_bytes(
@@ -91,16 +91,16 @@ class Message:
         """Read a message. `Decoder.read` also checks that it is for that decoder.
 
         Args:
-            data: Bytes from `to_bytes`, or from anywhere else.
-            basis: Basis that a `lowrank` message is expanded by.
-            limits: Largest sizes that are accepted.
-        Raises: MessageError: If the bytes are not a message, before any tensor is made.
+            data: Bytes of a message; may be untrusted.
+            basis: Basis to decode `lowrank` messages.
+            limits: Maximum accepted sizes.
+        Raises: MessageError: If the bytes are not a message; raised before tensors are created.
         """
         return cls.from_payload(*read_header(data, limits), basis)
 
     @classmethod
     def from_payload(cls, header: Header, payload: memoryview, basis: Basis | None) -> Message:
-        """Read the tensors of a message whose header was already read and checked."""
+        """Read the tensors of a message whose header has been checked."""
         numbers = torch.from_numpy(_numbers(header, payload, basis))
         # An expanded message keeps its basis and can be written again.
         used = basis if header.rank else None
@@ -109,14 +109,14 @@ class Message:
 
     @classmethod
     def join(cls, messages: Sequence[Message]) -> Message:
-        """Several messages as one that the receiver reads in this order, written in fp32.
+        """Concatenate messages into one, to be written in fp32.
 
         Args:
-            messages: At least one message for the same receiver, from any senders.
+            messages: Messages for the same receiver, at least one; senders may differ.
         Raises: MessageError: If there are none, or their receivers or widths differ.
         """
         if not messages:
-            raise MessageError("There is no message to join: give at least one.")
+            raise MessageError("Give at least one message to join.")
         for what, each in (
             ("receivers", [message.receiver for message in messages]),
             ("widths", [message.soft.shape[-1] for message in messages]),
@@ -136,17 +136,17 @@ class Message:
 
 
 def need_basis(codec: str, basis: Basis | None) -> Basis:
-    """Return the basis. Raises: MessageError: If there is none."""
+    """Return the basis. Raises: MessageError: If it is None."""
     if basis is None:
         raise MessageError(
-            f"The codec {codec} needs a basis and the wire has none: fit one with "
-            "Wire.fit_lowrank, or read the message with the wire that wrote it (Wire.read)."
+            f"The codec {codec} needs a low-rank basis: fit one with Wire.fit_lowrank, or read the "
+            "message with the wire that wrote it (Wire.read)."
         )
     return basis
 
 
 def _numbers(header: Header, payload: memoryview, basis: Basis | None) -> Numbers:
-    """Numbers in the tensors of a message: soft tokens, or their coordinates."""
+    """Decode the tensors of a message to soft tokens, or to their coordinates."""
     if header.rank:
         basis = need_basis(header.codec, basis)
         if (basis.fingerprint, *basis.mean.shape, basis.rank) != (
@@ -156,8 +156,8 @@ def _numbers(header: Header, payload: memoryview, basis: Basis | None) -> Number
             header.rank,
         ):
             raise MessageError(
-                f"The message was written in basis {header.basis} of rank {header.rank}; this one "
-                f"is {basis.fingerprint} of rank {basis.rank}. Use the same bridge folder on both "
+                f"The message uses basis {header.basis} of rank {header.rank}; this wire has basis "
+                f"{basis.fingerprint} of rank {basis.rank}. Use the same bridge folder on both "
                 "sides."
             )
     arrays, start = [], 0

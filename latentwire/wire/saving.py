@@ -1,4 +1,4 @@
-"""A wire on disk: the folder of its bridge, its contract, and the basis of `lowrank` messages."""
+"""Save and load wires: bridge, contract and the basis of `lowrank` messages."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def save_wire(
     sender: LanguageModel,
     receiver: LanguageModel,
 ) -> None:
-    """Write a bridge and its contract into `folder`, atomically.
+    """Save a bridge and its contract to `folder`, atomically.
 
-    The configuration holds what either half needs of the other one, so that an encoder loads
-    without the receiver and a decoder without sender and bridge.
+    The contract is enough to load an encoder without the receiver, and a decoder without sender
+    and bridge.
     """
     spec, task = contract.spec, contract.task
     facts = {
@@ -52,7 +52,7 @@ def save_wire(
 
 
 def load_contract(folder: Path) -> Contract:
-    """Read the contract of a saved wire; no weights are read or needed.
+    """Load the contract of a saved wire, without weights.
 
     Args:
         folder: Run folder, or the bridge folder inside it.
@@ -63,7 +63,7 @@ def load_contract(folder: Path) -> Contract:
     if missing := [key for key in ("sender", "receiver", "wire") if not config.get(key)]:
         raise BridgeError(f"The bridge in {folder} does not state its {', '.join(missing)}.")
     spec = {**config["wire"], "layers": tuple(config["wire"]["layers"])}
-    if "encoding" in spec:  # the name of the codec in runs saved before 2026-12
+    if "encoding" in spec:  # key of the codec in runs saved before 2026-12
         spec["codec"] = spec.pop("encoding")
     sender, receiver, basis = config["sender"], config["receiver"], config.get("basis")
     return Contract(
@@ -82,7 +82,7 @@ def load_contract(folder: Path) -> Contract:
 
 
 def load_weights(folder: Path) -> Bridge:
-    """Read the bridge of a saved wire. Raises: BridgeError: If it is missing or damaged."""
+    """Load the bridge of a saved wire. Raises: BridgeError: If it is missing or damaged."""
     return load_bridge(_bridge_folder(folder))[0]
 
 
@@ -95,12 +95,12 @@ def load_side(
     dtype: str,
     progress: Progress | None,
 ) -> LanguageModel:
-    """Load one of the two models of a saved wire and check that it is that model.
+    """Load one of the two models of a saved wire and check its fingerprint.
 
     Args:
         folder: Run folder, or the bridge folder inside it.
         role: `sender` or `receiver`.
-        model: Model to use, or where it is stored now; the saved name by default.
+        model: Model or its current location; the saved name by default.
         device: As in `Wire.build`.
         dtype: As in `Wire.build`.
         progress: As in `Wire.build`.
@@ -113,20 +113,20 @@ def load_side(
     if lm.fingerprint != saved["fingerprint"]:
         raise PairMismatchError(
             f"The bridge in {folder} was trained for the {role} '{saved['name']}' "
-            f"({saved['fingerprint']}); '{lm.name}' ({lm.fingerprint}) is another model. Train a "
-            "bridge for it."
+            f"({saved['fingerprint']}); '{lm.name}' ({lm.fingerprint}) is a different model. Train "
+            "a bridge for it."
         )
     if saved.get("tokenizer") not in (None, tokenizer_digest(lm)):
         raise PairMismatchError(
             f"The tokenizer or chat template of '{lm.name}' differs from that of the {role} the "
-            f"bridge in {folder} was trained for. Use the tokenizer files of that time, or train "
-            "a bridge again."
+            f"bridge in {folder} was trained for. Use the original tokenizer files, or train "
+            "the bridge again."
         )
     return lm
 
 
 def tokenizer_digest(lm: LanguageModel) -> str:
-    """16 hex digits that identify the vocabulary and the chat template of a model."""
+    """Return 16 hex digits that identify vocabulary and chat template of a model."""
     tokenizer = lm.tokenizer
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     facts = [vocabulary, tokenizer.bos_token, getattr(tokenizer, "chat_template", None)]

@@ -1,4 +1,4 @@
-"""Options of a wire, and its answers."""
+"""Options and answers of a wire."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from latentwire.wire.codecs import CODECS
 
 @dataclass(frozen=True)
 class WireSpec:
-    """Options in which two wires of one pair differ.
+    """Options of a wire.
 
     Args:
         bridge: Name of the bridge.
         soft_tokens: Number k of soft tokens in a message.
         layers: Sender layers that the bridge reads.
         sender_prompt: `raw`: the sender reads the text alone; `aware`: the text and the task.
-        setting: What the sender reads and what the receiver is asked (`Task.setting`). None: the
-            task's default.
-        max_tokens: Longest text in sender tokens. None: the task's limit.
-        prompt: Prompt of the receiver, with the place `{context}` for the message. In the setting
-            `shared` the message stands before the prompt, so `{question}` is enough. None: the
-            prompt that training chooses, else the task's first.
-        codec: Name of the codec of messages, see `CODECS`.
+        setting: `blind`, `split` or `shared`, see `Task.setting`. None: the task's default.
+        max_tokens: Maximum text length in sender tokens. None: the task's limit.
+        prompt: Prompt of the receiver, with the placeholder `{context}` for the message. In the
+            setting `shared` the message precedes the prompt, so `{question}` is enough. None: the
+            prompt chosen by training, or the task's first.
+        codec: Name of the message codec, see `CODECS`.
         options: Options of the bridge.
-    Raises: UsageError: If a name is unknown, or the prompt has no place for the message.
+    Raises: UsageError: If a name is unknown, or the prompt has no placeholder for the message.
     """
 
     bridge: str
@@ -50,21 +49,20 @@ class WireSpec:
         places = ("{context}", "{question}") if self.setting == "shared" else ("{context}",)
         if self.prompt is not None and not any(place in self.prompt for place in places):
             raise UsageError(
-                f"The receiver's prompt {self.prompt!r} has no place for the message: write "
-                f"{' or '.join(places)} where it should stand."
+                f"The receiver's prompt {self.prompt!r} has no placeholder for the message: add "
+                f"{' or '.join(places)}."
             )
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer of a receiver.
+    """Answer of the receiver.
 
     Args:
-        label: The best choice, or the text that the receiver wrote.
-        scores: Probability of each choice among the choices, in their order; empty for a written
-            answer.
-        truncated: Whether the text was longer than the sender reads. None if that is not known,
-            because the message came as bytes.
+        label: Best choice, or the written answer.
+        scores: Probability of each choice, in their order; empty for a written answer.
+        truncated: Whether the text was truncated for the sender. None if the message came as bytes,
+            which do not store it.
     """
 
     label: str

@@ -24,7 +24,7 @@ from latentwire.models.sender import default_layer
 from latentwire.prompting.builder import PromptBuilder
 from latentwire.wire.basis import Basis
 from latentwire.wire.codecs import CODECS
-from latentwire.wire.contract import Contract, ModelIdentity, Party
+from latentwire.wire.contract import Contract, HasContract, ModelIdentity
 from latentwire.wire.decoder import Decoder
 from latentwire.wire.encoder import Encoder
 from latentwire.wire.initialization import pair_facts
@@ -33,7 +33,7 @@ from latentwire.wire.saving import load_contract, load_side, load_weights, save_
 from latentwire.wire.spec import Answer, WireSpec
 
 
-class Wire(Party):
+class Wire(HasContract):
     """A latent channel from one frozen model to another: an encoder and a decoder.
 
     Create one with `Wire.build` or `Wire.from_pretrained`; train it with `train_bridge`.
@@ -45,18 +45,17 @@ class Wire(Party):
     """
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
-        mine, its = encoder.contract, decoder.contract
-        if (mine.fingerprint, mine.receiver) != (its.fingerprint, its.receiver):
+        ours, theirs = encoder.contract, decoder.contract
+        if (ours.fingerprint, ours.receiver) != (theirs.fingerprint, theirs.receiver):
             raise PairMismatchError(
-                f"The encoder writes messages of bridge {mine.fingerprint} for {mine.receiver}; "
-                f"the decoder reads those of {its.fingerprint} for {its.receiver}. Load both from "
-                "one run."
+                f"The encoder has bridge {ours.fingerprint} and receiver {ours.receiver}; the "
+                f"decoder has {theirs.fingerprint} and {theirs.receiver}. Load both from one run."
             )
-        self.encoder, self.contract = encoder, mine
-        self.decoder = Decoder(decoder.receiver, mine)  # from now on they share one contract
+        self.encoder, self.contract = encoder, ours
+        self.decoder = Decoder(decoder.receiver, ours)  # shares the contract
         self.bridge.to(self.receiver.lm.device)
 
-    # -- creating and saving ------------------------------------------------------------------
+    # -- building and saving ------------------------------------------------------------------
 
     @classmethod
     def build(
@@ -87,18 +86,18 @@ class Wire(Party):
             receiver: Receiving model: embedded name, local folder, `.gguf` file, hub id, or a
                 loaded model.
             pair: Preset for models that are not given: `embedded` (default), `paper`, `fake`.
-            bridge: Name of the bridge, see `latentwire bridges`.
+            bridge: Bridge name, see `latentwire bridges`.
             soft_tokens: Number of soft tokens in a message.
-            layer: Sender layer(s) to read; by default the layer at three tenths of the depth.
+            layer: Sender layer(s) to read; by default the layer at 30 % of the depth.
             sender_prompt: What the sender reads: `raw`, the text, or `aware`, text and task.
-            setting: `blind`, `shared` or `split`; the task's default by default.
-            max_tokens: Longest text in sender tokens; the task's limit by default.
-            prompt: Prompt of the receiver, with the place `{context}` for the message; by default
-                training chooses one of the task's.
-            codec: How messages are written: fp32, fp16, bf16, int8, int4 or lowrank.
+            setting: `blind`, `shared` or `split`; None for the task's default.
+            max_tokens: Maximum text length in sender tokens; None for the task's limit.
+            prompt: Prompt of the receiver, with the placeholder `{context}` for the message; by
+                default training chooses one of the task's prompts.
+            codec: Message codec: fp32, fp16, bf16, int8, int4 or lowrank.
             seed: Random seed for the initial weights of the bridge.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-            dtype: Type of the frozen weights: `auto`, `float32`, `bfloat16` or `float16`.
+            dtype: Dtype of the frozen models: `auto`, `float32`, `bfloat16` or `float16`.
             progress: Reports the conversion of a model.
             options: Options of the bridge.
         Raises: UnknownNameError, UsageError, MissingPackageError, ModelError (also if the bridge
@@ -161,8 +160,8 @@ class Wire(Party):
 
         Args:
             folder: Run folder, or the bridge folder inside it.
-            sender: Sending model, or where it is stored now; the saved name by default.
-            receiver: Receiving model, or where it is stored now; the saved name by default.
+            sender: Sending model or its current location; the saved name by default.
+            receiver: Receiving model or its current location; the saved name by default.
             device: As in `build`.
             dtype: As in `build`.
             progress: As in `build`.
@@ -175,7 +174,7 @@ class Wire(Party):
         how: dict[str, Any] = {"device": device, "dtype": dtype, "progress": progress}
         sending = load_side(run, "sender", sender, **how)
         if (sender or contract.sender.name) == (receiver or contract.receiver.name):
-            receiver = sending  # one model in both roles is loaded once
+            receiver = sending  # load a model in both roles once
         answering = load_side(run, "receiver", receiver, **how)
         return cls(
             Encoder(Sender(sending), bridge, contract),
@@ -183,14 +182,14 @@ class Wire(Party):
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write the bridge, and what either half needs, into `folder`, atomically."""
+        """Save the bridge and the contract to `folder`, atomically."""
         self.contract.fingerprint = self.fingerprint
         save_wire(Path(folder), self.bridge, self.contract, self.sender.lm, self.receiver.lm)
 
     def replace(self, *, receiver: Receiver | None = None, **changes: Any) -> Wire:
-        """Return this wire with another receiver object or other fields of its contract.
+        """Return a copy with another receiver object or changed contract fields.
 
-        Models and bridge are shared; this wire is not changed.
+        Models and bridge are shared with this wire.
 
         Args:
             receiver: Receiver of the same model.
@@ -204,13 +203,13 @@ class Wire(Party):
         return self.replace()
 
     def with_codec(self, codec: str) -> Wire:
-        """Return this wire with messages written by another codec.
+        """Return a copy that uses another codec.
 
         Raises: UnknownNameError: If there is no such codec.
         """
         return self.replace(spec=replace(self.spec, codec=CODECS.get(codec).name))
 
-    # -- the halves ---------------------------------------------------------------------------
+    # -- parts --------------------------------------------------------------------------------
 
     @property
     def sender(self) -> Sender:
@@ -252,15 +251,15 @@ class Wire(Party):
         *,
         texts: Sequence[str] = (),
     ) -> None:
-        """Set the bridge to the scales of the pair, before training.
+        """Initialize the bridge from facts about the pair, before training.
 
         Args:
             states: Sender states of some training texts.
-            words: Texts whose receiver embeddings the soft tokens start from, in turn. If empty,
-                they start from embeddings drawn at random.
-            seed: Random seed for that draw.
-            texts: Texts that the states belong to, in the same order. Bridges that start from
-                shared spans need them.
+            words: Texts whose receiver embeddings initialize the soft tokens, in turn. If empty,
+                random embeddings are used.
+            seed: Random seed for these.
+            texts: Texts of the states, in the same order; required by bridges that start from
+                shared spans.
         Raises: ConfigError: If the bridge needs texts and there are none.
         """
         lms = self.sender.lm, self.receiver.lm
@@ -268,7 +267,7 @@ class Wire(Party):
         self.bridge.initialize(facts)
 
     def compile(self, *, mode: str | None = "reduce-overhead", **options: Any) -> None:
-        """Let torch compile the bridge: see `Encoder.compile`."""
+        """Compile the bridge: see `Encoder.compile`."""
         self.encoder.compile(mode=mode, **options)
 
     def fit_lowrank(
@@ -308,12 +307,13 @@ class Wire(Party):
         """Send a text from the sender to the receiver and return the receiver's answer.
 
         Args:
-            text: One text, or several that are run in batches.
-            question: Question about the text (one for each text), for tasks whose items have one.
+            text: One text, or several.
+            question: Question about the text (one per text), for tasks whose items have one.
             choices: Choices to score, as in `Decoder.answer`; the task's labels by default.
-            max_new_tokens: Longest written answer in tokens; by default the task's limit, or 32.
-        Raises: UsageError: If the wire was not trained on a task yet, a text is empty or a
-            question is missing.
+            max_new_tokens: Maximum length of a written answer in tokens; by default the task's
+                limit, or 32.
+        Raises: UsageError: If the wire has not been trained, a text is empty or a question is
+            missing.
         """
         texts = [text] if isinstance(text, str) else text
         questions = [question] if isinstance(question, str) else question
@@ -323,9 +323,9 @@ class Wire(Party):
         return answers[0] if isinstance(text, str) else answers
 
     def stream(self, text: str, question: str | None = None) -> Iterator[str]:
-        """Return the written answer to one text in pieces, while it is written.
+        """Generate the answer to one text and yield it in pieces.
 
-        Raises: UsageError: As `answer` does; also if the task's answers are chosen, not written.
+        Raises: UsageError: As `answer` does; also if the task has choices.
         """
         questions = [question] if question else None
         return self.decoder.stream(self.encoder.encode([text], questions)[0], question)
@@ -344,8 +344,8 @@ class Wire(Party):
         """Return the message of a text: see `Encoder.encode`.
 
         Args:
-            texts: One text, or several that are run in batches.
-            questions: One question for each text, for tasks whose items have one.
+            texts: One text, or several.
+            questions: One question per text, for tasks whose items have one.
         """
         asked = [questions] if isinstance(questions, str) else questions
         messages = self.encoder.encode(texts, asked)
@@ -370,10 +370,10 @@ class Wire(Party):
         known = {self.fingerprint, *bridges}
         return self.decoder.receive(messages, questions, bridges=known)
 
-    # -- steps between text and answer --------------------------------------------------------
+    # -- single steps --------------------------------------------------------
 
     def sender_texts(self, task: Task, examples: Sequence[Example]) -> tuple[list[str], list[bool]]:
-        """Return what the sender reads for each example, and whether its context was cut."""
+        """Return the sender's input text for each example, and whether its context was cut."""
         return self.encoder.sender_texts(task, examples)
 
     def soft_tokens(self, states: SenderStates) -> Float[Tensor, "b k dr"]:
@@ -381,7 +381,7 @@ class Wire(Party):
         return self.encoder.soft_tokens(states)
 
     def soft_tokens_of(self, texts: Sequence[str]) -> Float[Tensor, "b k dr"]:
-        """Return soft tokens of texts as the sender reads them, run in batches."""
+        """Return the soft tokens of sender texts, computed in batches."""
         return self.encoder.soft_tokens_of(texts)
 
     def pack(self, soft: Float[Tensor, "b k dr"]) -> list[Message]:
@@ -400,9 +400,9 @@ class Wire(Party):
         return self.decoder.respond(task, examples, soft, ranking_only=ranking_only)
 
     def prompt_builder(self, task: Task) -> PromptBuilder:
-        """Return the builder of the prompts that the receiver reads around soft tokens."""
+        """Return the builder of the receiver's prompts around soft tokens."""
         return self.decoder.prompt_builder(task)
 
     def prompts_for(self, task: Task) -> tuple[str, ...]:
-        """Return the prompts that training may choose from: the given one, or the task's."""
+        """Return the prompts that training chooses from: the specified one, or the task's."""
         return self.decoder.prompts_for(task)

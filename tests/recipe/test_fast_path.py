@@ -112,7 +112,7 @@ def test_a_wire_streams_what_it_answers(
         == wire.answer("A text by Ann.", "who?").label
     )
     wire.task = make_task()
-    with pytest.raises(UsageError, match="chosen, not written"):
+    with pytest.raises(UsageError, match="no text to stream"):
         wire.stream("fire")
 
 

@@ -171,7 +171,7 @@ def test_decoder_scores_given_choices(wire: Wire) -> None:
         assert sum(answer.scores.values()) == pytest.approx(1)
         same = answer.scores == pytest.approx(label.scores, abs=1e-6)
         assert same == (choices == ["red", "blue"])
-    with pytest.raises(UsageError, match=r"one list of choices for each text: 1 for 4 text"):
+    with pytest.raises(UsageError, match=r"one list of choices per text; given: 1 for 4"):
         decoder.answer(messages, choices=[["red", "blue"]])
     assert wire.answer("fire", choices=["hot", "cold"]).label in ("hot", "cold")
 
@@ -210,13 +210,13 @@ def test_decoder_writes_where_a_task_has_no_choices(wire: Wire, names: Task) -> 
     (chosen,) = wire.decoder.answer([message], ["who?"], choices=["Ann", "Bob"])
     assert set(chosen.scores) == {"Ann", "Bob"}
     assert "".join(wire.decoder.stream(message, "who?")) == whole.label
-    with pytest.raises(UsageError, match=r"needs one question for each text; given: 1 text"):
+    with pytest.raises(UsageError, match=r"takes one question for each text; given: 1 text"):
         wire.decoder.answer([message])
 
 
 def test_halves_need_a_question_where_they_read_it(wire: Wire, names: Task) -> None:
     wire.task, wire.spec = names, type(wire.spec)(**{**vars(wire.spec), "setting": "blind"})
-    with pytest.raises(UsageError, match="needs one question for each text"):
+    with pytest.raises(UsageError, match="takes one question for each text"):
         wire.encoder.encode(["A text by Ann."])
     messages = wire.encoder.encode(["A text by Ann."], ["who?"])
     assert wire.decoder.answer(messages) == wire.decoder.answer(messages, ["who?"])
@@ -233,7 +233,7 @@ def test_decoder_refuses_messages_of_another_encoder(
     other.task = wire.task
     (message,) = other.encoder.encode(["fire"])
     for each in (message, message.to_bytes()):
-        with pytest.raises(MessageError, match=f"made by bridge {other.fingerprint}"):
+        with pytest.raises(MessageError, match=f"from bridge {other.fingerprint}"):
             wire.decoder.answer([each])
         assert wire.decoder.answer([each], bridges=[other.fingerprint])
     assert wire.decoder.answer([]) == []
@@ -246,7 +246,7 @@ def test_wire_follows_its_bridge(wire: Wire) -> None:
     after = wire.encoder.encode(["fire"])
     assert before[0].bridge != after[0].bridge == wire.fingerprint
     assert wire.decoder.answer(after) == [wire.answer("fire")]
-    with pytest.raises(MessageError, match="made by bridge"):
+    with pytest.raises(MessageError, match="from bridge"):
         wire.decoder.answer(before)
 
 

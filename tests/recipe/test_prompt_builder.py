@@ -209,7 +209,7 @@ def test_a_bridge_learns_to_make_the_receiver_write(
     assert answer.label == "L" and answer.scores == {}
     both = wire.answer(["L has 91 coins", "K has 92 coins"], ["Who?", "Who?"])
     assert [a.label for a in both] == ["L", "K"]
-    with pytest.raises(UsageError, match=r"needs one question for each text; given: 1 text"):
+    with pytest.raises(UsageError, match=r"takes one question for each text; given: 1 text"):
         wire.answer("L has 90 coins")
     found = evaluate(
         wire, names, out_dir=tmp_path / "run", timed=1, prompt_val_limit=2, progress=Progress()

@@ -313,9 +313,9 @@ def test_a_given_prompt_is_what_the_receiver_reads(
     train_bridge(wire, task, tmp_path / "run", progress=Progress(), **SHORT)
     assert Wire.from_pretrained(tmp_path / "run").prompt_builder(task).template == "{context} is"
     for setting, wrong in (("blind", "Its colour is"), ("blind", ""), ("shared", "Its colour is")):
-        with pytest.raises(UsageError, match="no place for the message"):
+        with pytest.raises(UsageError, match="no placeholder for the message"):
             fake_wire(prompt=wrong, setting=setting)
-    with pytest.raises(UsageError, match="no place for the message"):
+    with pytest.raises(UsageError, match="no placeholder for the message"):
         fake_wire(prompt="{question} It is")
 
 

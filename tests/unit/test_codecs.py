@@ -60,7 +60,7 @@ def test_codec_refuses_what_is_not_finite(name: str, value: float) -> None:
     numbers = _numbers((3, 70))
     numbers[1, 66] = value
     for refuse in (find_codec(name).write, find_codec(name).round):
-        with pytest.raises(MessageError, match=f"do not fit into {name}"):
+        with pytest.raises(MessageError, match=f"cannot be written as {name}"):
             refuse(numbers)
 
 

@@ -63,8 +63,8 @@ def _payload(data: bytes, at: int, new: bytes) -> bytes:
 REFUSED = {
     "nothing": (b"", "there are only 0"),
     "seven bytes": (b"1234567", "there are only 7"),
-    "a length beyond the end": (b"\xff" * 64, "a header of 18,446,744,073,709,551,615 bytes"),
-    "a long header": (_header_text(b" " * 5000), "a header has at most 4,096"),
+    "a length beyond the end": (b"\xff" * 64, "18,446,744,073,709,551,615 bytes"),
+    "a long header": (_header_text(b" " * 5000), "at most 4,096 are allowed"),
     "a cut header": (GOOD[:20], "not a complete LatentWire message"),
     "no JSON": (_header_text(b"{" * 40), "the header is not JSON"),
     "not ASCII": (_header_text('{"é":1}'.encode()), "the header is not JSON"),
@@ -89,13 +89,13 @@ REFUSED = {
     "a foreign name": (_facts(sender="a b"), "sender is not a fingerprint or name: 'a b'"),
     "a long name": (_facts(bridge="a" * 600), "bridge is not a fingerprint or name"),
     "no checksum": (_facts(checksum="12"), "'12' is not a checksum"),
-    "a rank too many": (_facts(rank="3", basis="x"), "not written the way"),
-    "more facts": (_facts(more="x"), "not written the way"),
+    "a rank too many": (_facts(rank="3", basis="x"), "not in canonical form"),
+    "more facts": (_facts(more="x"), "not in canonical form"),
     "another dtype": (_soft(dtype="F64"), "tensor 'soft' should be {'dtype': 'I8', 'shape': [2, 4"),
     "another shape": (_soft(shape=[2, 41]), "tensor 'soft' should be"),
     "a huge shape": (_soft(shape=[1 << 62, 1 << 62]), "tensor 'soft' should be"),
     "overlapping offsets": (_soft(data_offsets=[0, 80]), "tensor 'soft' should be"),
-    "a float for a size": (_soft(shape=[2.0, 40]), "not written the way"),
+    "a float for a size": (_soft(shape=[2.0, 40]), "not in canonical form"),
     "a tensor is missing": (_with_header(lambda h: h.pop("scale")), "header states None"),
     "one tensor more": (
         _with_header(
@@ -107,14 +107,14 @@ REFUSED = {
         fuzzing.resealed(
             _header_text(GOOD[8:].split(b"}}")[0].replace(b'"soft"', b'"soft":0,"soft"') + b"}}")
         ),
-        "not written the way",
+        "not in canonical form",
     ),
     "another order": (
         _with_header(lambda h: h.update(scale=h.pop("scale"))),
-        "not written the way",
+        "not in canonical form",
     ),
-    "cut short": (GOOD[:-1], "cut short: 84 bytes should follow its header, 83 do"),
-    "too long": (GOOD + b"x", "too long: 84 bytes should follow its header, 85 do"),
+    "cut short": (GOOD[:-1], "cut short: 84 bytes must follow its header; found 83"),
+    "too long": (GOOD + b"x", "too long: 84 bytes must follow its header; found 85"),
     "a flipped bit": (GOOD[:-1] + bytes([GOOD[-1] ^ 1]), "checksum is wrong. Send it again"),
     "a changed name": (GOOD.replace(b"a@1", b"a@3"), "checksum is wrong"),
     "a scale of zero": (_payload(GOOD, 2, b"\x00\x00"), "zero, negative, NaN or too large"),
@@ -147,7 +147,7 @@ def test_half_numbers_that_are_none(codec: str) -> None:
 def test_coordinates_that_expand_beyond_all_numbers() -> None:
     basis = Basis(torch.full((1, 2), 3e38), torch.ones(1, 2))
     data = Message(torch.full((1, 2), 3.1e38), "abc", "lowrank", basis=basis).to_bytes()
-    with pytest.raises(MessageError, match="lowrank message holds a number that is not finite"):
+    with pytest.raises(MessageError, match="lowrank message contains a number that is not finite"):
         Message.from_bytes(_payload(data, 0, b"\xff\x7b\x7f"), basis=basis)
 
 
@@ -157,7 +157,7 @@ def test_nothing_large_is_made_for_a_message_that_is_refused() -> None:
     tracemalloc.start()
     for header in (huge, wild):
         with pytest.raises(MessageError):
-            Message.from_bytes(header.sealed(b"1234"))
+            Message.from_bytes(header.seal(b"1234"))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100_000

@@ -1,4 +1,4 @@
-"""Codecs: how the numbers of a message are written. A codec is one class in one file."""
+"""Codecs: number formats of messages."""
 
 from latentwire.wire.codecs.base import (
     CODECS,

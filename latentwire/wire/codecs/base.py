@@ -1,8 +1,8 @@
 """Base class and catalogue of codecs.
 
-A codec states which tensors it writes for a number of tokens and a width (`layout`), so that a
-reader knows every byte of a message before it looks at the first one. Codecs are vectorised numpy:
-for a few thousand numbers, a chain of torch operations takes longer to start than to run.
+`layout` gives the tensors that a codec writes for a number of tokens and a width, so that a message
+is checked before it is decoded. Codecs use vectorized numpy: for a few thousand numbers, launching
+a chain of torch operations takes longer than running it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Numbers = npt.NDArray[np.float32]
 """Soft tokens, or their coordinates in a basis, (k, w)."""
 Array = npt.NDArray[Any]
 
-# Names of safetensors. bfloat16 is kept as its 16 bits, since numpy has no such type.
+# By safetensors name. numpy has no bfloat16, so its 16 bits are stored as an integer.
 DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -38,13 +38,7 @@ CODECS: Catalogue[type[Codec]] = Catalogue("codec", "latentwire.wire.codecs", "l
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, type and shape of one tensor in a message.
-
-    Args:
-        name: Name in the file.
-        dtype: Type, a key of `DTYPES`.
-        shape: Sizes of the dimensions.
-    """
+    """Name, dtype (a key of `DTYPES`) and shape of one tensor in a message."""
 
     name: str
     dtype: str
@@ -57,7 +51,7 @@ class TensorSpec:
 
 
 class Codec(ABC):
-    """A way to write soft tokens. Codecs have no state and are created without arguments.
+    """Number format of messages. Codecs have no state and are created without arguments.
 
     Attributes:
         name: Name on the command line, in headers and in results.
@@ -69,48 +63,48 @@ class Codec(ABC):
 
     @abstractmethod
     def layout(self, n_tokens: int, width: int) -> tuple[TensorSpec, ...]:
-        """Tensors of a message with numbers (n_tokens, width), in the order they are written."""
+        """Return the tensors of a message with numbers (n_tokens, width), in writing order."""
 
     @abstractmethod
     def write(self, numbers: Numbers) -> list[Array]:
         """Return the arrays of `layout`.
 
         Args:
-            numbers: Finite or not, (k, w).
+            numbers: Numbers, (k, w); may be infinite or NaN.
         Raises: MessageError: If a number cannot be represented.
         """
 
     @abstractmethod
     def read(self, arrays: Sequence[Array], width: int) -> Numbers:
-        """Return the numbers that `write` was given, rounded, (k, w).
+        """Return the rounded numbers that `write` encoded, (k, w).
 
         Args:
-            arrays: Arrays of `layout`, perhaps from an untrusted message.
+            arrays: Arrays of `layout`, possibly from an untrusted message.
             width: Width w of the numbers.
         Raises: MessageError: If a number is not finite.
         """
 
     def round(self, numbers: Numbers) -> Numbers:
-        """Return what a reader gets for these numbers, (k, w), without making any bytes.
+        """Return numbers as a reader of the message gets them, (k, w).
 
         Raises: MessageError: If a number cannot be represented.
         """
         return self.read(self.write(numbers), numbers.shape[1])
 
     def n_bytes(self, n_tokens: int, width: int) -> int:
-        """Size of the tensors of a message, without its header."""
+        """Return the size of a message in bytes, without its header."""
         return sum(tensor.n_bytes for tensor in self.layout(n_tokens, width))
 
     def unfit(self) -> MessageError:
         """Return the error for numbers that cannot be written."""
         return MessageError(
-            f"The soft tokens do not fit into {self.name}: a number is infinite, NaN or too large "
-            "for it. Check the bridge, or use a wider codec such as fp32."
+            f"The soft tokens cannot be written as {self.name}: a number is infinite, NaN or too "
+            "large. Check the bridge, or use a wider codec such as fp32."
         )
 
     def not_finite(self) -> MessageError:
         """Return the error for a message with a number that is infinite or NaN."""
-        return MessageError(f"The {self.name} message holds a number that is not finite.")
+        return MessageError(f"The {self.name} message contains a number that is not finite.")
 
 
 def find_codec(name: str) -> Codec:

@@ -1,4 +1,4 @@
-"""Codecs that write every number as a floating-point number: fp32, fp16, bf16."""
+"""Floating-point codecs: fp32, fp16, bf16."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BF16_INFINITY = 0x7F80
 
 
 class FloatCodec(Codec):
-    """Base of codecs whose numbers are one array of a type that numpy has."""
+    """Base of codecs that write one array of a numpy float type."""
 
     dtype: ClassVar[str]
 
@@ -43,21 +43,21 @@ class FloatCodec(Codec):
 
 @CODECS.add("fp32")
 class Float32(FloatCodec):
-    """Four bytes a number, exact."""
+    """Four bytes per number, exact."""
 
     name, dtype = "fp32", "F32"
 
 
 @CODECS.add("fp16")
 class Float16(FloatCodec):
-    """Two bytes a number: 11 significant bits, up to 65,504."""
+    """Two bytes per number: 11 significant bits, up to 65,504."""
 
     name, dtype = "fp16", "F16"
 
 
 @CODECS.add("bf16")
 class BFloat16(Codec):
-    """Two bytes a number: 8 significant bits, the range of float32."""
+    """Two bytes per number: 8 significant bits, the range of float32."""
 
     name = "bf16"
 
@@ -77,13 +77,13 @@ class BFloat16(Codec):
 
 
 def to_bf16(numbers: Numbers) -> npt.NDArray[np.uint16]:
-    """Bits of the nearest bfloat16, ties to even. NaN becomes a number that is not positive."""
+    """Return the bits of the nearest bfloat16, ties to even; NaN does not stay NaN."""
     bits = numbers.view(np.uint32)
     return (bits + 0x7FFF + (bits >> 16 & 1) >> 16).astype(np.uint16)
 
 
 def from_bf16(bits: Array) -> Numbers:
-    """Numbers from the bits of bfloat16."""
+    """Return the numbers that bfloat16 bits represent."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 

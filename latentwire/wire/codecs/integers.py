@@ -1,4 +1,4 @@
-"""Codecs that write integers times a scale: int8, int4 and lowrank."""
+"""Quantizing codecs, which write integers and scales: int8, int4 and lowrank."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _SMALLEST_SCALE = 2.0**-126  # the smallest normal number
 
 
 class IntegerCodec(Codec):
-    """Base of codecs that write integers times a scale.
+    """Base of codecs that write integers and scales.
 
-    Each group of neighbouring numbers in one token has its own scale. An outlier, of which language
-    models have a few, therefore coarsens its own group only, and the layers of a deep prefix keep
-    their units. Quantisation is symmetric (0 stays 0). The scale is a bfloat16, which has the range
-    of float32: no embedding is too small for it. The error of a number is at most half a scale.
+    Each group of neighbouring numbers in one token has its own scale, so an outlier reduces the
+    precision of its own group only, and the layers of a deep prefix keep their own ranges.
+    Quantization is symmetric (0 stays 0). The scale is a bfloat16, which covers the range of
+    float32. The error of a number is at most half a scale.
 
     Attributes:
-        group: Numbers that share a scale.
+        group: Number of values that share a scale.
         levels: Largest integer.
     """
 
@@ -34,7 +34,7 @@ class IntegerCodec(Codec):
     levels: ClassVar[int]
 
     def write(self, numbers: Numbers) -> list[Array]:
-        scale, integers = self._quantise(numbers)
+        scale, integers = self._quantize(numbers)
         return [scale, self.squeeze(integers, numbers.shape[1])]
 
     def read(self, arrays: Sequence[Array], width: int) -> Numbers:
@@ -47,31 +47,31 @@ class IntegerCodec(Codec):
         return _scaled(scale, _in_groups(self.unsqueeze(written), self.group), width)
 
     def round(self, numbers: Numbers) -> Numbers:
-        return _scaled(*self._quantise(numbers), numbers.shape[1])
+        return _scaled(*self._quantize(numbers), numbers.shape[1])
 
-    def _quantise(self, numbers: Numbers) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int8]]:
-        """Bits of each group's scale, (k, g), and the integers, (k, g, group)."""
+    def _quantize(self, numbers: Numbers) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int8]]:
+        """Return the bits of each group's scale, (k, g), and the integers, (k, g, group)."""
         grouped = _in_groups(numbers, self.group)
         largest = np.maximum.reduce(np.abs(grouped), -1)
         bits = to_bf16(np.maximum(largest / self.levels, _SMALLEST_SCALE))
         if not _scales_fit(bits):  # also catches NaN and infinity
             raise self.unfit()
-        # The largest of a group is within levels * (1 +- 2**-9): its integer is `levels` and no
-        # other integer exceeds it. Writing again what was read therefore gives the same scale.
+        # The largest quotient in a group is within levels * (1 +- 2**-9), so its integer is
+        # `levels`, the maximum. Encoding a decoded message therefore gives the same scale.
         return bits, np.rint(grouped / from_bf16(bits)[..., None]).astype(np.int8)
 
     @abstractmethod
     def squeeze(self, integers: Array, width: int) -> Array:
-        """Groups of integers, (k, g, group), in the form they are written."""
+        """Convert groups of integers, (k, g, group), to their written form."""
 
     @abstractmethod
     def unsqueeze(self, written: Array) -> Array:
-        """Integers from their written form, (k, w) or wider."""
+        """Convert the written form to integers, (k, w) or wider."""
 
 
 @CODECS.add("int8")
 class Int8(IntegerCodec):
-    """One byte a number, in groups of 64."""
+    """One byte per number, in groups of 64."""
 
     name, group, levels = "int8", 64, 127
 
@@ -91,7 +91,7 @@ class Int8(IntegerCodec):
 
 @CODECS.add("int4")
 class Int4(IntegerCodec):
-    """Two numbers a byte, in groups of 32. The low half is the first of a pair; 8 means 0."""
+    """Two numbers per byte, low half first, stored with an offset of 8; groups of 32."""
 
     name, group, levels = "int4", 32, 7
 
@@ -116,13 +116,13 @@ class Int4(IntegerCodec):
 
 @CODECS.add("lowrank")
 class LowRank(Int8):
-    """Coordinates in the basis of the wire, one byte each; the receiver expands them."""
+    """Coordinates in the low-rank basis of the wire, one byte each."""
 
     name, needs_basis = "lowrank", True
 
 
 def _in_groups(rows: Array, group: int) -> Array:
-    """(k, w) -> (k, g, group); the last group is filled up with zeros."""
+    """Reshape (k, w) to (k, g, group); the last group is padded with zeros."""
     k, width = rows.shape
     if missing := -width % group:
         filled = np.zeros((k, width + missing), rows.dtype)
@@ -132,7 +132,7 @@ def _in_groups(rows: Array, group: int) -> Array:
 
 
 def _scaled(scale: Array, integers: Array, width: int) -> Numbers:
-    """Numbers (k, width) from the bits of scales, (k, g), and integers, (k, g, group)."""
+    """Multiply integers, (k, g, group), by scales in bits, (k, g); return (k, width)."""
     numbers = integers.astype(np.float32) * from_bf16(scale)[..., None]
     return numbers.reshape(len(integers), -1)[:, :width]
 
