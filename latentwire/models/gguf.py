@@ -91,7 +91,7 @@ def _convert(path: Path, folder: Path, name: str, progress: Progress) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    progress.say(f"Converting {name} to safetensors (once, takes about a minute) ...")
+    progress.say(f"Converting {name} to safetensors (only on first use) ...")
     try:
         with fast_gguf_reading():
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
