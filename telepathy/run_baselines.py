@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from latentwire.core.errors import UsageError
 from telepathy.cli.errors import run_guarded
-from telepathy.cli.script_flags import add_model_flags, device_of, given_values
+from telepathy.cli.script_flags import add_config_flags, add_model_flags, device_of, given_values
 
 if TYPE_CHECKING:
     from latentwire import Task
@@ -22,17 +22,18 @@ _EARLIER_NAMES = {
     "fewshot": ["fewshot_sender", "fewshot_receiver"],
     "ridge_regression": ["ridge"],
 }
-_KEYS = {
-    "source_model": "pair.sender",
-    "target_model": "pair.receiver",
-    "dataset": "task.name",
-    "soft_tokens": "wire.soft_tokens",
-    "batch_size": "train.batch_size",
-    "max_train_samples": "train.train_limit",
-    "seeds": "eval.seeds",
-    "max_samples": "eval.limit",
+# Flags of this script -> options of the configuration.
+_CONFIG_KEYS = {
     "shots": "eval.shots",
     "rank": "eval.lora_rank",
+    "batch_size": "train.batch_size",
+    "soft_tokens": "wire.soft_tokens",
+    "max_samples": "eval.limit",
+    "max_train_samples": "train.train_limit",
+}
+_KEYS = _CONFIG_KEYS | {
+    **{"source_model": "pair.sender", "target_model": "pair.receiver"},
+    **{"dataset": "task.name", "seeds": "eval.seeds"},
 }
 
 
@@ -47,17 +48,8 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--dataset", required=True, help="task name or YAML file")
     p.add_argument("--output_dir", type=Path, required=True, help="folder for the results")
-    p.add_argument("--shots", type=int, help="maximum few-shot examples per label")
-    p.add_argument("--rank", type=int, help="rank of the LoRA and DoRA adapters")
     p.add_argument("--epochs", type=int, help="passes over the training examples")
     p.add_argument("--steps", type=int, help="optimizer steps, as an alternative to --epochs")
-    p.add_argument("--batch_size", type=int, help="examples per optimizer step")
-    p.add_argument(
-        "--soft_tokens",
-        type=int,
-        default=8,
-        help="soft tokens of a message or a learned prompt (default: 8)",
-    )
     p.add_argument(
         "--seeds",
         type=int,
@@ -65,14 +57,7 @@ def parser() -> argparse.ArgumentParser:
         default=[42, 123, 456],
         help="random seeds, one run each (default: 42 123 456)",
     )
-    p.add_argument(
-        "--max_samples", type=int, help="test examples, sampled with a fixed seed (default: all)"
-    )
-    p.add_argument(
-        "--max_train_samples",
-        type=int,
-        help="training examples, sampled with the seed (default: all)",
-    )
+    add_config_flags(p, _CONFIG_KEYS, soft_tokens=8)
     return p
 
 
@@ -83,7 +68,11 @@ def run(args: argparse.Namespace) -> None:
     from telepathy.reporting.results import show_suites
     from telepathy.run import load_tasks, open_pair, run_baselines
 
-    options = {"kind": "baselines", "pair.device": device_of(args), **given_values(args, _KEYS)}
+    options = {
+        "kind": "baselines",
+        "pair.device": device_of(args),
+        **given_values(args, _KEYS),
+    }
     if args.baseline != "all":
         options["eval.methods"] = _EARLIER_NAMES.get(args.baseline, [args.baseline])
     config = build_config(options)

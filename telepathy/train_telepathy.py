@@ -10,17 +10,14 @@ import sys
 from pathlib import Path
 
 from telepathy.cli.errors import run_guarded
-from telepathy.cli.script_flags import add_model_flags, device_of, given_values
+from telepathy.cli.script_flags import add_config_flags, add_model_flags, device_of, given_values
 from telepathy.cli.train import recipe
 
-_KEYS = {
-    "source_model": "pair.sender",
-    "target_model": "pair.receiver",
-    "dataset": "task.name",
+# Flags of this script -> options of the configuration.
+_CONFIG_KEYS = {
     "source_layer": "wire.layer",
     "soft_tokens": "wire.soft_tokens",
-    "depth": "wire.options.depth",
-    "heads": "wire.options.heads",
+    "loss": "train.loss",
     "lr": "train.lr",
     "batch_size": "train.batch_size",
     "grad_accum": "train.grad_accum",
@@ -31,6 +28,10 @@ _KEYS = {
     "seed": "train.seed",
     "log_to": "log_to",
 }
+_KEYS = _CONFIG_KEYS | {
+    **{"source_model": "pair.sender", "target_model": "pair.receiver", "dataset": "task.name"},
+    **{"depth": "wire.options.depth", "heads": "wire.options.heads"},
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,42 +40,20 @@ def parser() -> argparse.ArgumentParser:
     add_model_flags(p)
     p.add_argument("--dataset", required=True, help="task name or YAML file")
     p.add_argument("--output_dir", type=Path, required=True, help="run folder")
-    p.add_argument(
-        "--source_layer", type=int, help="sender layer to read (default: 0.3 of the depth)"
-    )
-    p.add_argument(
-        "--soft_tokens", type=int, default=8, help="soft tokens per message (default: 8)"
-    )
-    p.add_argument("--depth", type=int, help="number of blocks, for bridges that have blocks")
-    p.add_argument("--heads", type=int, help="attention heads, for bridges with attention")
+    p.add_argument("--resume", action="store_true", help="resume the run in --output_dir")
     p.add_argument(
         "--bridge_type",
         default="perceiver",
         help="bridge (see `latentwire bridges`) or preset (default: perceiver)",
     )
-    p.add_argument(
-        "--loss", help="weighted objectives, e.g. answer+0.5*kd (default: the preset's, or answer)"
-    )
-    p.add_argument("--lr", type=float, help="peak learning rate")
-    p.add_argument("--batch_size", type=int, help="examples per forward pass")
-    p.add_argument("--grad_accum", type=int, help="forward passes per optimizer step")
-    p.add_argument("--steps", type=int, help="number of optimizer steps")
-    p.add_argument("--warmup_steps", type=int, help="steps of linear learning rate warm-up")
+    p.add_argument("--depth", type=int, help="number of blocks, for bridges that have blocks")
+    p.add_argument("--heads", type=int, help="attention heads, for bridges with attention")
     p.add_argument(
         "--diversity_weight",
         type=float,
         help="weight of the diversity objective, added to the loss (default: 0)",
     )
-    p.add_argument("--eval_every", type=int, help="steps between validations")
-    p.add_argument("--save_every", type=int, help="steps between checkpoints")
-    p.add_argument(
-        "--seed",
-        type=int,
-        default=42,
-        help="random seed for initial weights, data order and sampling (default: 42)",
-    )
-    p.add_argument("--log_to", help="comma-separated experiment trackers, e.g. tensorboard,mlflow")
-    p.add_argument("--resume", action="store_true", help="resume the run in --output_dir")
+    add_config_flags(p, _CONFIG_KEYS, soft_tokens=8, seed=42)
     return p
 
 

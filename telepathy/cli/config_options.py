@@ -120,6 +120,12 @@ def group_of(key: str) -> str:
     return str(extra["group"]) if isinstance(extra, dict) and "group" in extra else "Options"
 
 
+def value_type(key: str) -> type:
+    """Type of a field's option; text for lists and mappings."""
+    kind = _kind(_field(key).annotation)[0]
+    return kind if kind in (int, float, bool) else str
+
+
 def _parameter(name: str, key: str) -> inspect.Parameter:
     field = _field(key)
     kind, choices = _kind(field.annotation)

@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from latentwire.core.errors import UsageError
 from telepathy.cli.config_options import describe, group_of
 
-PairOption = Annotated[
-    str | None,
-    typer.Option("--pair", help=describe("pair.name"), rich_help_panel=group_of("pair.name")),
-]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        help=describe("pair.device", with_default=False),
-        rich_help_panel=group_of("pair.device"),
-    ),
-]
-DtypeOption = Annotated[
-    str,
-    typer.Option(
-        "--dtype",
-        help=describe("pair.dtype", with_default=False),
-        rich_help_panel=group_of("pair.dtype"),
-    ),
-]
-SettingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--setting", help=describe("task.setting"), rich_help_panel=group_of("task.setting")
-    ),
-]
-SenderPromptOption = Annotated[
-    str,
-    typer.Option(
-        "--sender-prompt",
-        help=describe("wire.sender_prompt", with_default=False),
-        rich_help_panel=group_of("wire.sender_prompt"),
-    ),
-]
-LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        "--limit", min=1, help=describe("eval.limit"), rich_help_panel=group_of("eval.limit")
-    ),
-]
+
+def _option(flag: str, key: str, **limits: Any) -> Any:
+    """Option with the help text and the group of a field of `ExperimentConfig`."""
+    text = describe(key, with_default=False)
+    return typer.Option(flag, help=text, rich_help_panel=group_of(key), **limits)
+
+
+PairOption = Annotated[str | None, _option("--pair", "pair.name")]
+DeviceOption = Annotated[str, _option("--device", "pair.device")]
+DtypeOption = Annotated[str, _option("--dtype", "pair.dtype")]
+SettingOption = Annotated[str | None, _option("--setting", "task.setting")]
+SenderPromptOption = Annotated[str, _option("--sender-prompt", "wire.sender_prompt")]
+LimitOption = Annotated[int | None, _option("--limit", "eval.limit", min=1)]
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel="Output"),

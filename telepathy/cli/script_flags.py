@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+
+from telepathy.cli.config_options import describe, value_type
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +24,30 @@ def add_gpu_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", type=int, help="index of the GPU (default: the best device)")
 
 
+def add_config_flags(
+    parser: argparse.ArgumentParser, keys: Mapping[str, str], **defaults: object
+) -> None:
+    """Add a flag for each option of `ExperimentConfig`, with its type and help text.
+
+    Args:
+        parser: The parser.
+        keys: Name of a flag -> dotted key.
+        defaults: Defaults of the script that differ from those of the configuration.
+    """
+    for flag, key in keys.items():
+        default = defaults.get(flag)
+        text = describe(key, with_default=default is None)
+        text += "" if default is None else f" Default: {default}."
+        kind = value_type(key)
+        parser.add_argument(f"--{flag}", type=kind, default=default, help=text.replace("%", "%%"))
+
+
 def device_of(args: argparse.Namespace) -> str:
     """The device that `--gpu` selects."""
     return "auto" if args.gpu is None else f"cuda:{args.gpu}"
 
 
-def given_values(args: argparse.Namespace, keys: dict[str, str]) -> dict[str, object]:
+def given_values(args: argparse.Namespace, keys: Mapping[str, str]) -> dict[str, object]:
     """Values of the flags that were given, by the dotted key of the configuration.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,9 @@ from telepathy.cli.options import JsonOption
 from telepathy.experiments.registry import DEFAULT_PATH, Registry
 from telepathy.reporting.text import View, print_view
 
-_CLUSTER = "Cluster"
+
+def _cluster_option(text: str, **limits: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel="Cluster", **limits)
 
 
 def submit(
@@ -33,38 +35,23 @@ def submit(
     ] = None,
     profile: Annotated[
         str | None,
-        typer.Option(
-            help="Cluster profile: name of a file in profiles/, a YAML file, or none. By default "
-            "the only one in profiles/.",
-            rich_help_panel=_CLUSTER,
+        _cluster_option(
+            "Cluster profile: name of a file in profiles/, a YAML file, or none. By default the "
+            "only one in profiles/."
         ),
     ] = None,
     account: Annotated[
-        str | None,
-        typer.Option(
-            help="Account that is charged. By default the profile's.", rich_help_panel=_CLUSTER
-        ),
+        str | None, _cluster_option("Account that is charged. By default the profile's.")
     ] = None,
     partition: Annotated[
-        str | None,
-        typer.Option(
-            help="Partition of the jobs. By default the profile's.", rich_help_panel=_CLUSTER
-        ),
+        str | None, _cluster_option("Partition of the jobs. By default the profile's.")
     ] = None,
     time: Annotated[
         str | None,
-        typer.Option(
-            help="Time limit of one job, such as 12:00:00. By default the profile's.",
-            rich_help_panel=_CLUSTER,
-        ),
+        _cluster_option("Time limit of one job, such as 12:00:00. By default the profile's."),
     ] = None,
     gpus: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Number of GPUs of one job. By default the profile's.",
-            rich_help_panel=_CLUSTER,
-        ),
+        int | None, _cluster_option("Number of GPUs of one job. By default the profile's.", min=0)
     ] = None,
     push: Annotated[
         bool, typer.Option("--push", help="Commit and push the results and the registry with git.")

@@ -68,7 +68,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
     arguments = [p for p in shown if p.param_type_name == "argument"]
     options = [p for p in shown if p.param_type_name == "option"]
     if arguments:
-        table = Table([Column("argument", left=True, code=True), Column("what it is", left=True)])
+        table = _table("argument", "what it is")
         for each in arguments:
             table.add(each.name.upper(), each.help or "")
         yield from ("", *table.markdown())
@@ -120,16 +120,7 @@ def _option_help(option: Any) -> str:
 def _methods() -> tuple[str, list[str]]:
     from latentwire.eval.method import METHODS
 
-    table = Table(
-        [
-            Column("method", left=True, code=True),
-            Column("role", left=True),
-            Column("what it is", left=True),
-            Column("sees the text", left=True),
-            Column("should beat", left=True),
-            Column("options", left=True),
-        ]
-    )
+    table = _table("method", "role", "what it is", "sees the text", "should beat", "options")
     for name in METHODS.names():
         method: Any = METHODS.get(name)
         blind = getattr(method, "blind", None)
@@ -182,14 +173,7 @@ def _objectives() -> tuple[str, list[str]]:
     from latentwire.objectives.base import OBJECTIVES
     from latentwire.train.presets import PRESETS
 
-    table = Table(
-        [
-            Column("objective", left=True, code=True),
-            Column("what it is", left=True),
-            Column("options and defaults", left=True),
-            Column("source", left=True),
-        ]
-    )
+    table = _table("objective", "what it is", "options and defaults", "source")
     for name in OBJECTIVES.names():
         objective = OBJECTIVES.get(name)
         table.add(name, objective.about, _options(objective.options()), objective.source)
@@ -219,7 +203,7 @@ def _objectives() -> tuple[str, list[str]]:
 def _codecs() -> tuple[str, list[str]]:
     from latentwire.wire.codecs import CODECS
 
-    table = Table([Column("codec", left=True, code=True), Column("what it writes", left=True)])
+    table = _table("codec", "what it writes")
     for name in CODECS.names():
         table.add(name, _first_line(CODECS.get(name)))
     return "Codecs", [
@@ -233,16 +217,7 @@ def _codecs() -> tuple[str, list[str]]:
 def _tasks() -> tuple[str, list[str]]:
     from latentwire.data import load_task, task_names
 
-    table = Table(
-        [
-            Column("task", left=True, code=True),
-            Column("what it is", left=True),
-            Column("kind", left=True),
-            Column("metric", left=True),
-            Column("setting", left=True),
-            Column("data", left=True),
-        ]
-    )
+    table = _table("task", "what it is", "kind", "metric", "setting", "data")
     for name in task_names():
         task = load_task(name)
         source = task.spec.source
@@ -261,6 +236,13 @@ def _tasks() -> tuple[str, list[str]]:
         "",
         *table.markdown(),
     ]
+
+
+def _table(name: str, *titles: str) -> Table:
+    """Table of text whose first column is in code font."""
+    return Table(
+        [Column(name, left=True, code=True), *(Column(title, left=True) for title in titles)]
+    )
 
 
 def _options(options: Mapping[str, Any]) -> str:

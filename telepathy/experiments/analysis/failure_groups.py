@@ -10,24 +10,14 @@ from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
 from telepathy.experiments.analysis.conditions import Condition, separating_condition
 from telepathy.experiments.analysis.findings import Finding
 from telepathy.experiments.analysis.fixes import propose_fix
-from telepathy.experiments.registry.failure import (
-    DATA,
-    DISK,
-    IMPORT,
-    NAN,
-    OUT_OF_MEMORY,
-    PREEMPTED,
-    TIMEOUT,
-    cause_line,
-)
-from telepathy.experiments.registry.record import FAILED, STALE
-from telepathy.experiments.registry.record import PREEMPTED as PREEMPTED_STATE
+from telepathy.experiments.registry import failure
+from telepathy.experiments.registry.record import FAILED, PREEMPTED, STALE
 from telepathy.experiments.registry.scheduling import is_due
 from telepathy.reporting.numbers import count
 
 # Error class -> patterns of short option names that can cause it, most likely first.
 _RELEVANT: dict[str, Sequence[str]] = {
-    OUT_OF_MEMORY: (
+    failure.OUT_OF_MEMORY: (
         r"batch",
         r"max_(tokens|length|len)|seq|context",
         r"soft_tokens",
@@ -35,21 +25,31 @@ _RELEVANT: dict[str, Sequence[str]] = {
         r"recompute|precision|dtype",
         r"host|gpu|partition",
     ),
-    NAN: (r"^lr$|learning_rate", r"precision|dtype", r"clip|warmup|init|loss|weight|scale"),
-    TIMEOUT: (r"partition|host", r"time", r"steps|epochs|limit|max_tokens|batch", r"task|dataset"),
-    PREEMPTED: (r"partition|host", r"time", r"steps|epochs"),
-    IMPORT: (r"host|partition", r"commit", r"method|baseline|bridge", r"model|sender|receiver"),
-    DATA: (r"^task$|dataset|data", r"split|limit", r"host|partition"),
-    DISK: (r"host|partition", r"out|save|keep"),
+    failure.NAN: (r"^lr$|learning_rate", r"precision|dtype", r"clip|warmup|init|loss|weight|scale"),
+    failure.TIMEOUT: (
+        r"partition|host",
+        r"time",
+        r"steps|epochs|limit|max_tokens|batch",
+        r"task|dataset",
+    ),
+    failure.PREEMPTED: (r"partition|host", r"time", r"steps|epochs"),
+    failure.IMPORT: (
+        r"host|partition",
+        r"commit",
+        r"method|baseline|bridge",
+        r"model|sender|receiver",
+    ),
+    failure.DATA: (r"^task$|dataset|data", r"split|limit", r"host|partition"),
+    failure.DISK: (r"host|partition", r"out|save|keep"),
 }
 _DESCRIPTIONS = {
-    OUT_OF_MEMORY: "out of memory",
-    NAN: "non-finite loss or gradient",
-    PREEMPTED: "preempted too often",
-    TIMEOUT: "time limit reached",
-    IMPORT: "missing or broken package",
-    DATA: "missing or damaged data",
-    DISK: "disk full",
+    failure.OUT_OF_MEMORY: "out of memory",
+    failure.NAN: "non-finite loss or gradient",
+    failure.PREEMPTED: "preempted too often",
+    failure.TIMEOUT: "time limit reached",
+    failure.IMPORT: "missing or broken package",
+    failure.DATA: "missing or damaged data",
+    failure.DISK: "disk full",
 }
 # Parts of error messages that vary between failures of one cause.
 _PLACEHOLDERS = (
@@ -106,7 +106,7 @@ def group_failures(runs: Sequence[AnalyzedRun]) -> list[FailureGroup]:
 
 def has_failed(run: AnalyzedRun) -> bool:
     """Whether a run failed or stopped without retries left."""
-    stopped = run.record.state in (PREEMPTED_STATE, STALE)
+    stopped = run.record.state in (PREEMPTED, STALE)
     return run.record.state == FAILED or (stopped and not is_due(run.record))
 
 
@@ -114,7 +114,7 @@ def signature(run: AnalyzedRun) -> tuple[str, str]:
     """Error class and cause with placeholders; equal for failures of the same cause."""
     record = run.record
     if record.state != FAILED:
-        return PREEMPTED, "no preemptions left"
+        return failure.PREEMPTED, "no preemptions left"
     line = cause_of(run)
     if not _EXCEPTION.match(line) and record.error_evidence.startswith("exit code"):
         return record.error_class, record.error_evidence  # the last line is ordinary output
@@ -130,7 +130,7 @@ def cause_of(run: AnalyzedRun) -> str:
     record = run.record
     if _EXCEPTION.match(record.error) or not record.log_tail:
         return record.error.splitlines()[0] if record.error else record.error_evidence
-    return cause_line(record.log_tail)
+    return failure.cause_line(record.log_tail)
 
 
 def _finding(group: FailureGroup) -> Finding:

@@ -10,15 +10,7 @@ from telepathy.experiments.analysis.analyzed_run import AnalyzedRun
 from telepathy.experiments.analysis.conditions import Condition
 from telepathy.experiments.analysis.config_keys import as_number, find_key, flatten, short_name
 from telepathy.experiments.analysis.findings import Fix
-from telepathy.experiments.registry.failure import (
-    DATA,
-    DISK,
-    IMPORT,
-    NAN,
-    OUT_OF_MEMORY,
-    PREEMPTED,
-    TIMEOUT,
-)
+from telepathy.experiments.registry import failure
 
 Changes = dict[str, dict[str, Any]]
 Proposer = Callable[[Sequence[AnalyzedRun], Condition | None, str], Fix]
@@ -123,13 +115,13 @@ def _read_log(runs: Sequence[AnalyzedRun], condition: Condition | None, line: st
 
 # Error class -> function that proposes a fix.
 _PROPOSERS: dict[str, Proposer] = {
-    OUT_OF_MEMORY: _less_memory,
-    NAN: _lower_learning_rate,
-    TIMEOUT: _more_time,
-    PREEMPTED: _avoid_preemption,
-    IMPORT: _install_package,
-    DATA: _correct_data,
-    DISK: _free_disk,
+    failure.OUT_OF_MEMORY: _less_memory,
+    failure.NAN: _lower_learning_rate,
+    failure.TIMEOUT: _more_time,
+    failure.PREEMPTED: _avoid_preemption,
+    failure.IMPORT: _install_package,
+    failure.DATA: _correct_data,
+    failure.DISK: _free_disk,
 }
 
 
