@@ -30,7 +30,7 @@ class CompiledBridge:
     def __call__(
         self, states: Float[Tensor, "b l t ds"], mask: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b k dr"]:
-        """Same as `Bridge.forward`; padding does not change the result."""
+        """Same as `Bridge.forward`."""
         n_pad = -states.shape[2] % _STEP
         padded = F.pad(states, (0, 0, 0, n_pad)), F.pad(mask, (0, n_pad))
         shape = (*padded[0].shape, torch.is_grad_enabled(), torch.is_inference_mode_enabled())

@@ -28,7 +28,7 @@ class Split(Sequence[Example]):
         rows: Rows of the source split.
         indices: Row index of each example.
         build: Builds an example from a row.
-        source_split: Name of the source split, with which default ids begin.
+        source_split: Name of the source split, used in default ids.
     """
 
     def __init__(

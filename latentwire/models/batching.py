@@ -33,7 +33,7 @@ def batch_by_length(
 
 
 def tokens_per_pass(device: torch.device) -> int:
-    """Return the number of tokens up to which a larger forward pass is faster per token.
+    """Return the number of tokens beyond which larger forward passes are no faster per token.
 
     On a CPU, the activations of more than a few hundred tokens do not fit into its caches
     (measured with `benchmarks/batched_scoring.py --batch-tokens`).

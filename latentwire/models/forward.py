@@ -294,8 +294,8 @@ class ForwardPasses:
 def _should_concatenate(n_static: int, n_after: int, n_rows: int, fits: bool) -> bool:
     """Return whether concatenated rows are faster than a batch.
 
-    Within the attention window, concatenation saves copies of the shared start, but computes
-    attention scores between rows that are masked out. Beyond the window, the start would have to be
+    Within the attention window, concatenation saves copies of the shared start, but also computes
+    the masked attention scores between rows. Beyond the window, the start would have to be
     read again for every row.
 
     Args:

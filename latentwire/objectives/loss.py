@@ -28,8 +28,8 @@ class LossTerm:
 
     Args:
         weight: Weight, > 0.
-        name: Name of the objective.
-        options: Options of the objective.
+        name: Name of the objective in the catalogue.
+        options: Options by name.
     """
 
     weight: float

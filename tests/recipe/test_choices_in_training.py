@@ -170,7 +170,7 @@ def test_sender_scores_are_kept_after_a_stop(
     task, whole, cut = make_task(8), fake_wire(), fake_wire()
     settings: dict[str, Any] = {"progress": Progress(), "steps": 4, "loss": "answer+kd_sender"}
     settings |= {"batch_size": 4, "init": "fresh"}
-    monkeypatch.setattr(sender_scores, "_AT_ONCE", 2)
+    monkeypatch.setattr(sender_scores, "_BATCH_SIZE", 2)
     real, done = SenderScores._append, []
 
     def stopping(self: SenderScores, scores: dict[str, list[float]]) -> None:
