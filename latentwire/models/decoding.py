@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -42,16 +43,17 @@ class TextGeneration(ForwardPasses):
         position = mask.sum(1, keepdim=True)
         ends = list(self.lm.end_ids)
         running = [True] * len(prompts)
+        rows = list(range(len(prompts)))  # prompts whose rows are still in the batch
         written: list[list[int]] = [[] for _ in prompts]
         for step in range(max_new_tokens):
             logits = self.head(hidden)[:, -1]
             if step < min_new_tokens:
                 logits[:, ends] = -torch.inf
             tokens = logits.argmax(-1)
-            emitted: list[int | None] = []
-            for i, token in enumerate(tokens.tolist()):
+            emitted: list[int | None] = [None] * len(prompts)
+            for i, token in zip(rows, tokens.tolist()):
                 running[i] = running[i] and token not in ends
-                emitted.append(token if running[i] else None)
+                emitted[i] = token if running[i] else None
                 if stop and running[i]:
                     written[i].append(token)
                     ended = cut_at_stop(self.decode(written[i]), stop) is not None
@@ -59,8 +61,15 @@ class TextGeneration(ForwardPasses):
             yield emitted
             if not any(running) or step + 1 == max_new_tokens:
                 return
+            # Rows that have ended cost as much as the others, so they are dropped in halves.
+            kept = [row for row, i in enumerate(rows) if running[i]]
+            if 2 * len(kept) <= len(rows) and self._can_drop_rows(cache):
+                index = torch.tensor(kept, device=mask.device)
+                cache.batch_select_indices(index)
+                tokens, mask, position = tokens[index], mask[index], position[index]
+                rows = [rows[row] for row in kept]
             if first.is_padded:
-                mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             out = self.lm.architecture.decoder(
                 inputs_embeds=self.lm.embed(tokens[:, None]),
                 attention_mask=mask.long() if first.is_padded else None,
@@ -69,6 +78,17 @@ class TextGeneration(ForwardPasses):
                 use_cache=True,
             )
             hidden, cache = out.last_hidden_state, out.past_key_values
+
+    def _can_drop_rows(self, cache: Any) -> bool:
+        """Return whether rows can be removed from a cache: it holds only keys and values."""
+        from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+        plain = (DynamicLayer, DynamicSlidingWindowLayer)
+        layers = getattr(cache, "layers", ())
+        # Processes that share a sharded model must run the same passes, whatever has ended.
+        return (
+            bool(layers) and all(type(each) in plain for each in layers) and not self.lm.is_sharded
+        )
 
     def generate(
         self,

@@ -271,9 +271,7 @@ def test_bench_commands_write_json(
     assert (tmp_path / "old" / "bench_memory.json").is_file()
 
 
-def test_bench_compile_is_reported(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bench_compile_is_reported(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     eager = partialmethod(Wire.compile, mode=None, backend="eager")  # needs no C++ compiler
     monkeypatch.setattr(Wire, "compile", eager)
     short = "--pair fake --compile --batch-sizes 1 --rounds 1 --json"

@@ -85,6 +85,20 @@ def test_generate_equals_transformers(name: str, static: str) -> None:
 
 
 @MODELS
+def test_generate_drops_rows_that_have_ended(name: str) -> None:
+    lm = load_model(name)
+    prompts = [lm.prompt(TEMPLATE.format(text), STATIC) for text in (*TEXTS, "a dog ran")]
+    receiver = Receiver(lm)
+    lm.__dict__["end_ids"] = ()
+    whole = [receiver.generate([prompt], max_new_tokens=8)[0] for prompt in prompts]
+    lm.__dict__["end_ids"] = ends = (whole[0][1], whole[1][3])
+    expected = [
+        ids[: next((i for i, token in enumerate(ids) if token in ends), len(ids))] for ids in whole
+    ]
+    assert receiver.generate(prompts, max_new_tokens=8) == expected
+
+
+@MODELS
 def test_answer_logits_have_the_gradient_of_the_whole_model(name: str) -> None:
     lm = load_model(name)
     prompt = lm.prompt(STATIC + MESSAGE_MARK + "\nLabel:", STATIC)
