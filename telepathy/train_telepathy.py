@@ -15,7 +15,6 @@ from telepathy.cli.train import recipe
 
 # Flags of this script -> options of the configuration.
 _CONFIG_KEYS = {
-    "source_layer": "wire.layer",
     "soft_tokens": "wire.soft_tokens",
     "loss": "train.loss",
     "lr": "train.lr",
@@ -30,7 +29,7 @@ _CONFIG_KEYS = {
 }
 _KEYS = _CONFIG_KEYS | {
     **{"source_model": "pair.sender", "target_model": "pair.receiver", "dataset": "task.name"},
-    **{"depth": "wire.options.depth", "heads": "wire.options.heads"},
+    **{"source_layer": "wire.layer", "depth": "wire.options.depth", "heads": "wire.options.heads"},
 }
 
 
@@ -45,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
         "--bridge_type",
         default="perceiver",
         help="bridge (see `latentwire bridges`) or preset (default: perceiver)",
+    )
+    p.add_argument(
+        "--source_layer", type=int, help="sender layer to read (default: at 0.3 of the depth)"
     )
     p.add_argument("--depth", type=int, help="number of blocks, for bridges that have blocks")
     p.add_argument("--heads", type=int, help="attention heads, for bridges with attention")

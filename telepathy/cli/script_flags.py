@@ -37,7 +37,7 @@ def add_config_flags(
     for flag, key in keys.items():
         default = defaults.get(flag)
         text = describe(key, with_default=default is None)
-        text += "" if default is None else f" Default: {default}."
+        text = f"{text[0].lower()}{text[1:]}" + ("" if default is None else f" Default: {default}.")
         kind = value_type(key)
         parser.add_argument(f"--{flag}", type=kind, default=default, help=text.replace("%", "%%"))
 
