@@ -1,7 +1,7 @@
 """`latentwire bench`: measure latency, throughput, memory, message size and training speed.
 
 The defaults of every command end within five minutes on two CPU cores with the embedded pair; the
-full grids are reached with options.
+options select the full grids.
 """
 
 from __future__ import annotations
@@ -34,87 +34,69 @@ app = typer.Typer(
 
 _MEASURED, _MEASUREMENT, _OUTPUT = "What is measured", "Measurement", "Output"
 
-RunOption = Annotated[
-    Path | None,
-    typer.Option("--run", help="Run folder of a trained bridge.", rich_help_panel=_MEASURED),
-]
+
+def _option(group: str, text: str, *flags: str, **more: Any) -> Any:
+    return typer.Option(*flags, help=text, rich_help_panel=group, **more)
+
+
+RunOption = Annotated[Path | None, _option(_MEASURED, "Run folder of a trained bridge.", "--run")]
 PairOption = Annotated[
     str | None,
-    typer.Option(
-        "--pair",
-        help="Pair of models for an untrained bridge, instead of --run: embedded, fake or paper. "
+    _option(
+        _MEASURED,
+        "Pair of models for an untrained bridge, instead of --run: embedded, fake or paper. "
         "Default: embedded.",
-        rich_help_panel=_MEASURED,
+        "--pair",
     ),
 ]
 RandomOption = Annotated[
     str | None,
-    typer.Option(
+    _option(
+        _MEASURED,
+        "Built-in model shapes with random weights for an untrained bridge; no download.",
         "--random-weights",
         metavar="SENDER,RECEIVER",
-        help="Built-in model shapes with random weights for an untrained bridge; no download.",
-        rich_help_panel=_MEASURED,
     ),
 ]
 SoftTokensOption = Annotated[
     int,
-    typer.Option(
-        "--soft-tokens",
-        min=1,
-        help="Number of soft tokens of an untrained bridge.",
-        rich_help_panel=_MEASURED,
-    ),
+    _option(_MEASURED, "Number of soft tokens of an untrained bridge.", "--soft-tokens", min=1),
 ]
 LayerOption = Annotated[
     int | None,
-    typer.Option(
+    _option(
+        _MEASURED,
+        "Sender layer that an untrained bridge reads. Default: at 30 % of the depth.",
         "--layer",
-        help="Sender layer that an untrained bridge reads. Default: at 30 % of the depth.",
-        rich_help_panel=_MEASURED,
     ),
 ]
 InputOption = Annotated[
     int | None,
-    typer.Option(
+    _option(
+        _MEASURED,
+        "Number of sender tokens per text. Default: the texts of a run unchanged, otherwise 60.",
         "--input-tokens",
         min=1,
-        help="Number of sender tokens per text. Default: the texts of a run unchanged, otherwise "
-        "60.",
-        rich_help_panel=_MEASURED,
     ),
 ]
 CompileOption = Annotated[
     bool,
-    typer.Option(
+    _option(
+        "Models",
+        "Compile the bridge with torch.compile; on a GPU it runs as CUDA graphs.",
         "--compile",
-        help="Compile the bridge with torch.compile; on a GPU it runs as CUDA graphs.",
-        rich_help_panel="Models",
     ),
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        help="Folder for the results bench_NAME.json and a plot bench_NAME.png.",
-        rich_help_panel=_OUTPUT,
-    ),
+    _option(_OUTPUT, "Folder for the results bench_NAME.json and a plot bench_NAME.png.", "--out"),
 ]
 BatchSizesOption = Annotated[
-    str,
-    typer.Option(
-        "--batch-sizes",
-        help="Numbers of texts per call, joined by commas.",
-        rich_help_panel=_MEASUREMENT,
-    ),
+    str, _option(_MEASUREMENT, "Numbers of texts per call, joined by commas.", "--batch-sizes")
 ]
 RoundsOption = Annotated[
     int,
-    typer.Option(
-        "--rounds",
-        min=1,
-        help="Number of timed rounds, after one warm-up round.",
-        rich_help_panel=_MEASUREMENT,
-    ),
+    _option(_MEASUREMENT, "Number of timed rounds, after one warm-up round.", "--rounds", min=1),
 ]
 
 
@@ -128,18 +110,18 @@ def latency(
     input_tokens: InputOption = None,
     lengths: Annotated[
         str,
-        typer.Option(
-            help="Numbers of tokens that text relays write, joined by commas. Full grid: "
+        _option(
+            _MEASUREMENT,
+            "Numbers of tokens that text relays write, joined by commas. Full grid: "
             "1,2,3,16,32,64,128,256.",
-            rich_help_panel=_MEASUREMENT,
         ),
     ] = "1,16,64",
     relay_tokens: Annotated[
         int,
-        typer.Option(
+        _option(
+            _MEASUREMENT,
+            "Number of tokens of the relay that the reported speedup refers to.",
             min=1,
-            help="Number of tokens of the relay that the reported speedup refers to.",
-            rich_help_panel=_MEASUREMENT,
         ),
     ] = 64,
     batch_sizes: BatchSizesOption = "1,16",
@@ -179,18 +161,15 @@ def throughput(
     batch_sizes: BatchSizesOption = "1,2,4,8,16",
     input_lengths: Annotated[
         str,
-        typer.Option(
-            help="Numbers of sender tokens per text, joined by commas.",
-            rich_help_panel=_MEASUREMENT,
-        ),
+        _option(_MEASUREMENT, "Numbers of sender tokens per text, joined by commas."),
     ] = "32,60,128",
     many: Annotated[
         int,
-        typer.Option(
-            min=0,
-            help="Number of texts that are answered in one call and in one call per text; 0 skips "
+        _option(
+            _MEASUREMENT,
+            "Number of texts that are answered in one call and in one call per text; 0 skips "
             "this comparison.",
-            rich_help_panel=_MEASUREMENT,
+            min=0,
         ),
     ] = 128,
     rounds: RoundsOption = 5,
@@ -230,7 +209,7 @@ def memory(
     input_tokens: InputOption = None,
     batch_size: Annotated[
         int,
-        typer.Option(min=1, help="Number of texts per call.", rich_help_panel=_MEASUREMENT),
+        _option(_MEASUREMENT, "Number of texts per call.", min=1),
     ] = 16,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -253,28 +232,23 @@ def memory(
 def wire(
     run: Annotated[
         list[Path] | None,
-        typer.Option(
+        _option(
+            _MEASURED,
+            "Run folder of a trained bridge; repeat it for several runs on one task.",
             "--run",
-            help="Run folder of a trained bridge; repeat it for several runs on one task.",
-            rich_help_panel=_MEASURED,
         ),
     ] = None,
     codecs: Annotated[
         str | None,
-        typer.Option(
-            help="Codecs of messages, joined by commas. Default: all.",
-            rich_help_panel=_MEASUREMENT,
-        ),
+        _option(_MEASUREMENT, "Codecs of messages, joined by commas. Default: all."),
     ] = None,
     ranks: Annotated[
         str,
-        typer.Option(
-            help="Ranks of lowrank messages, joined by commas.", rich_help_panel=_MEASUREMENT
-        ),
+        _option(_MEASUREMENT, "Ranks of lowrank messages, joined by commas."),
     ] = "8,32,128",
     split: Annotated[
         str,
-        typer.Option(help="Split to answer: train, val or test.", rich_help_panel=_MEASUREMENT),
+        _option(_MEASUREMENT, "Split to answer: train, val or test."),
     ] = "test",
     limit: LimitOption = None,
     device: DeviceOption = "auto",
@@ -318,7 +292,7 @@ def train(
     layer: LayerOption = None,
     batch_size: Annotated[
         int,
-        typer.Option(min=1, help="Number of examples per step.", rich_help_panel=_MEASUREMENT),
+        _option(_MEASUREMENT, "Number of examples per step.", min=1),
     ] = 16,
     rounds: RoundsOption = 5,
     device: DeviceOption = "auto",
@@ -381,9 +355,7 @@ def memory_apart(chosen: dict[str, Any], batch_size: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "telepathy.cli", "bench", "memory", "--in-this-process"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True)
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [
-            f"The process exited with code {done.returncode}."
-        ]
+        lines = done.stderr.strip().splitlines() or [f"Exit code {done.returncode}."]
         kind = UsageError if done.returncode == UsageError.exit_code else LatentWireError
         raise kind(lines[-1].removeprefix("error: "))
     return dict(json.loads(done.stdout))
@@ -403,23 +375,9 @@ def finish(found: dict[str, Any], out: Path | None, as_json: bool) -> None:
         show_bench(found)
 
 
-def _chosen(
-    run: Path | None,
-    pair: str | None,
-    random_weights: str | None,
-    soft_tokens: int,
-    layer: int | None,
-    input_tokens: int | None,
-    device: str,
-    dtype: str,
-) -> dict[str, Any]:
-    return {
-        "run": run,
-        "pair": pair,
-        "random_weights": random_weights,
-        "soft_tokens": soft_tokens,
-        "layer": layer,
-        "input_tokens": input_tokens,
-        "device": device,
-        "dtype": dtype,
-    }
+_SUBJECT = "run pair random_weights soft_tokens layer input_tokens device dtype".split()
+
+
+def _chosen(*values: Any) -> dict[str, Any]:
+    """Keyword arguments of `open_subject` from the values of the options in `_SUBJECT`."""
+    return dict(zip(_SUBJECT, values, strict=True))

@@ -66,13 +66,19 @@ def file_error(path: Path, mistakes: list[str]) -> ConfigError:
     return ConfigError(f"{path} has {len(mistakes)} mistake(s):\n{listed}")
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings with `changes` taking precedence over `base`."""
+def merged(
+    base: Mapping[str, Any], changes: Mapping[str, Any], *, null_removes: bool = False
+) -> dict[str, Any]:
+    """Merge nested mappings; `changes` take precedence, and null may remove a key."""
     found = dict(base)
     for key, value in changes.items():
         old = found.get(key)
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        found[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+        if value is None and null_removes:
+            found.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(old, Mapping):
+            found[key] = merged(old, value, null_removes=null_removes)
+        else:
+            found[key] = value
     return found
 
 

@@ -88,8 +88,8 @@ class Pusher:
         common = Path(_git(self.root, "rev-parse", "--git-common-dir"))
         with FileLock((self.root / common) / "latentwire-push.lock", timeout=300):
             for attempt in range(_ATTEMPTS):
-                with self._on_top() as tree:
-                    n_files = self._fill(tree)
+                with self._remote_worktree() as tree:
+                    n_files = self._stage_files(tree)
                     if not _git(tree, "status", "--porcelain", "--untracked-files=no"):
                         return "nothing new"
                     _git(tree, "commit", "--quiet", "-m", self.title)
@@ -98,13 +98,13 @@ class Pusher:
                     except PushError as error:
                         refused = error
                     else:
-                        self._follow(_git(tree, "rev-parse", "HEAD"))
+                        self._advance_branch(_git(tree, "rev-parse", "HEAD"))
                         return f"{n_files} files are on {self.remote}/{self.branch}"
                 time.sleep(random.uniform(0.2, 1) * 2**attempt)
         raise refused
 
     @contextmanager
-    def _on_top(self) -> Iterator[Path]:
+    def _remote_worktree(self) -> Iterator[Path]:
         """Yield a worktree at the newest commit of the remote branch."""
         _git(self.root, "fetch", "--quiet", self.remote, self.branch)
         with tempfile.TemporaryDirectory(prefix="latentwire-push-") as folder:
@@ -115,7 +115,7 @@ class Pusher:
             finally:
                 _git(self.root, "worktree", "remove", "--force", str(tree))
 
-    def _fill(self, tree: Path) -> int:
+    def _stage_files(self, tree: Path) -> int:
         """Copy and stage everything in a worktree; return the number of files."""
         index = self.registry.store.path.resolve()
         there = tree / index.relative_to(self.root)
@@ -148,7 +148,7 @@ class Pusher:
                 if file.is_file() and file.stat().st_size < _MAX_BYTES:
                     yield file
 
-    def _follow(self, commit: str) -> None:
+    def _advance_branch(self, commit: str) -> None:
         """Move the local branch to that commit if the two differ only in run folders.
 
         Otherwise the next `git pull` would refuse to overwrite results that exist here already.

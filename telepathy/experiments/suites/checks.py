@@ -19,7 +19,7 @@ from telepathy.experiments.suites.spec import (
 )
 
 # The suite has its own keys for these, so options cannot set them.
-_TAKEN = {
+_RESERVED = {
     *("task.name", "task.file", "task.version", "task.mixed_with", "wire.bridge"),
     *("wire.soft_tokens", "train.seed", "eval.seed", "eval.seeds", "eval.methods", "log_to"),
     "eval.other_run",
@@ -111,7 +111,7 @@ def _option_mistakes(key: str, options: Options, kinds: list[Kind]) -> Iterator[
         values |= found
         given |= {dotted: f"{key}.{name}" for dotted in found}
     for dotted, place in given.items():
-        if dotted in _TAKEN:
+        if dotted in _RESERVED:
             yield f"{place}: options cannot set this; the suite has its own key for it"
             continue
         # An option that shapes bridges or messages must hold for all experiments.

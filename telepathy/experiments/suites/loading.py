@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from latentwire.core.errors import UnknownNameError
 from latentwire.data import Task, load_task
 from telepathy.experiments.suites.checks import mistakes_in
 from telepathy.experiments.suites.spec import SuiteSpec
-from telepathy.experiments.validation import file_error, read_yaml, validated
+from telepathy.experiments.validation import file_error, merged, read_yaml, validated
 
 _FOLDER = Path(__file__).parent
 FULL = "full"
@@ -84,7 +83,9 @@ def load_suite(name_or_path: str, scale: str = FULL) -> Suite:
         if not isinstance(changes, dict):
             mistakes[f"{where}not a mapping of keys to values"] = None
             continue
-        found[name], wrong = _checked(_overlaid(content, changes), name, path.parent)
+        found[name], wrong = _checked(
+            merged(content, changes, null_removes=True), name, path.parent
+        )
         mistakes |= {f"{where}{m}": None for m in wrong if m not in mistakes}
     if mistakes:
         raise file_error(path, list(mistakes))
@@ -100,16 +101,3 @@ def _checked(content: Any, scale: str, folder: Path) -> tuple[SuiteSpec | None, 
     if spec is None:
         return None, [f"{key}: {message}" for key, message in mistakes.items()]
     return spec, mistakes_in(spec, Suite(spec, scale, folder).task)
-
-
-def _overlaid(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge changes into nested mappings; null removes a key."""
-    found = dict(base)
-    for key, value in changes.items():
-        if value is None:
-            found.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(found.get(key), Mapping):
-            found[key] = _overlaid(found[key], value)
-        else:
-            found[key] = value
-    return found
