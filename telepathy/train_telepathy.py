@@ -11,7 +11,7 @@ from pathlib import Path
 
 from telepathy.cli.errors import run_guarded
 from telepathy.cli.script_flags import add_config_flags, add_model_flags, device_of, given_values
-from telepathy.cli.train import recipe
+from telepathy.cli.train import bridge_and_loss
 
 # Flags of this script -> options of the configuration.
 _CONFIG_KEYS = {
@@ -65,7 +65,7 @@ def train(args: argparse.Namespace) -> None:
     from telepathy.reporting.training import show_training
     from telepathy.run import train as run_training
 
-    bridge, loss = recipe(args.bridge_type, None, args.loss, args.diversity_weight)
+    bridge, loss = bridge_and_loss(args.bridge_type, None, args.loss, args.diversity_weight)
     options = given_values(args, _KEYS)
     options |= {"wire.bridge": bridge, "train.loss": loss, "pair.device": device_of(args)}
     done = run_training(build_config(options), args.output_dir, resume=args.resume)

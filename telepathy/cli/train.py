@@ -66,7 +66,7 @@ def train(
 
     several = _several_seeds(seeds, given.get("train.seed"))
     options = layers(config, given)
-    options["wire.bridge"], options["train.loss"] = recipe(
+    options["wire.bridge"], options["train.loss"] = bridge_and_loss(
         options.get("wire.bridge"), preset, options.get("train.loss"), diversity_weight
     )
     if several:
@@ -78,7 +78,7 @@ def train(
     show_training(done, as_json)
 
 
-def recipe(
+def bridge_and_loss(
     bridge: str | None, preset: str | None, loss: str | None, diversity_weight: float | None
 ) -> tuple[str, str]:
     """Return the kind of bridge and the loss that the options select.

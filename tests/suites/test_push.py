@@ -92,14 +92,14 @@ def test_push_repeats_after_a_race(
     one, two = clones
     first, second = _complete(one, "a"), _complete(two, "b")
     monkeypatch.setattr("telepathy.experiments.schedulers.git_push.random.uniform", lambda *_: 0)
-    fill = second._fill
+    fill = second._stage_files
 
     def late(tree: Path) -> int:
-        monkeypatch.setattr(second, "_fill", fill)
+        monkeypatch.setattr(second, "_stage_files", fill)
         assert first.push()  # between fetch and push
         return fill(tree)
 
-    monkeypatch.setattr(second, "_fill", late)
+    monkeypatch.setattr(second, "_stage_files", late)
     assert second.push()
     assert {r.name for r in Registry(two / INDEX).records()} == {"a", "b"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentwire.core.errors import UnknownNameError, UsageError
-from telepathy.cli.train import recipe
+from telepathy.cli.train import bridge_and_loss
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ from telepathy.cli.train import recipe
 def test_what_is_given_by_itself_beats_a_preset(
     flags: tuple[str | None, str | None, str | None, float | None], found: tuple[str, str]
 ) -> None:
-    assert recipe(*flags) == found
+    assert bridge_and_loss(*flags) == found
 
 
 def test_wrong_names_and_weights_are_told() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'perceiver'"):
-        recipe("percever", None, None, None)
+        bridge_and_loss("percever", None, None, None)
     with pytest.raises(UnknownNameError, match="Did you mean 'mine'"):
-        recipe(None, "mime", None, None)
+        bridge_and_loss(None, "mime", None, None)
     with pytest.raises(UsageError, match="must be 0 or more"):
-        recipe(None, None, None, -1.0)
+        bridge_and_loss(None, None, None, -1.0)
