@@ -124,7 +124,7 @@ METHOD_FLAGS = (
 ).split()
 PAIR_FLAGS = "--pair fake --device cpu".split()
 
-WORDING = {"about", "notes", "asked", "header_encoding", "sentence", "claim", "title"}
+WORDING = {"about", "notes", "asked", "encoding", "sentence", "claim", "title"}
 """Keys whose text may be worded differently."""
 
 VOLATILE = {"environment", "run", "seconds", "train_s", "elapsed_s", "peak_mb"}
@@ -463,6 +463,11 @@ class Difference:
                     continue
                 if key not in new:
                     self._note(inner, "missing now")
+                elif key == "checks":  # comparisons of baselines, in any order
+                    lists = [
+                        sorted(each[key], key=lambda c: (c["a"], c["b"])) for each in (old, new)
+                    ]
+                    self.look(*lists, inner)
                 elif not (self.tolerance and (key == "sha256" or key.startswith("bytes/"))):
                     self.look(old[key], new[key], inner)
         elif isinstance(old, list) and isinstance(new, list):
