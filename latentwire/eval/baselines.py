@@ -28,17 +28,17 @@ from latentwire.train import TrainConfig, train_bridge
 from latentwire.train.trackers import Trackers
 from latentwire.wire.wire import Wire
 
-_OTHER_TASKS = ("bbc_news", "tweet_sentiment")  # embedded, so available wherever a pair is
+_OTHER_TASKS = ("bbc_news", "tweet_sentiment")  # embedded, so always available
 # Names of options in the fingerprints of stored answers.
 _STORED_NAMES = {"rank": "lora_rank", "max_bytes": "compressed_bytes"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `run_baselines` runs.
+    """Configuration of `run_baselines`.
 
-    All fields except `methods` and `seeds` determine every answer; `other_run` only determines
-    those of the method `other_task`.
+    All fields except `methods`, `seeds` and `other_run` affect every answer; `other_run` affects
+    only the method `other_task`.
 
     Args:
         methods: Names of methods with their options. Default: all except checks that apply to
@@ -49,7 +49,7 @@ class Plan:
         relay_limit: The same limit for methods that write text, which are slow.
         bridge: Kind of bridge.
         soft_tokens: Number of soft tokens of a message.
-        layer: Sender layer; default: at three tenths of the depth.
+        layer: Sender layer; by default the layer at 30 % of the depth.
         sender_prompt: What the sender reads: `raw` or `aware`.
         setting: `blind`, `shared` or `split`; the task's own by default.
         max_tokens: Maximum length of a text in tokens of its reader; the task's limit by default.
@@ -79,9 +79,9 @@ class Plan:
     other_run: Path | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return what determines the answers of every method, JSON-serializable."""
-        apart = ("methods", "seeds", "training", "prompt_val_limit", "options", "other_run")
-        kept = {k: v for k, v in asdict(self).items() if k not in apart}
+        """Return the JSON-serializable options that affect the answers of every method."""
+        excluded = ("methods", "seeds", "training", "prompt_val_limit", "options", "other_run")
+        kept = {k: v for k, v in asdict(self).items() if k not in excluded}
         options = {_STORED_NAMES.get(name, name): v for name, v in self.options.items()}
         return {
             **kept,
@@ -110,8 +110,8 @@ def run_baselines(
         plan: What to run; by default all methods on the whole test split with three seeds.
         progress: Called with progress updates; by default a bar on a terminal, lines in a log.
         trackers: Trackers of the trainings of bridges.
-    Raises: UnknownNameError, UsageError, DataError. InterruptedRunError: If a training was asked
-        to stop; its state is saved.
+    Raises: UnknownNameError, UsageError, DataError. InterruptedRunError: If training was
+        interrupted; its state is saved.
     """
     plan, progress = plan or Plan(), progress or default_progress()
     for name in plan.options:
@@ -128,7 +128,7 @@ def run_baselines(
     )
     source = WirePerSeed(lms, task, runner.store, plan, progress, trackers)
     if plan.other_run is not None and any(s.method.name == "other_task" for s in runner.specs):
-        source.other()  # an error here comes before anything is trained
+        source.other()  # fail before training
     return runner.run(source)
 
 
@@ -138,12 +138,12 @@ def default_methods() -> list[str]:
 
 
 class WirePerSeed:
-    """Source of contexts whose wire is trained for their seed.
+    """Context source that trains one wire per seed.
 
     Args:
         lms: Sender and receiver.
         task: Task to answer.
-        store: Store of the answers, whose folders hold the wires as well.
+        store: Store of the answers; its folders also hold the wires.
         plan: Configuration of wires and methods.
         progress: Called with progress updates.
         trackers: Trackers of the trainings of bridges.
@@ -171,7 +171,7 @@ class WirePerSeed:
         return self._contexts[key]
 
     def facts(self, method: type[Method]) -> dict[str, Any]:
-        """Return what determines the answers of a method beyond its context."""
+        """Return what affects the answers of a method beyond its context."""
         given = method.name == "other_task" and self.plan.other_run is not None
         return self.plan.facts() | {"other_run": self.other().fingerprint if given else ""}
 
@@ -186,7 +186,7 @@ class WirePerSeed:
         return self._wires[seed]
 
     def other(self) -> Wire:
-        """Return a wire of this pair for another task; it is trained if no run is given."""
+        """Return a wire of this pair for another task, trained if no run is given."""
         return self._other
 
     @cached_property

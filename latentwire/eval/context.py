@@ -25,7 +25,7 @@ from latentwire.wire.wire import Wire
 
 
 def no_bridge(what: str) -> UsageError:
-    """Return the error of something that needs a trained bridge."""
+    """Return the error that `what` needs a trained bridge."""
     return UsageError(f"{what} needs a trained bridge. Give --run.")
 
 
@@ -39,7 +39,7 @@ class Context:
         receiver: Receiver model.
         wire: Trained wire, for methods that send soft tokens.
         layers: Sender layers that probes read: those of the wire.
-        sender_prompt: Text of which the sender's states are taken: `raw` or `aware`.
+        sender_prompt: What the sender reads: `raw` or `aware`.
         setting: Task setting: `blind`, `shared` or `split`; the task's own by default.
         max_tokens: Maximum length of a text in tokens of its reader; the task's limit by default.
         seed: Random seed for samples, controls and fits.
@@ -91,10 +91,7 @@ class Context:
 
     @cached_property
     def training(self) -> TrainConfig:
-        """Training configuration of every method that trains: the one the bridge was trained with.
-
-        Methods are trained in one process, however many trained the bridge.
-        """
+        """Training configuration of methods that train: that of the bridge, but in one process."""
         if self.wire is None and self.budget is not None:
             return self.budget
         known = self.wire.training if self.wire else {}
@@ -102,7 +99,7 @@ class Context:
         return TrainConfig.of(**{k: v for k, v in given.items() if k != "tasks"})
 
     def train_examples(self) -> list[Example]:
-        """Return the training examples of the bridge, which every method that learns gets."""
+        """Return the training examples of the bridge, which are also those of other methods."""
         return self.task.sample("train", self.training.train_limit, self.training.seed)
 
     def prompt_val(self) -> list[Example]:
@@ -118,7 +115,7 @@ class Context:
     def sender_texts(
         self, examples: Sequence[Example], sender_prompt: str | None = None
     ) -> list[str]:
-        """Return the text that the sender reads for each example.
+        """Return the sender's input text for each example.
 
         Args:
             examples: Examples to read.
@@ -150,7 +147,7 @@ class Context:
         ranking_only: bool = False,
         sent: Sequence[dict[str, Any]] | None = None,
     ) -> list[Prediction]:
-        """Let a model answer examples and score its answers; all methods use this.
+        """Let a model answer examples, and score its answers.
 
         Args:
             reader: Answering model.

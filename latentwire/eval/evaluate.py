@@ -46,13 +46,13 @@ def evaluate(
 
     Args:
         wire: Trained wire; or (sender, receiver) for methods that need none.
-        task: Task to answer; for a wire the one it was trained on, or a similar one.
+        task: Task to answer; for a wire, its own or a similar one.
         methods: Names of methods, with options as in `lora:rank=16`. Default: the bridge, if
             there is a wire, its controls and the main baselines.
         setting: Task setting for a pair of models (`Task.setting`); a wire has its own.
         sender_prompt: What the sender of a pair of models reads: `raw` or `aware`; a wire has
             its own.
-        codec: How messages are written; the wire's own by default. `lowrank` fits a basis to
+        codec: Message codec; the wire's own by default. `lowrank` fits a basis to
             training texts if the wire has none.
         controls: False leaves the controls out of the default methods.
         split: Split to answer.
@@ -78,7 +78,7 @@ def evaluate(
     fit_basis(context, progress)
     names = list(methods or _default_methods(context, controls))
     for name in names:
-        context.methods.get(name)  # errors before any work
+        context.methods.get(name)  # fail early
     facts = {
         "split": split,
         "limit": limit,
@@ -106,12 +106,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _OneContext:
-    """Source of a single context for all methods.
-
-    Args:
-        only: The context.
-        facts_of_all: What determines the answers of every method.
-    """
+    """Context source with one context for all methods."""
 
     only: Context
     facts_of_all: Mapping[str, Any]
@@ -191,7 +186,7 @@ def context_of(
 def with_codec(
     wire: Wire | tuple[LanguageModel, LanguageModel], codec: str | None
 ) -> Wire | tuple[LanguageModel, LanguageModel]:
-    """Return a wire whose messages are written by a codec; None leaves it unchanged.
+    """Return a copy of a wire with another codec; None leaves it unchanged.
 
     Raises: UsageError: If there is no wire, or no such codec.
     """
@@ -203,7 +198,7 @@ def with_codec(
 
 
 def fit_basis(context: Context, progress: Progress, rank: int | None = None) -> None:
-    """Fit the basis that the wire's codec needs to training texts, unless it has one.
+    """Fit a low-rank basis on training texts if the wire's codec needs one and has none.
 
     Args:
         context: Context of the wire.

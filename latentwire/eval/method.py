@@ -28,9 +28,9 @@ class Prediction:
 
     Args:
         id: Id of the example.
-        prediction: Index of the chosen answer, None if no score is a number; or the written text.
-        target: Index of the right choice, or the reference texts.
-        correct: Whether the answer is right; None if the metrics have no right and wrong.
+        prediction: Index of the chosen answer (None if no score is a number), or the written text.
+        target: Index of the right choice, or the reference answers.
+        correct: Whether the answer is right; None if no metric is binary.
         parsed: Whether the answer could be read. An unreadable answer counts as wrong.
         values: Value of each metric of the task on this example, 0..1, the primary metric first.
         scores: Score of each choice, higher is better; log-likelihoods if a model scored them.
@@ -78,7 +78,7 @@ class Prediction:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Prediction:
-        """Read a line of predictions.jsonl."""
+        """Return the prediction of a line of predictions.jsonl."""
         known = dict(row)
         if isinstance(known["target"], list):
             known["target"] = tuple(known["target"])
@@ -111,14 +111,14 @@ class Method(ABC):
             `control` a version with an ingredient removed, `check` a test of task and scoring.
         blind: True if the answers cannot depend on the text of the example.
         beats: Names of methods that this one is expected to beat. Results test each pair.
-        position: Position in tables and in the order of work, ascending.
+        position: Position in tables and in execution order, ascending.
         in_eval: True if `latentwire eval` runs the method by default.
-        timed: True if its latency is of interest; controls and checks are not timed.
-        seeded: True if the answers depend on the seed of a training, a sample or noise. The
-            method is then run once per seed.
+        timed: True if its latency is measured; controls and checks are not timed.
+        seeded: True if the answers depend on the random seed. The method is then run once per
+            seed.
         needs_wire: True if it needs a trained bridge.
         trained: True if it trains for a number of steps, with the budget of the bridge.
-        writes: True if a model writes text for it, which is slow.
+        writes: True if a model generates text, which is slow.
         independent: True if the answer to an example does not depend on the other examples of
             the same call. Such a method is answered and stored in batches.
         version: Version of its answers. Increment it when they change, so that stored answers of
@@ -158,9 +158,9 @@ class Method(ABC):
 
         Args:
             settings: Return value of `settings` at that time.
-        Returns: True on success; otherwise the method is prepared again.
-        Raises: KeyError, TypeError, ValueError: If the settings have another form, which also
-            means that the method is prepared again.
+        Returns: True on success; False to have `prepare` called.
+        Raises: KeyError, TypeError, ValueError: If the settings have another format; `prepare` is
+            called then, too.
         """
         return False
 
@@ -173,7 +173,7 @@ class Method(ABC):
         Args:
             examples: Examples with targets, which only `Prediction.of` may read.
             progress: Called with progress updates.
-            fresh: True if nothing that depends on an example may come from a cache, for timing.
+            fresh: True to compute everything without caches, for timing.
         """
 
     def settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Methods of one context, each built and prepared once, and their answers so far."""
+"""Pool of the methods of one context, which prepares each once and keeps their answers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ V = TypeVar("V")
 
 
 class MethodPool:
-    """Builds and prepares the methods of a context, and remembers their answers.
+    """Builds and prepares the methods of a context, and keeps their answers.
 
-    Methods that build on others find them here: a model answers each example once.
+    Methods that depend on other methods get them here, so each example is answered once.
 
     Args:
         context: Context of all methods.
@@ -30,7 +30,7 @@ class MethodPool:
         self._context = context
         self._methods: dict[str, Method] = {}
         self._prepared: set[str] = set()
-        # Whole examples are the keys: ids may repeat from split to split.
+        # Examples are the keys, since ids may repeat across splits.
         self._answers: dict[str, dict[Example, Prediction]] = {}
         self._settings: dict[str, Mapping[str, Any]] = {}
 
@@ -48,7 +48,7 @@ class MethodPool:
         return self._methods[spec.name]
 
     def applies(self, name: str) -> bool:
-        """Return whether a method applies to the task, as far as known before it is prepared."""
+        """Return whether a method can be built for the task; its `prepare` may still fail."""
         try:
             self.get(name)
         except NotApplicableError:
@@ -56,7 +56,7 @@ class MethodPool:
         return True
 
     def prepared(self, name: str, progress: Progress) -> Method:
-        """Return a method that has made its choices, which happens on the first call.
+        """Return a method, prepared or restored on the first call.
 
         Raises: UnknownNameError; NotApplicableError: If the method does not apply to the task.
         """
@@ -76,7 +76,7 @@ class MethodPool:
             name: Name of an `independent` method.
             examples: Examples to answer.
             progress: Called with progress updates.
-            fresh: True to answer again and remember nothing; see `Method.predict`.
+            fresh: True to answer without caches; see `Method.predict`.
         """
         if fresh:
             return self.prepared(name, progress).predict(examples, progress, fresh=True)
@@ -93,17 +93,19 @@ class MethodPool:
         predictions: Sequence[Prediction],
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add answers that were computed or stored elsewhere.
+        """Add answers that were computed elsewhere.
 
         Args:
             name: Name of the method.
             examples: Examples that it answered.
             predictions: Its answers, in the order of the examples.
-            settings: Its choices, so that further examples are answered in the same way.
+            settings: Its choices, restored before it answers further examples.
         Raises: UsageError: If the answers do not belong to the examples.
         """
         if [e.id for e in examples] != [p.id for p in predictions]:
-            raise UsageError(f"The answers of '{name}' do not belong to these examples in order.")
+            raise UsageError(
+                f"The answers of '{name}' have other ids than the examples, or another order."
+            )
         self._answers.setdefault(name, {}).update(zip(examples, predictions))
         if settings is not None:
             self._settings[name] = settings
@@ -113,7 +115,7 @@ class MethodPool:
         try:
             return known is not None and method.restore(known)
         except (KeyError, TypeError, ValueError):
-            return False  # a record of another form: the choices are made again
+            return False  # record of another format
 
 
 def complete(

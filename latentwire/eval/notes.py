@@ -12,7 +12,7 @@ from latentwire.wire.codecs import CODECS
 
 
 def describe_prompts(context: Context) -> dict[str, Any]:
-    """Return how the models are prompted, in terms of the command line."""
+    """Return the options that determine how models are prompted."""
     return {
         "setting": context.setting,
         "sender_prompt": context.sender_prompt,
@@ -92,7 +92,7 @@ def _truncation_notes(context: Context, examples: Sequence[Example]) -> list[str
 
 
 def _majority_notes(task: Task, examples: Sequence[Example]) -> list[str]:
-    """Accuracy of always giving the most common label, which uneven labels raise above chance."""
+    """Return the accuracy of the most common label, which is above chance for uneven labels."""
     counts = Counter(example.target for example in examples if example.target is not None)
     if not task.labels or not counts:
         return []
@@ -102,7 +102,7 @@ def _majority_notes(task: Task, examples: Sequence[Example]) -> list[str]:
 
 
 def _collision_notes(context: Context, examples: Sequence[Example]) -> list[str]:
-    """Number of examples whose choices share their first token, or are equal."""
+    """Count examples whose choices share their first token, or are equal."""
     if context.task.kind == "generation":
         return []
     builder = context.prompt_builder(context.receiver.lm, context.task.prompts[0])

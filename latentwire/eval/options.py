@@ -1,4 +1,4 @@
-"""Options of methods, and methods as text: `lora:rank=16,lr=0.001`."""
+"""Parse methods with options, e.g. `lora:rank=16,lr=0.001`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MethodSpec:
         return f"{self.method.name}:{given}" if given else self.method.name
 
     def build(self, context: Context) -> Method:
-        """Build the method; options of the context apply where none is given explicitly."""
+        """Build the method; the context provides options that are not given explicitly."""
         shared = {k: v for k, v in context.options.items() if k in self.method.options()}
         method = self.method(context, **{**shared, **self.options})
         method.name = self.name
@@ -42,7 +42,7 @@ class MethodSpec:
 
 
 def parse_method(text: str) -> MethodSpec:
-    """Read a method with options, `name` or `name:option=value,option=value`.
+    """Parse a method with options, `name` or `name:option=value,option=value`.
 
     Raises: UnknownNameError: If there is no such method or option. UsageError: If a value is
         missing or has the wrong type.

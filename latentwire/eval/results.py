@@ -87,7 +87,7 @@ class MethodResult:
 
     @property
     def accuracy(self) -> Score | None:
-        """Share of correct answers; None for tasks without right and wrong, e.g. ROUGE."""
+        """Share of correct answers; None for tasks without a binary metric, e.g. ROUGE."""
         shares = [score for name, score in self.metrics.items() if name in RIGHT_OR_WRONG]
         return shares[0] if shares else None
 
@@ -118,14 +118,14 @@ class Results:
         n: Number of examples.
         metric: Name of the primary metric.
         chance: Accuracy of a uniform guess, 0..1.
-        asked: How the models were prompted: setting, sender prompt, codec, limits, chat turns.
+        asked: Prompting options: setting, sender prompt, codec, limits, chat turns.
         pair: Names of sender and receiver.
         methods: Rows by name of the method, in the order of the table.
         comparisons: Paired tests of the first method against each other one, with Holm's
             correction.
         verdicts: Conclusions, if the first method is a bridge.
         checks: Paired tests of baselines against methods they should beat, corrected together.
-        notes: Facts that a reader needs: sources, samples, truncated texts.
+        notes: Notes below the table: sources, samples, truncated texts.
         run: Folder of the run, if there is one.
         environment: Versions, commit, machine.
     """
@@ -221,12 +221,12 @@ def score_table(
 ) -> list[dict[str, str]]:
     """Return the primary metric of every answer, 0..1, with one row per example.
 
-    All figures and tests of an evaluation can be computed from this table. Its columns are `id`
+    All figures and tests of an evaluation can be recomputed from this table. Columns are `id`
     and `method` or `method/seed`; a cell is empty if the method did not answer the example.
 
     Args:
         ids: Ids of the examples, in the order of the rows.
-        answered: Answers by method and seed; the seed is None if the method depends on none.
+        answered: Answers by method and seed; the seed is None for methods without one.
     """
     columns = {
         name if seed is None else f"{name}/{seed}": {p.id: _number(p.value) for p in predictions}
@@ -240,5 +240,5 @@ def score_table(
 
 
 def _number(value: float) -> str:
-    """Return the shortest text that reads back as the same number."""
+    """Return the shortest text that parses to the same number."""
     return repr(float(value)).removesuffix(".0")

@@ -1,4 +1,4 @@
-"""The evaluation engine: run methods on a split, store their answers, score and compare them."""
+"""Evaluation engine: run methods on a split, store their answers, score and compare them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ContextSource(Protocol):
         """Return the context of a method for a seed, with a trained wire if it needs one."""
 
     def facts(self, method: type[Method]) -> Mapping[str, Any]:
-        """Return what determines a method's answers beyond its context, JSON-serializable."""
+        """Return what affects a method's answers beyond its context, JSON-serializable."""
 
 
 class Runner:
@@ -100,7 +100,7 @@ class Runner:
         return _Execution(self, source).run()
 
     def seeds_of(self, method: type[Method]) -> Sequence[int | None]:
-        """Return the seeds a method runs with: [None] if it depends on no seed."""
+        """Return the seeds to run a method with, [None] if it is not seeded."""
         return self.seeds if method.seeded else [None]
 
 
@@ -160,13 +160,13 @@ class _Execution:
             answers = self._run(spec, seed, examples, key)
         self._known.append((seed, spec.name, examples, answers))
         for context in self._contexts.values():
-            _tell(context, *self._known[-1])
+            _share(context, *self._known[-1])
         return answers
 
     def _run(
         self, spec: MethodSpec, seed: int | None, examples: Sequence[Example], key: str
     ) -> MethodAnswers:
-        """Let a method answer, and store its answers part by part."""
+        """Run a method and store its answers in parts."""
         store, context = self.runner.store, self._context(spec.method, seed)
         started = time.monotonic()
         method = context.methods.get(spec.name)
@@ -201,19 +201,19 @@ class _Execution:
         return answers
 
     def _context(self, method: type[Method], seed: int | None) -> Context:
-        """Return the context of a method, which knows the answers of other methods."""
+        """Return the context of a method, with the answers of other methods."""
         context = self.source.context(method, self.runner.seeds[0] if seed is None else seed)
         if id(context) not in self._contexts:
             self._contexts[id(context)] = context
             for known in self._known:
-                _tell(context, *known)
+                _share(context, *known)
         return context
 
     def _fingerprint(self, spec: MethodSpec, seed: int | None) -> str:
-        """Return the fingerprint of everything that determines a method's answers."""
+        """Return a fingerprint of everything that affects a method's answers."""
         context, method, task = self._context(spec.method, seed), spec.method, self.task
         wire = context.need_wire(spec.name).fingerprint if method.needs_wire else None
-        # Methods that depend on no seed draw their samples with the first one.
+        # Methods without a seed draw their samples with the first one.
         drawn = self.runner.seeds[0] if seed is None else seed
         return fingerprint(
             spec.name,
@@ -235,7 +235,7 @@ class _Execution:
                 racing[spec.name] = context.methods.prepared(spec.name, self.progress)
         if not racing:
             return {}
-        # Val examples have the usual length. The first round warms up and is not counted.
+        # The first round warms up and is not counted.
         examples = self.task.sample("val", self.runner.timing + 1, self.runner.seeds[0])
         return time_methods(list(racing.values()), examples, progress=self.progress)
 
@@ -258,7 +258,7 @@ class _Execution:
             for name, each in self.answers.items()
         }
         first = next(iter(rows))
-        # Notes describe messages whenever a method sends some, stored answers or not.
+        # Notes describe messages if any method sends some.
         wired = next((name for name in rows if methods[name].needs_wire), first)
         context = self._context(methods[wired], runner.seeds[0])
         notes = notes_of(context, self.examples, runner.split, runner.limit)
@@ -292,18 +292,18 @@ def _part_size(context: Context) -> int:
 
 
 def _trains(method: type[Method]) -> bool:
-    """Return whether a run of the method includes a training: its own or that of the bridge."""
+    """Return whether running the method includes training it or the bridge."""
     return method.trained or method.role == "method"
 
 
-def _tell(
+def _share(
     context: Context,
     seed: int | None,
     name: str,
     examples: Sequence[Example],
     answers: MethodAnswers,
 ) -> None:
-    """Let the methods of a context find answers that hold for its seed."""
+    """Add answers to the pool of a context if they are valid for its seed."""
     if seed in (None, context.seed):
         settings = answers.record["settings"]
         context.methods.remember(name, examples, answers.predictions, settings)

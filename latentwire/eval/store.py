@@ -19,7 +19,7 @@ class MethodAnswers:
 
     Args:
         predictions: Answers in the order of the examples.
-        record: How they were made: `method`, `fingerprint`, `about`, `n`, `settings`, `seconds`,
+        record: Provenance: `method`, `fingerprint`, `about`, `n`, `settings`, `seconds`,
             `environment`.
         reused: Whether they were stored before this run.
     """
@@ -38,7 +38,7 @@ class Store:
 
     Args:
         folder: Folder of the answers; None keeps them in memory.
-        by_seed: False puts the answers of all seeds into the folder itself.
+        by_seed: False stores the answers of all seeds in the folder itself.
     """
 
     folder: Path | None = None
@@ -46,7 +46,7 @@ class Store:
     _memory: dict[tuple[str, int | None], MethodAnswers] = field(default_factory=dict, repr=False)
 
     def run(self, seed: int | None) -> RunFolder | None:
-        """Return the folder of a seed's answers, or of those that depend on no seed."""
+        """Return the folder of a seed's answers; None for methods without a seed."""
         if self.folder is None:
             return None
         below = self.by_seed and seed is not None
@@ -62,8 +62,8 @@ class Store:
 
         Args:
             name: Name of the method.
-            seed: Seed of the answers; None if they depend on no seed.
-            fingerprint: Fingerprint of everything that determines the answers.
+            seed: Seed of the answers; None for methods without a seed.
+            fingerprint: Fingerprint of everything that affects the answers.
         """
         run = self.run(seed)
         if run is None:
@@ -76,7 +76,7 @@ class Store:
             rows = read_jsonl(run.predictions(name))
             predictions = [Prediction.from_json(row) for row in rows]
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # absent, incomplete or of another form: the method runs again
+            return None  # missing, incomplete or of another format
         complete = len(rows) == record["n"]
         return MethodAnswers(predictions, record, reused=True) if complete else None
 
@@ -92,7 +92,7 @@ class Store:
         run.partial(name).unlink(missing_ok=True)
 
     def load_part(self, name: str, seed: int | None, fingerprint: str) -> list[Prediction]:
-        """Return the answers that an interrupted method gave."""
+        """Return the stored answers of an interrupted method."""
         run = self.run(seed)
         if run is None:
             return []
@@ -107,13 +107,13 @@ class Store:
             try:
                 found.append(Prediction.from_json(json.loads(line)))
             except (ValueError, KeyError, TypeError):
-                break  # the line was being written when the process ended
+                break  # incomplete last line
         return found
 
     def start_part(
         self, name: str, seed: int | None, fingerprint: str, answers: Sequence[Prediction]
     ) -> None:
-        """Begin a file of partial answers with those that are already known."""
+        """Create the file of partial answers, starting with `answers`."""
         if run := self.run(seed):
             rows = [{"fingerprint": fingerprint}, *(p.to_json() for p in answers)]
             write_jsonl(run.partial(name), rows)

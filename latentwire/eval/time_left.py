@@ -8,11 +8,11 @@ from statistics import mean
 
 
 class TimeLeft:
-    """Estimates the remaining time from the methods that have run.
+    """Estimates the remaining time from the durations of completed methods.
 
-    A method is expected to take as long as with its other seeds; one that has not run yet as long
-    as the mean of its kind, where methods that train are one kind and all others another. Without
-    a measurement for each remaining method there is no estimate.
+    The estimate for a method is its mean duration with other seeds, or else the mean of all methods
+    that train, respectively do not train. There is no estimate until every remaining method has
+    one.
 
     Args:
         units: Units of work in order: name of the method, and whether it trains.
@@ -28,7 +28,7 @@ class TimeLeft:
         self._begun = now()
 
     def line(self, what: str) -> str:
-        """Return the number of the unit that begins, its description and the remaining time."""
+        """Return a progress line for the next unit, with the remaining time if known."""
         text = f"[{self._n_seen + 1}/{len(self._units)}] {what}"
         left = [self._expected(unit) for unit in self._units[self._n_seen :]]
         if None in left:
@@ -36,15 +36,17 @@ class TimeLeft:
         return f"{text} (about {sum(filter(None, left)) / 60:.0f} min left in total)"
 
     def done(self, *, reused: bool) -> None:
-        """Count a unit as done; reused answers are no measurement."""
+        """Count a unit as done; reused answers do not count as a measurement."""
         now = self._now()
         if not reused:
             self._took.setdefault(self._units[self._n_seen], []).append(now - self._begun)
         self._n_seen, self._begun = self._n_seen + 1, now
 
     def _expected(self, unit: tuple[str, bool]) -> float | None:
-        """Return the expected seconds of a unit; None if there is no measurement."""
+        """Return the expected duration of a unit in seconds, if known."""
         if unit in self._took:
             return mean(self._took[unit])
-        alike = [mean(seconds) for (_, trains), seconds in self._took.items() if trains == unit[1]]
-        return mean(alike) if alike else None
+        similar = [
+            mean(seconds) for (_, trains), seconds in self._took.items() if trains == unit[1]
+        ]
+        return mean(similar) if similar else None

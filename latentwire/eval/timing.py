@@ -17,7 +17,7 @@ from latentwire.eval.method import Method
 
 @dataclass(frozen=True)
 class Timing:
-    """Latency of one answer from text to answer at batch size 1, tokenization included.
+    """Latency from text to answer at batch size 1, tokenization included.
 
     Args:
         p50: Median in milliseconds.
@@ -42,10 +42,10 @@ def time_methods(
     *,
     progress: Progress | None = None,
 ) -> dict[str, Timing]:
-    """Time methods in turn: in every round each method answers the same example once.
+    """Measure latencies in rounds, in each of which every method answers the same example once.
 
-    The first round warms up and is not counted. Which method comes first changes from round to
-    round, so that a machine that becomes slower affects all methods equally.
+    The first round warms up and is not counted. The order of methods rotates from round to round,
+    so that a machine that slows down affects all methods equally.
 
     Args:
         methods: Prepared methods.

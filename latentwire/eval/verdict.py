@@ -1,4 +1,4 @@
-"""Verdicts: what a table of comparisons says about a bridge, as yes, no, or cannot tell."""
+"""Verdicts on claims about a bridge, derived from paired comparisons: yes, no or cannot tell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reply = Literal["yes", "no", "cannot tell"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Answer to one claim about a bridge.
+    """Verdict on one claim about a bridge.
 
     Args:
         bridge: Name of the method under evaluation.
@@ -93,21 +93,21 @@ def verdicts(
     rivals: Sequence[str],
     margin: float = MARGIN,
 ) -> list[Verdict]:
-    """Judge a bridge, claim by claim.
+    """Return a verdict on each claim about a bridge.
 
     The first claim is that it communicates information: it is compared with the blind control
-    whose score is closest. That choice is made on the same examples, which makes the claim strict:
-    of bridges that are better than k equal controls by just the margin, up to k times 2.5 % get a
-    no. The other claims compare it with each of its rivals.
+    whose score is closest. Since the control is selected on the same examples, this claim is
+    strict: with k equal controls, up to k times 2.5 % of the bridges that are better by exactly
+    the margin are rejected. The other claims compare the bridge with each of its rivals.
 
     Args:
-        comparisons: All comparisons of a table, corrected by `holm`. Those whose first method is
-            `bridge` are used.
+        comparisons: All comparisons of a table, corrected by `holm`; only those with `bridge` as
+            the first method are used.
         bridge: Name of the method under evaluation.
         blind: Names of the controls whose message does not depend on the text.
         rivals: Names of the methods that the bridge should beat.
-        margin: Smallest difference that matters, > 0, as a share: 0.02 is 2 points. If the
-            interval of the difference is below it, the answer is no.
+        margin: Smallest difference that matters, > 0; 0.02 is 2 points. If the whole interval of
+            the difference is below it, the answer is no.
     Returns: One verdict per claim, without claims whose rival did not run.
     Raises: ValueError: If the margin is not positive, or a comparison was not corrected by Holm.
     Source: Altman and Bland 1995, BMJ 311 (absence of evidence is not evidence of absence);
@@ -161,9 +161,9 @@ def _answer(comparison: Comparison, p_adjusted: float, margin: float) -> Reply:
 def _needed(comparison: Comparison, margin: float) -> int:
     """Estimate the number of examples needed to decide a claim.
 
-    It is the number that detects the margin, or the observed difference if that is larger, with
-    80 % power. If the sample already has that many, it is the number that brings the interval
-    below the margin if the difference stays the same: intervals shrink with the square root of n.
+    This is the number needed to detect the margin, or the observed difference if that is larger,
+    with 80 % power. If the sample already has that many, it is the number at which the interval,
+    which shrinks with the square root of n, would be below the margin for the same difference.
     """
     n, difference = comparison.n, comparison.difference
     shown = examples_needed(

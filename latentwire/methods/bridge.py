@@ -1,4 +1,4 @@
-"""The trained bridge, and the base of all methods that send soft tokens."""
+"""The trained bridge, and the base class of methods that send soft tokens."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class MessageMethod(Method):
         )
 
     def tamper(self, soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
-        """Return the messages that are sent; controls replace them."""
+        """Return the soft tokens to send; controls replace them."""
         return soft
 
     def write(
@@ -80,7 +80,7 @@ class MessageMethod(Method):
         return messages
 
     def texts(self, examples: Sequence[Example]) -> list[str]:
-        """Return the text that the sender reads for each example."""
+        """Return the sender's input text for each example."""
         return self.context.sender_texts(examples, self.writer.spec.sender_prompt)
 
     def unpack(self, messages: Sequence[Message]) -> Float[Tensor, "b k dr"]:
@@ -98,7 +98,7 @@ class MessageMethod(Method):
 
 @METHODS.add("bridge")
 class BridgeMethod(MessageMethod):
-    """Sends the sender's states through the trained bridge, as bytes, to the receiver."""
+    """Sends the messages of the trained bridge to the receiver."""
 
     about = "soft tokens from the sender"
     role = "method"

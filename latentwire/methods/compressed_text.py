@@ -20,10 +20,9 @@ _TERM = re.compile(r"\w+")
 
 @METHODS.add("compressed_text")
 class CompressedText(TextHandoff):
-    """Keeps the words with the highest tf-idf, in their order, and hands them to the receiver.
+    """Sends the words of the text with the highest tf-idf, in their order, to the receiver.
 
-    Document frequencies are those of the training texts; labels are not used. The compressed text
-    is the one that a bridge's sender reads.
+    Document frequencies are those of the training texts; labels are not used.
 
     Args:
         context: Context of the method.
@@ -69,8 +68,8 @@ def inverse_document_frequencies(texts: Sequence[str]) -> tuple[dict[str, float]
 def prune(text: str, max_bytes: int, idf: Mapping[str, float], unseen: float) -> str:
     """Return the words of a text with the highest tf-idf, in their order.
 
-    A text within the budget is unchanged. The first occurrence of a repeated word is kept. A word
-    that no longer fits is skipped for the next best one that does.
+    A text within the budget is unchanged. Of repeated words the first occurrence is kept. Words
+    that no longer fit are skipped.
 
     Args:
         text: Any text; words are separated by white space.

@@ -1,4 +1,4 @@
-"""Controls that replace the bridge's messages: zeros, noise, other messages, the mean message."""
+"""Controls that replace the messages of the bridge."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from latentwire.core.errors import UsageError
 from latentwire.core.progress import Progress
+from latentwire.eval.baselines import trained_tasks
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS
 from latentwire.methods.bridge import MessageMethod
+from latentwire.wire.wire import Wire
 
 _MAX_AVERAGED = 256
 
@@ -27,7 +30,7 @@ class Control(MessageMethod):
 
 @METHODS.add("zero")
 class Zero(Control):
-    """Sends zeros: the answer of the receiver without any information."""
+    """Sends zeros, so that the receiver gets no information."""
 
     about = "control: message of zeros"
     position = 10
@@ -70,10 +73,7 @@ class Shuffled(Control):
 
 @METHODS.add("mean")
 class Mean(Control):
-    """Sends the mean of training messages: what messages have in common, nothing of the example.
-
-    Each soft token of the mean is scaled to the mean norm of the real ones at its position.
-    """
+    """Sends the mean of training messages, scaled to their mean norm at each position."""
 
     about = "control: mean of the training messages"
     position = 13
@@ -104,3 +104,35 @@ def mean_message(soft: Float[Tensor, "b k dr"]) -> Float[Tensor, "k dr"]:
     wanted = soft.norm(dim=-1).mean(0)
     scale: Tensor = wanted / mean.norm(dim=-1).clamp(min=1e-12)
     return mean * scale[:, None]
+
+
+@METHODS.add("other_task")
+class OtherTask(MessageMethod):
+    """Sends messages of a bridge trained on another task, read with this wire's prompt.
+
+    Its score shows how much a bridge communicates regardless of the task it was trained on.
+    """
+
+    about = "control: bridge of another task"
+    role = "control"
+    position = 14
+    timed = False
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        if context.other is None:
+            raise UsageError("Method 'other_task' needs a bridge of another task for this pair.")
+        self.other = context.other()
+
+    @property
+    def writer(self) -> Wire:
+        return self.other
+
+    def settings(self) -> dict[str, Any]:
+        spec = self.other.spec
+        return {
+            "trained_on": trained_tasks(self.other),
+            "bridge": spec.bridge,
+            "soft_tokens": spec.soft_tokens,
+            "fingerprint": self.other.fingerprint,
+        }

@@ -1,4 +1,4 @@
-"""Solved examples before a question: which ones, how many, and how they are shown."""
+"""Demonstrations: selection of solved examples, and prompts that show them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _N_LONGEST = 8
 class FewShotPromptBuilder(PromptBuilder):
     """Builds prompts with demonstrations before the question, all in the same template.
 
-    Demonstrations are the static start of every prompt, so a model reads them once. A chat model
+    Demonstrations are the static start of every prompt, so they are computed once. A chat model
     gets demonstrations and question in one turn.
 
     Args:
         context: Context with task, limit and setting.
         lm: Model that reads the prompt.
-        template: Template for a reader, without the place `{filled}`.
-        shown: Demonstrations in order; with none it is a plain PromptBuilder.
+        template: Template for a reader, without the placeholder `{filled}`.
+        shown: Demonstrations in order; may be empty.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ def _shuffled(rows: Sequence[list[Example]], draw: np.random.RandomState) -> lis
 
 
 def longest_examples(context: Context, train: Sequence[Example]) -> list[Example]:
-    """Return the longest training and val examples by characters, which have to fit."""
+    """Return the longest training and val examples by characters."""
     known = [*train, *context.task.split("val")]
     return sorted(known, key=lambda e: len(e.context) + len(e.question))[-_N_LONGEST:]
 
@@ -86,18 +86,18 @@ def n_fitting(
     rounds: Sequence[Sequence[Example]],
     longest: Sequence[Example],
 ) -> int:
-    """Return the maximum number of rounds in a prompt.
+    """Return the maximum number of rounds that fit into a prompt.
 
-    It is limited by the length that the model can read. If answers are written, or choices need
-    several passes, it is also limited by the model's sliding window, so that demonstrations are
-    read once for all questions; one round is always allowed in that case.
+    The limit is the context length of the model. If answers are written, or choices need several
+    passes, prompts with more than one round must also fit into the sliding window of the model,
+    so that the cached demonstrations can be reused.
 
     Args:
         context: Context with task and limits.
         lm: Model that reads the prompt.
         template: Template of the prompt.
         rounds: See `draw_rounds`.
-        longest: Questions that have to fit.
+        longest: Examples whose questions must fit.
     Returns: Number of rounds; 0 if not even one fits.
     """
     for n in range(len(rounds), 0, -1):
@@ -108,7 +108,7 @@ def n_fitting(
 
 
 def doublings(most: int) -> list[int]:
-    """Return 1, 2, 4 .. below `most`, and `most`; nothing for 0."""
+    """Return the powers of two below `most`, and `most`; an empty list for 0."""
     return [n for n in range(1, most + 1) if n & (n - 1) == 0 or n == most]
 
 
@@ -119,7 +119,7 @@ def _size_of_prompt(
     rounds: Sequence[Sequence[Example]],
     longest: Sequence[Example],
 ) -> tuple[int, bool]:
-    """Return the tokens of the longest prompt and answer, and whether one pass scores choices."""
+    """Return the maximum length in tokens, and whether one pass scores all choices."""
     shown = [example for each in rounds for example in each]
     builder = FewShotPromptBuilder(context, lm, template, shown)
     requests = [builder.build(example)[0] for example in longest]

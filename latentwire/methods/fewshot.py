@@ -1,4 +1,4 @@
-"""Few-shot: a model reads solved examples and the question, without training."""
+"""Few-shot: a model reads demonstrations and the question, without training."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FewShot(ZeroShot):
         longest = longest_examples(context, train)
         self.shown = {}
         for prompt in super().candidates():
-            # A prompt with {filled} asks about each choice in turn and has no answer to show.
+            # A prompt with {filled} contains the choice, so there is no answer to demonstrate.
             if "filled" in placeholders(prompt.template):
                 continue
             lm = self.readers[prompt.form].lm
@@ -68,8 +68,8 @@ class FewShot(ZeroShot):
         if not self.shown:
             raise NotApplicableError(
                 f"{self.name}: '{self.reader.lm.name}' reads {self.reader.lm.max_tokens} tokens; "
-                f"no prompt of '{context.task.name}' leaves room for one example of each label. "
-                "Shorten the texts (max_tokens)."
+                f"one example of each label does not fit into any prompt of "
+                f"'{context.task.name}'. Reduce max_tokens to shorten the texts."
             )
         super().prepare(progress)
 

@@ -39,7 +39,7 @@ class _TextBatch:
 
 
 class TextLearner:
-    """Learner of a model that reads the text, with a loss on the answer alone.
+    """Learner of a model that reads the text, with a loss on the answer only.
 
     Args:
         reader: Model that reads the text.
@@ -58,11 +58,11 @@ class TextLearner:
     def __call__(
         self, data: TaskData, split: SplitData, index: Sequence[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of some examples and its terms."""
+        """Return the loss of examples and its terms."""
         return self.loss(self._batch(data, split, index))  # type: ignore[no-any-return]
 
     def respond(self, data: TaskData, index: Sequence[int]) -> list[Response]:
-        """Return the model's responses to some val examples."""
+        """Return the model's responses to val examples."""
         requests = whole_requests(data.prompted.builder, [data.val.examples[i] for i in index])
         with self.module.merged():
             return respond(self.reader, data.task, requests, ranking_only=True)
@@ -84,7 +84,7 @@ class TextLearner:
 
 
 def whole_requests(builder: PromptBuilder, examples: Sequence[Example]) -> list[list[Request]]:
-    """Build requests whose prompts reuse nothing from the cache of the model without adapters."""
+    """Build requests without a static part, since its cached states lack the adapters."""
     return [[replace(r, prompt=_whole(r.prompt)) for r in builder.build(e)] for e in examples]
 
 
@@ -97,18 +97,18 @@ def train_reader(
     name: str,
     progress: Progress,
 ) -> TrainState:
-    """Train the adapters of a model that reads the text; a run in the folder is resumed.
+    """Train the adapters of a model that reads the text, or resume the run in the folder.
 
     Args:
         reader: Model with the adapters attached.
-        module: Its adapters; afterwards they have the best weights on val.
+        module: Its adapters, which are left with the best weights on val.
         builder: Builder of the prompts.
         config: Training configuration; its loss must be `answer`.
         run: Folder of checkpoints and metrics.
-        name: Name of the method, for the configuration of the run.
+        name: Name of the method.
         progress: Called with progress updates.
     Raises: UsageError: If the folder holds another run. InterruptedRunError: If the process was
-        asked to stop; a checkpoint is written first.
+        interrupted; a checkpoint is written first.
     """
     task, lm = builder.task, reader.lm
     setting = {

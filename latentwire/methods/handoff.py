@@ -1,4 +1,4 @@
-"""Text in place of a message: prompts with which the receiver reads a text handed to it."""
+"""Hand a text to the receiver in place of a message."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class HandoffPrompt:
     """Prompt around a text that is handed to the receiver.
 
     Args:
-        prompt: Template of the receiver's prompt, with the place `{context}` for the text.
-        form: Fixed words around the text at that place, with the place `{text}`.
+        prompt: Template of the receiver's prompt, with the placeholder `{context}` for the text.
+        form: Fixed words around the text, with the placeholder `{text}`.
     """
 
     prompt: str
@@ -46,9 +46,9 @@ def answer_handoff(
     log_prior: Sequence[float] = (),
     fresh: bool = False,
 ) -> list[Prediction]:
-    """Let the receiver answer examples from one handed text each.
+    """Let the receiver answer each example from a text.
 
-    The predictions record the text and its size in bytes, without the words around it.
+    Predictions record the text and its size in bytes, without the words around it.
 
     Args:
         context: Context with the receiver.

@@ -1,4 +1,4 @@
-"""Label calibration: remove a model's preference for some labels, if that is better on val."""
+"""Label calibration: remove a model's preference for some labels if that improves val scores."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def score_on_val(
     halves = [(val[i::2], answers[i::2]) for i in (0, 1)]
     if not all(examples for examples, _ in halves):
         return ValScore(plain, plain)
-    # A prior is an estimate, so each half is scored with the prior of the other.
+    # Score each half with the prior of the other half to avoid overfitting.
     crossed = [
         calibrate(task, examples, own, estimate_log_prior(other))
         for (examples, own), (_, other) in zip(halves, halves[::-1], strict=True)
@@ -65,9 +65,8 @@ def calibrate(
 ) -> list[Prediction]:
     """Divide the probability of each label by its prior.
 
-    A model that gives nearly every text the same label may still rank texts well. Answers that
-    could not be read are unchanged, since a prior alone is no answer; so are all answers if the
-    prior is empty.
+    A model that gives nearly every text the same label may still rank texts well. Unreadable
+    answers are unchanged, and so are all answers if the prior is empty.
 
     Args:
         task: Task that scores the answers.

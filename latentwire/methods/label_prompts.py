@@ -1,4 +1,4 @@
-"""A label handed over as text: its words, and the prompts with which the receiver reads it."""
+"""Labels sent as text: their words, and the receiver's prompts around them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ _MAX_WORDS = 8
 
 
 def label_prompts(context: Context) -> tuple[HandoffPrompt, ...]:
-    """Return prompts for a handed label: the task's own, and some that say what it is.
+    """Return prompts for a label sent as text: the task's own, and some that introduce the label.
 
-    One of them shows how words are repeated, so that a weak receiver does not lose the label. In
-    the setting `shared` the label precedes a prompt with the text, and words around the label say
-    what it is.
+    One of them demonstrates repetition, so that a weak receiver copies the label. In the setting
+    `shared` the label precedes a prompt with the text, and words around it introduce it.
     """
     own = handoff_prompts(context)
     if context.setting == "shared":

@@ -1,4 +1,4 @@
-"""Linear probe: what the sender's hidden states know about the label, without a receiver."""
+"""Linear probe: predict the label from the sender's hidden states, without a receiver."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ from latentwire.train.checkpoints import copy_weights
 
 @METHODS.add("lora")
 class Lora(Method):
-    """Adapters on every linear layer of the receiver's blocks, trained on the answer alone.
+    """Trains adapters on every linear layer of the receiver's blocks, with a loss on the answer.
 
-    Examples, steps, batch size, schedule, averaging and the choice of the step on val are those of
-    the bridge. The prompt is the best one on val without training.
+    Examples, steps, batch size, schedule, averaging and checkpoint selection are those of the
+    bridge. The prompt is the best zero-shot prompt on val.
 
     Args:
         context: Context of the method.
@@ -94,7 +94,7 @@ class Lora(Method):
 
 @METHODS.add("dora")
 class Dora(Lora):
-    """The same adapters with weights decomposed into magnitude and direction.
+    """LoRA with weights decomposed into magnitude and direction.
 
     Source: Liu et al. 2024, DoRA, arXiv:2402.09353.
     """
@@ -105,10 +105,10 @@ class Dora(Lora):
 
 
 def best_template(context: Context, progress: Progress) -> str:
-    """Return the receiver's best zero-shot template on val that holds the whole example.
+    """Return the receiver's best zero-shot template on val that an answer can follow.
 
-    For a chat receiver it is one used in a turn, which is also the form after a message. A
-    fine-tuned model learns label frequencies, so the score without calibration counts.
+    For a chat model only chat turns are considered. Scores are those without calibration, since a
+    fine-tuned model learns label frequencies.
 
     Raises: NotApplicableError: If the task has no such template.
     """
@@ -123,7 +123,7 @@ def best_template(context: Context, progress: Progress) -> str:
     if usable:
         return best_on_val(usable)
     raise NotApplicableError(
-        f"Task '{context.task.name}' has no prompt that an answer could follow."
+        f"Task '{context.task.name}' has only prompts with {{filled}}, which no answer follows."
     )
 
 

@@ -1,4 +1,4 @@
-"""Choice of a prompt on val, made in the same way by every method that has several."""
+"""Prompt selection on val, shared by all methods with several prompts."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class ValScore:
 
 @dataclass(frozen=True)
 class PromptChoice(Generic[K]):
-    """The prompt that was chosen from several.
+    """Result of a prompt selection.
 
     Args:
-        prompt: The chosen prompt.
-        on_val: Score of each prompt on val; empty before the choice.
+        prompt: Selected prompt.
+        on_val: Score of each prompt on val; empty before the selection.
     """
 
     prompt: K
@@ -76,7 +76,7 @@ class PromptChoice(Generic[K]):
 
     @classmethod
     def best(cls, on_val: Mapping[K, ValScore]) -> PromptChoice[K]:
-        """Choose the prompt with the highest score; among equals the best without calibration."""
+        """Select the prompt with the highest score; ties go to the best without calibration."""
         return cls(max(on_val, key=lambda key: (on_val[key].score, on_val[key].plain)), on_val)
 
     @property
@@ -88,7 +88,7 @@ class PromptChoice(Generic[K]):
         """Return the choice and all scores as a record.
 
         Args:
-            describe: Returns a prompt as part of the record.
+            describe: Function that returns the record of a prompt.
         """
         scores = [{**describe(key), **score.to_json()} for key, score in self.on_val.items()]
         return {
@@ -106,14 +106,14 @@ class PromptChoice(Generic[K]):
 
 
 def own_form(lm: LanguageModel) -> str:
-    """Return the form of prompts after a message and in fine-tuning: a turn for chat models."""
+    """Return the prompt form of bridges and fine-tuning: chat turns for chat models."""
     return TURN if lm.is_chat else PLAIN
 
 
 def readers_by_form(reader: Receiver) -> dict[str, Receiver]:
-    """Return a model in every form in which it can be prompted, its own form first.
+    """Return the model for each prompt form it can use, its own form first.
 
-    Chat models are also tried with plain text: small ones may answer far better
+    Chat models can also be prompted with plain text, which may be far better for small ones
     (docs/LOG.md, 2026-11-28).
     """
     forms = {own_form(reader.lm): reader}
@@ -126,5 +126,5 @@ def mean_value(predictions: Sequence[Prediction]) -> float:
 
 
 def best_on_val(scores: Mapping[K, float]) -> K:
-    """Return the candidate with the highest score, the first among equals."""
+    """Return the candidate with the highest score, on ties the first."""
     return max(scores, key=scores.__getitem__)

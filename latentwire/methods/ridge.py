@@ -1,4 +1,4 @@
-"""Closed-form map between the models, never trained on the task: what alignment alone carries."""
+"""Closed-form map between the models, without training on the task."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _N_TEXTS = 256
 
 @METHODS.add("ridge")
 class Ridge(TrainedWireMethod):
-    """The `ridge` bridge, solved on words of training texts.
+    """Uses the `ridge` bridge, solved on words of training texts.
 
-    The prompt and label calibration are chosen on val, as for handed texts.
+    Prompt and label calibration are chosen on val, as for text methods.
     """
 
     about = "closed-form map of sender states"

@@ -1,4 +1,4 @@
-"""The text of the relay, cut to as many bytes as a message of the bridge has."""
+"""Text relay limited to the size of a message of the bridge."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from latentwire.methods.text_relay import TextRelay
 
 @METHODS.add("same_bytes_text")
 class SameBytesText(Method):
-    """Uses the texts and choices of `text_relay`, with each text cut to the bytes of a message.
+    """Uses the texts and choices of `text_relay`, with each text cut to the size of a message.
 
-    If no text is longer than a message, its answers are those of the relay.
+    Texts that are short enough keep the answers of the relay.
     """
 
     about = "the relay's text, cut to the bytes of a message"
@@ -63,5 +63,5 @@ class SameBytesText(Method):
 
 
 def cut_bytes(text: str, budget: int) -> str:
-    """Return the longest start of a text that has at most `budget` bytes in UTF-8."""
+    """Return the longest prefix of a text with at most `budget` bytes in UTF-8."""
     return text.encode()[:budget].decode(errors="ignore")

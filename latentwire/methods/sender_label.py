@@ -1,4 +1,4 @@
-"""The sender's own answer, sent as text: what a message of soft tokens has to beat."""
+"""Labels sent as text: the sender's answer, and the right answer as an upper bound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentwire.data import Example
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS
 from latentwire.methods.handoff import HandoffPrompt, TextHandoff
-from latentwire.methods.label_prompts import label_prompts, predicted_label
+from latentwire.methods.label_prompts import correct_label, label_prompts, predicted_label
 from latentwire.methods.prompt_choice import best_on_val, mean_value
 
 _MIN_SOURCE_VAL = 256
@@ -21,10 +21,10 @@ sst2 chose a source that is 17 points below another (docs/LOG.md, 2026-11-27).""
 
 @METHODS.add("sender_label")
 class SenderLabel(TextHandoff):
-    """Sends the answer of the sender's best source on val, with the receiver's best prompt.
+    """Sends the sender's answer from the best source on val, with the receiver's best prompt.
 
     Sources are the sender's zero-shot and few-shot answers and, if labels are fixed, a probe on
-    its states. Among equals on val the probe is chosen, since it was trained on the task.
+    its states. Ties go to the probe, which was trained on the task.
     """
 
     about = "sender's answer as text"
@@ -76,3 +76,20 @@ class SenderLabel(TextHandoff):
             **left_out,
             **super().settings(),
         }
+
+
+@METHODS.add("oracle_label")
+class OracleLabel(TextHandoff):
+    """Sends the right answer, with the prompts of `sender_label`."""
+
+    about = "control: the right label as text"
+    role = "control"
+    position = 41
+    timed = False
+    version = 2  # 2: calibrated labels
+
+    def candidates(self) -> tuple[HandoffPrompt, ...]:
+        return label_prompts(self.context)
+
+    def texts(self, examples: Sequence[Example], progress: Progress, fresh: bool) -> list[str]:
+        return [correct_label(self.context.task, example) for example in examples]

@@ -1,4 +1,4 @@
-"""Text relay, the hand-off that a bridge replaces: the sender writes, the receiver reads."""
+"""Text relays, the baseline of a bridge: the sender writes a text, the receiver reads it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from latentwire.models.batching import batch_by_length
 
 @METHODS.add("text_relay")
 class TextRelay(Method):
-    """A relay with the best prompts on val for both models.
+    """Relays a text with the best prompts on val for both models.
 
-    The sender is prompted for what the receiver needs. It decodes greedily with a KV cache and
-    stops at its end-of-sequence token. The receiver's prompts include some that list the labels.
+    The sender is asked to write what the receiver needs to know. It decodes greedily and stops at
+    its end-of-sequence token.
 
     Args:
         context: Context of the method.
@@ -95,7 +95,7 @@ class TextRelay(Method):
     def write(
         self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
     ) -> list[str]:
-        """Return the sender's text about each example; each text is written once."""
+        """Return the sender's text for each example, generated once unless `fresh`."""
         if fresh:
             return self._decode(self.relay_prompt, examples, progress)
         return self._write(self.relay_prompt, examples, progress)
@@ -139,3 +139,27 @@ class TextRelay(Method):
                     written[i] = text
                 bar.advance(len(index))
         return written
+
+
+_THINK = (
+    "{task}\n\nThink step by step before you answer: what does the text say, and what follows "
+    "from it?\nThoughts:",
+    "Another model must solve this without seeing it.\n\n{task}\n\nThink step by step about what "
+    "it needs to know, then say it.\nStep by step:",
+    # Kojima et al. 2022, Large Language Models are Zero-Shot Reasoners, arXiv:2205.11916.
+    "{task} Let's think step by step.",
+)
+
+
+@METHODS.add("cot_relay")
+class CotRelay(TextRelay):
+    """Relays the step-by-step reasoning of the sender."""
+
+    about = "sender thinks step by step, receiver reads that"
+    beats = ()
+    position = 51
+    in_eval = False
+
+    def candidates(self) -> tuple[str, ...]:
+        aware = self.context.task.sender_prompt_aware
+        return tuple(think.replace("{task}", aware) for think in _THINK)

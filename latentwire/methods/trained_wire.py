@@ -1,4 +1,4 @@
-"""Base of methods that build and train a wire of their own."""
+"""Methods that build and train a wire of their own."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from jaxtyping import Bool, Float
-from torch import Tensor
-
-from latentwire.bridge import Bridge
 from latentwire.core.progress import Progress
 from latentwire.data import Example
-from latentwire.data.spec import Setting
 from latentwire.eval.context import Context
-from latentwire.eval.method import Method, Prediction
+from latentwire.eval.method import METHODS, Method
 from latentwire.methods.bridge import MessageMethod
 from latentwire.methods.lora import folder_or_temporary
-from latentwire.models import Receiver
 from latentwire.models.state_cache import StateCache
 from latentwire.train import train_bridge
-from latentwire.wire.spec import WireSpec
 from latentwire.wire.wire import Wire
 
 
@@ -45,7 +38,7 @@ class TrainedWireMethod(MessageMethod):
         """Return the wire before training."""
 
     def changes(self) -> dict[str, Any]:
-        """Return training options that differ from those of the bridge."""
+        """Return training options to change from those of the bridge."""
         return {}
 
     def prepare(self, progress: Progress) -> None:
@@ -69,82 +62,30 @@ class TrainedWireMethod(MessageMethod):
         return StateCache(self.wire.sender, self.wire.spec.layers)
 
 
-class LearnedPrefix(Bridge):
-    """Learned soft tokens that do not depend on the sender's states."""
+@METHODS.add("same_model")
+class SameModel(TrainedWireMethod):
+    """Trains a bridge of the same kind and budget from the receiver to itself.
 
-    kind = "learned_prefix"
-    about = "the same soft tokens for every text"
-    source = "Lester et al. 2021, Prompt Tuning, arXiv:2104.08691"
-
-    def mix(
-        self, x: Float[Tensor, "b l t ds"], mask: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, "b k dr"]:
-        return self.prefix_of(len(x))
-
-    def prefix_of(self, n: int) -> Float[Tensor, "b k dr"]:
-        """Return the offsets of n messages, which are zero."""
-        return self.anchors.new_zeros(n, *self.anchors.shape)
-
-
-class LearnedPrefixMethod(TrainedWireMethod):
-    """Base class of methods that learn soft tokens of the size of a message but send nothing.
-
-    The soft tokens start at the embeddings of the label words. Examples, steps and batch size are
-    those of the bridge.
-
-    Args:
-        context: Context of the method.
-        lr: Peak learning rate; the default is the best of three on the val splits of two tasks
-            (docs/LOG.md, 2026-11-28).
+    The difference to the bridge shows what the sender contributes.
     """
 
-    # Nothing is sent, so the version does not follow that of messages.
-    version = 2  # 2: another learning rate
+    about = "control: the receiver is its own sender"
+    role = "control"
+    position = 61
+    timed = False
 
-    def __init__(self, context: Context, *, lr: float = 1e-1) -> None:
-        super().__init__(context)
-        self.lr = lr
-
-    def changes(self) -> dict[str, Any]:
-        return {"lr": self.lr, "init": "fresh", "loss": "answer"}
-
-    def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "lr": self.lr}
-
-    def prefix_wire(self, setting: Setting, prompt: str | None) -> Wire:
-        """Return a wire whose message is the same for every example."""
-        context = self.context
-        receiver = Receiver(context.receiver.lm)
-        k = context.soft_tokens
-        bridge = LearnedPrefix(
-            n_layers=len(context.layers),
-            sender_width=context.sender.lm.width,
-            receiver_width=receiver.soft_width,
-            soft_tokens=k,
-        )
-        spec = WireSpec(
-            bridge=bridge.kind,
-            soft_tokens=k,
-            layers=context.layers,
+    def build(self, progress: Progress) -> Wire:
+        context, lm = self.context, self.context.receiver.lm
+        spec: dict[str, Any] = {"soft_tokens": context.soft_tokens}
+        if context.wire is not None:
+            theirs = context.wire.spec
+            spec |= {"bridge": theirs.bridge, **theirs.options}
+        return Wire.build(
+            lm,
+            lm,
             sender_prompt=context.sender_prompt,
-            setting=setting,
+            setting=context.setting,
             max_tokens=context.max_tokens,
-            prompt=prompt,
-        )
-        return Wire.of(context.sender, receiver, bridge, spec)
-
-    def predict(
-        self, examples: Sequence[Example], progress: Progress, *, fresh: bool = False
-    ) -> list[Prediction]:
-        bridge, builder = self.wire.bridge, self.wire.prompt_builder(self.context.task)
-        assert isinstance(bridge, LearnedPrefix)
-        soft = bridge.write(bridge.prefix_of(1)).detach()
-        return self.context.answer(
-            self.wire.receiver,
-            examples,
-            [builder.build_handoff(example) for example in examples],
-            progress,
-            self.name,
-            soft=soft.expand(len(examples), -1, -1),
-            ranking_only=fresh,
+            seed=context.seed,
+            **spec,
         )

@@ -36,12 +36,12 @@ class ZeroShot(Method):
 
     @property
     def prompt(self) -> ReaderPrompt:
-        """The chosen prompt."""
+        """Selected prompt."""
         return self.choice.prompt
 
     @property
     def reader(self) -> Receiver:
-        """The model in the form of the chosen prompt."""
+        """Model for the form of the selected prompt."""
         return self.readers[self.prompt.form]
 
     def candidates(self) -> Sequence[ReaderPrompt]:
@@ -75,7 +75,7 @@ class ZeroShot(Method):
         return self.choice.to_json(ReaderPrompt.to_json)
 
     def sizes(self, example: Example) -> tuple[int, ...]:
-        """Return the bytes of the words that each score of a prediction belongs to."""
+        """Return the size in bytes of the text that each score of a prediction is for."""
         if "filled" in placeholders(self.prompt.template):
             return (len(example.continuation.encode()),) * len(example.choices)
         return tuple(len(answer.encode()) for answer in self.context.task.answers(example))

@@ -17,7 +17,7 @@ from latentwire.data import Example
 from latentwire.eval.baselines import load_other_wire
 from latentwire.eval.context import Context
 from latentwire.eval.method import METHODS, Prediction
-from latentwire.methods.other_task import OtherTask
+from latentwire.methods.controls import OtherTask
 from latentwire.methods.sender_label import SenderLabel
 
 SILENT = Progress()
@@ -266,7 +266,7 @@ def test_answers_kept_elsewhere_are_taken_in(context: Callable[..., Context]) ->
     given.methods.remember("zeroshot_sender", test, kept)
     assert given.methods.predictions("zeroshot_sender", test, SILENT) == kept
     assert not given.methods._prepared  # no model was asked
-    with pytest.raises(UsageError, match="do not belong to these examples"):
+    with pytest.raises(UsageError, match="have other ids than the examples"):
         given.methods.remember("zeroshot_sender", test[::-1], kept)
 
 

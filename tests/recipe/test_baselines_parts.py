@@ -16,18 +16,16 @@ from latentwire.data import Example
 from latentwire.data.metrics import Response
 from latentwire.eval.context import Context
 from latentwire.eval.method import Prediction
+from latentwire.methods.both_models import Ensemble, Routing, mix
 from latentwire.methods.compressed_text import CompressedText, inverse_document_frequencies, prune
-from latentwire.methods.ensemble import Ensemble, mix
 from latentwire.methods.fewshot import FewShotSender
 from latentwire.methods.handoff import HandoffPrompt, answer_handoff
 from latentwire.methods.label_calibration import log_probabilities
 from latentwire.methods.label_prompts import correct_label
 from latentwire.methods.linear_probe import LinearProbe
-from latentwire.methods.oracle_label import OracleLabel
 from latentwire.methods.prompt_choice import PLAIN, PromptChoice, ReaderPrompt
-from latentwire.methods.routing import Routing
 from latentwire.methods.same_bytes_text import SameBytesText, cut_bytes
-from latentwire.methods.sender_label import SenderLabel
+from latentwire.methods.sender_label import OracleLabel, SenderLabel
 from latentwire.methods.text_relay import TextRelay
 from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import Receiver
@@ -44,7 +42,9 @@ def changed(task: Task, **keys: Any) -> Task:
 
 def test_long_labels_leave_no_room(context: Callable[..., Context]) -> None:
     long = changed(context().task, labels=["red" * 90, "blue" * 70])
-    with pytest.raises(UsageError, match="no prompt of 'colours' leaves room for one example"):
+    with pytest.raises(
+        UsageError, match="one example of each label does not fit into any prompt of 'colours'"
+    ):
         FewShotSender(context(long)).prepare(SILENT)
     label = SenderLabel(context(long))
     label.prepare(SILENT)

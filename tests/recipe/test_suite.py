@@ -21,7 +21,7 @@ from latentwire.eval.method import Method, Prediction
 from latentwire.eval.results import Results
 from latentwire.eval.statistics import compare, holm
 from latentwire.methods.fewshot import FewShot
-from latentwire.methods.prefix_blind import PrefixBlind
+from latentwire.methods.learned_prefix import PrefixBlind
 from latentwire.methods.text_relay import TextRelay
 from latentwire.methods.zeroshot import ZeroShot
 from latentwire.models import LanguageModel, Receiver

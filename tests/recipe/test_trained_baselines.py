@@ -95,7 +95,7 @@ def test_soft_tokens_stand_before_a_prompt_that_has_no_context(
 ) -> None:
     # Prompts of some tasks ask the question alone; choices are scored behind it.
     prompt = "Question: {question}\nAnswer:"
-    monkeypatch.setattr("latentwire.methods.prompt_tuning.best_template", lambda *_: prompt)
+    monkeypatch.setattr("latentwire.methods.learned_prefix.best_template", lambda *_: prompt)
     context = make_context()
     method = context.methods.prepared("prompt_tuning", Progress())
     assert method.settings()["prompt"] == prompt

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from latentwire.eval.statistics import LEVEL
 
 DRAWS = 10_000
-_CHUNK = 500_000  # resampled examples at once: 50 rows of 10,000 are the fastest
+_CHUNK = 500_000  # resampled examples at once; 50 rows of 10,000 were the fastest
 _FEW = 10
 _TINY = 1e-12
 
@@ -114,7 +114,7 @@ def bca_intervals(
     varied = np.ptp(values, axis=0) > 0
     cubes = (deviations**3).sum(axis=0)
     acceleration = np.where(varied, cubes, 0.0) / 6 / np.where(varied, squares, 1.0) ** 1.5
-    # Sums of equal values in another order differ by rounding: these are ties.
+    # Sums in another order differ by rounding: treat them as ties.
     shifts = means - center
     below = ((shifts < -_TINY).mean(axis=0) + (shifts <= _TINY).mean(axis=0)) / 2
     edge = 0.5 / len(means)
@@ -141,7 +141,7 @@ def wilson_interval(successes: float, n: float) -> tuple[float, float]:
 
     low, high = proportion_confint(successes, n, alpha=LEVEL, method="wilson")
     share = successes / n
-    # Rounding may put an end slightly on the wrong side of the share.
+    # Rounding may move an end past the share.
     return max(min(float(low), share), 0.0), min(max(float(high), share), 1.0)
 
 

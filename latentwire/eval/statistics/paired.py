@@ -155,7 +155,7 @@ def sign_flip_p_value(
         Mol. Biol. 9 (one added to both counts of a random sample).
     """
     given = np.asarray(differences, dtype=float)
-    sizes = np.abs(given[given != 0])  # an example without a difference has no sign
+    sizes = np.abs(given[given != 0])
     if not len(sizes):
         return 1.0
     reached = abs(float(given.sum())) - _TINY * float(sizes.sum())
