@@ -101,9 +101,9 @@ def load_side(
         folder: Run folder, or the bridge folder inside it.
         role: `sender` or `receiver`.
         model: Model or its current location; the saved name by default.
-        device: As in `Wire.build`.
-        dtype: As in `Wire.build`.
-        progress: As in `Wire.build`.
+        device: See `Wire.build`.
+        dtype: See `Wire.build`.
+        progress: See `Wire.build`.
     Raises: PairMismatchError: If the bridge was trained for another model.
     """
     saved = load_bridge_config(_bridge_folder(folder))[role]

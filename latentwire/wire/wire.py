@@ -162,9 +162,9 @@ class Wire(HasContract):
             folder: Run folder, or the bridge folder inside it.
             sender: Sending model or its current location; the saved name by default.
             receiver: Receiving model or its current location; the saved name by default.
-            device: As in `build`.
-            dtype: As in `build`.
-            progress: As in `build`.
+            device: See `build`.
+            dtype: See `build`.
+            progress: See `build`.
         Raises:
             BridgeError: If the folder is missing, foreign or damaged.
             PairMismatchError: If the bridge was trained for another model.

@@ -210,7 +210,7 @@ def test_answers_that_are_written(
 def test_written_answers_have_no_shares(
     context: Callable[..., Context], items: Callable[..., Task], name: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"{name} weighs .* 'names' are written"):
+    with pytest.raises(UsageError, match=f"{name} needs .* 'names' are written"):
         context(items("names")).methods.prepared(name, SILENT)
 
 
