@@ -12,7 +12,7 @@ from pathlib import Path
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description="Write the generated reference pages.")
-    parser.add_argument("folder", type=Path, help="folder of the pages, e.g. docs")
+    parser.add_argument("folder", type=Path, help="folder for the pages, e.g. docs")
     folder = parser.parse_args().folder
     root = str(Path(__file__).resolve().parents[1])
     if root not in sys.path:

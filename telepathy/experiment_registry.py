@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
     budgets(c)
     c = command("start", "claim an experiment for a process")
     c.add_argument("--gpu", help="GPU index (default: $CUDA_VISIBLE_DEVICES)")
-    c.add_argument("--pid", type=int, help="process that runs it (default: the calling process)")
+    c.add_argument(
+        "--pid", type=int, help="id of the process that runs it (default: the calling process)"
+    )
     c.add_argument(
         "--force", action="store_true", help="start even if completed or without retries left"
     )

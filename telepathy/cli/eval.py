@@ -47,8 +47,8 @@ def evaluate(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for predictions and results. By default the run folder, if the "
-            "evaluation is complete.",
+            help="Folder for predictions and results. By default the run folder; a partial "
+            "evaluation is only printed.",
         ),
     ] = None,
     config: ConfigFileOption = None,

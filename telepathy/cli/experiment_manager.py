@@ -66,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
     action.add_argument("--details", metavar="NAME", help="show the record of one experiment")
     action.add_argument("--mark-rerun", metavar="NAME", help="mark one experiment for a re-run")
     action.add_argument(
-        "--mark-rerun-all-failed", action="store_true", help="mark all failed experiments"
+        "--mark-rerun-all-failed",
+        action="store_true",
+        help="mark all failed experiments for a re-run",
     )
     action.add_argument(
         "--validate", action="store_true", help="check index, run records and processes"
