@@ -106,9 +106,8 @@ def test_readme_code_runs(
     (own_cache / "models").symlink_to(models)
     monkeypatch.setenv("LATENTWIRE_CACHE", str(own_cache))
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(
-        r"```python\n(from latentwire.*?)```", (ROOT / "README.md").read_text(), re.S
-    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", readme, re.S))
     short = 'out_dir="runs/bbc", steps=2, batch_size=4, train_limit=8, val_limit=8)'
     assert 'out_dir="runs/bbc")' in code
     exec(code.replace('out_dir="runs/bbc")', short), {})
