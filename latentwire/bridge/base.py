@@ -15,7 +15,12 @@ from latentwire.core.catalogue import Catalogue
 from latentwire.core.errors import ConfigError, ShapeError
 
 BRIDGES: Catalogue[type[Bridge]] = Catalogue(
-    "bridge", "latentwire.bridge", "latentwire.bridges", "latentwire.bridge.kinds"
+    "bridge",
+    "latentwire.bridge",
+    "latentwire.bridges",
+    "latentwire.bridge.kinds",
+    name_attribute="kind",
+    required=("about", "source"),
 )
 
 
@@ -103,7 +108,14 @@ class Bridge(nn.Module, ABC):
         # Padding may contain infinities, and 0 * inf is not 0.
         x = x.masked_fill(~mask[:, None, :, None], 0.0)
         self._own = {}
-        return self.write(self.mix(x, mask))
+        offsets = self.mix(x, mask)
+        expected = (len(x), self.soft_tokens, self.receiver_width)
+        if offsets.shape != expected:
+            raise ShapeError(
+                f"`mix` of the bridge '{self.kind}' returned {tuple(offsets.shape)}; expected "
+                f"{expected}, which is (b, k, dr)."
+            )
+        return self.write(offsets)
 
     def write(self, offsets: Float[Tensor, "b k dr"]) -> Float[Tensor, "b k dr"]:
         """Turn the offsets from `mix` into soft tokens with the scale of real embeddings.
@@ -235,6 +247,8 @@ def build_bridge(
             f"The {kind} bridge has no option {', '.join(wrong)}. "
             f"Its options: {', '.join(f'{k}={v}' for k, v in known.items()) or 'none'}."
         )
+    for name, value in options.items():
+        _check_type(kind, name, value, known[name])
     if soft_tokens < 1:
         raise ConfigError(f"soft_tokens is {soft_tokens}; it must be >= 1.")
     with torch.random.fork_rng(devices=[]):
@@ -245,4 +259,16 @@ def build_bridge(
             receiver_width=receiver_width,
             soft_tokens=soft_tokens,
             **options,
+        )
+
+
+def _check_type(kind: str, name: str, value: Any, default: Any) -> None:
+    """Raise ConfigError unless an option has the type of its default."""
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    allowed = ((int, float) if isinstance(default, float) else int) if number else type(default)
+    wrong = not isinstance(value, allowed) or (number and isinstance(value, bool))
+    if default is not None and wrong:
+        raise ConfigError(
+            f"The {kind} bridge's option {name} is {value!r}; it must be of type "
+            f"{type(default).__name__}, such as {default!r}."
         )

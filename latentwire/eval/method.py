@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -184,16 +184,6 @@ class Method(ABC):
 class MethodCatalogue(Catalogue[type[Method]]):
     """Catalogue of methods that answers questions about their attributes."""
 
-    def add(self, name: str) -> Callable[[type[Method]], type[Method]]:
-        """Class decorator that registers a method and sets its `name`."""
-        register = super().add(name)
-
-        def named(method: type[Method]) -> type[Method]:
-            method.name = name
-            return register(method)
-
-        return named
-
     def names(self, **attributes: Any) -> list[str]:
         """Return the names of methods in table order.
 
@@ -209,5 +199,10 @@ class MethodCatalogue(Catalogue[type[Method]]):
 
 
 METHODS = MethodCatalogue(
-    "method", "latentwire.methods", "latentwire.methods", "latentwire.baselines.methods"
+    "method",
+    "latentwire.methods",
+    "latentwire.methods",
+    "latentwire.baselines.methods",
+    name_attribute="name",
+    required=("about",),
 )

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from latentwire.core.catalogue import Catalogue
 
 OBJECTIVES: Catalogue[type[Objective]] = Catalogue(
-    "objective", "latentwire.objectives", "latentwire.objectives", "latentwire.objectives.kinds"
+    "objective",
+    "latentwire.objectives",
+    "latentwire.objectives",
+    "latentwire.objectives.kinds",
+    name_attribute="kind",
+    required=("about", "source"),
 )
 
 

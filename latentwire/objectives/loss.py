@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from latentwire.core.errors import ConfigError, UnknownNameError
+from latentwire.core.errors import ConfigError, ShapeError, UnknownNameError
 from latentwire.objectives.base import OBJECTIVES, Batch, Objective, Space
 
 _TERM = re.compile(
@@ -134,6 +134,11 @@ class Loss(nn.Module):
         values = {}
         for name, objective in self.objectives.items():
             value = objective(batch)
+            if value.dim():
+                raise ShapeError(
+                    f"Objective '{name}' returned a tensor of shape {tuple(value.shape)}; "
+                    "expected a scalar."
+                )
             values[name] = value.detach()
             weighted = self.weights[name] * value
             total = weighted if total is None else total + weighted

@@ -36,6 +36,12 @@ def is_weak(check: dict[str, Any]) -> bool:
     return bool(check["p_adjusted"] <= LEVEL and check["difference"] < 0)
 
 
+_NO_VERDICT = (
+    "No verdict: none of the baselines that it needs was evaluated, so a simpler method may do as "
+    "well."
+)
+
+
 def bridge_sentences(results: dict[str, Any]) -> list[str]:
     """Sentences on the bridge's score, the effect of its messages, and the verdict on each claim.
 
@@ -47,7 +53,7 @@ def bridge_sentences(results: dict[str, Any]) -> list[str]:
         _score_sentence(results),
         *_control_sentence(results),
         *_speed_sentence(results),
-        *(verdicts or ["No baseline was evaluated, so a simpler method may do as well."]),
+        *(verdicts or [_NO_VERDICT]),
     ]
 
 

@@ -116,4 +116,4 @@ def test_bridge_sentences_report_missing_evidence() -> None:
     assert "no evidence that the messages carry information" in sentences[1]
     found["methods"]["zero"]["metrics"]["acc"]["ci_high"] = 0.6
     assert "the messages carry information about the text" in bridge_sentences(found)[1]
-    assert sentences[-1].startswith("No baseline was evaluated")
+    assert sentences[-1].startswith("No verdict")

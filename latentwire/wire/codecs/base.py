@@ -33,7 +33,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
 }
 
-CODECS: Catalogue[type[Codec]] = Catalogue("codec", "latentwire.wire.codecs", "latentwire.codecs")
+CODECS: Catalogue[type[Codec]] = Catalogue(
+    "codec", "latentwire.wire.codecs", "latentwire.codecs", name_attribute="name"
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,14 @@ class Codec(ABC):
 
         Raises: MessageError: If a number cannot be represented.
         """
-        return self.read(self.write(numbers), numbers.shape[1])
+        arrays = self.write(numbers)
+        layout = [(DTYPES[t.dtype], t.shape) for t in self.layout(*numbers.shape)]
+        if [(array.dtype, array.shape) for array in arrays] != layout:
+            raise MessageError(
+                f"The codec '{self.name}' wrote {[(str(a.dtype), a.shape) for a in arrays]}; its "
+                f"layout is {[(str(dtype), shape) for dtype, shape in layout]}."
+            )
+        return self.read(arrays, numbers.shape[1])
 
     def n_bytes(self, n_tokens: int, width: int) -> int:
         """Return the size of a message in bytes, without its header."""
