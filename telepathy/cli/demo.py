@@ -68,9 +68,15 @@ def run_demo(out: Path, progress: Progress, *, fresh: bool = False) -> dict[str,
         return found
     started = time.monotonic()
     task = load_task(TASK)
-    wire = Wire.build(pair=PAIR, soft_tokens=SOFT_TOKENS, max_tokens=MAX_TOKENS, progress=progress)
-    progress.say(f"Training a bridge {wire.sender.lm.name} -> {wire.receiver.lm.name} on {TASK}.")
-    with _second_process(out, wire.receiver.lm.device.type, progress) as wait:
+    if fresh:
+        for answers in (*out.glob("predictions.*"), *out.glob("record.*"), *out.glob("partial.*")):
+            answers.unlink()
+    with _second_process(out, progress) as wait:
+        wire = Wire.build(
+            pair=PAIR, soft_tokens=SOFT_TOKENS, max_tokens=MAX_TOKENS, progress=progress
+        )
+        names = wire.pair
+        progress.say(f"Training a bridge {names['sender']} -> {names['receiver']} on {TASK}.")
         try:
             train_bridge(
                 wire, task, out, resume=not fresh, overwrite=fresh, progress=progress, **TRAINING
@@ -97,7 +103,7 @@ def _finished(run: RunFolder) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _second_process(out: Path, device: str, progress: Progress) -> Iterator[Callable[[], None]]:
+def _second_process(out: Path, progress: Progress) -> Iterator[Callable[[], None]]:
     """Run the readers in a second process, each process on half of the CPU threads.
 
     Two processes with one thread each do more work than one with two threads. If the second process
@@ -105,14 +111,15 @@ def _second_process(out: Path, device: str, progress: Progress) -> Iterator[Call
 
     Args:
         out: Run folder, where the answers are stored.
-        device: Type of the models' device.
         progress: Called with progress updates.
     Yields: A function that waits for the second process.
     """
     import torch
 
+    from latentwire.models.loading import pick_device
+
     n_threads = torch.get_num_threads()
-    if device != "cpu" or n_threads < 2:
+    if pick_device("auto").type != "cpu" or n_threads < 2:
         yield lambda: None
         return
     half = n_threads // 2
@@ -144,10 +151,11 @@ def _exit_with_parent() -> None:
 
 
 def _run_readers(out: Path, n_threads: int) -> None:
-    """Store the answers of the readers in `out`."""
+    """Cache the sender's states of the test split and store the answers of the readers in `out`."""
     import torch
 
     from latentwire import Wire, evaluate, load_task
+    from latentwire.models.state_cache import StateCache
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends this one
     threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -156,6 +164,8 @@ def _run_readers(out: Path, n_threads: int) -> None:
     wire = Wire.build(pair=PAIR, soft_tokens=SOFT_TOKENS, max_tokens=MAX_TOKENS)
     silent = Progress()
     task = load_task(TASK)
+    texts, _ = wire.sender_texts(task, list(task.split("test")))
+    StateCache(wire.sender, wire.spec.layers).ensure(texts, progress=silent)
     evaluate(wire, task, methods=READERS, timed=0, out_dir=out, progress=silent, **EVALUATION)
 
 
