@@ -220,16 +220,3 @@ def test_load_bridge_refuses_damaged_and_other_folders(kind: str, tmp_path: Path
     config.write_text("{}")
     with pytest.raises(BridgeError, match="not a LatentWire bridge"):
         load_bridge(folder)
-
-
-def test_bridge_refuses_an_option_of_another_type() -> None:
-    sizes = {"n_layers": 1, "sender_width": DS, "receiver_width": DR, "soft_tokens": K}
-    with pytest.raises(ConfigError, match="option rank is 'big'; it must be of type int, such as"):
-        build_bridge("linear", **sizes, rank="big")
-
-
-def test_bridge_names_a_wrong_shape_of_mix() -> None:
-    bridge = _bridge("linear", n_layers=1)
-    bridge.mix = lambda x, mask: torch.zeros(len(x), 1, 1)  # type: ignore[method-assign]
-    with pytest.raises(ShapeError, match=r"`mix` of the bridge 'linear' returned \(\d, 1, 1\)"):
-        bridge(*_batch(n_layers=1))
