@@ -85,9 +85,8 @@ def test_submit_passes_no_slurm_variables_on(sbatch: Path, monkeypatch: pytest.M
     assert not fits(Profile(account="b")) and not fits(Profile(partition="p"))
     assert submit(sbatch_command(Profile(), 3, ["--x"])) == "7"
     monkeypatch.setenv("REFUSE", "1")
-    with pytest.raises(
-        SubmitError, match=r"refused the job \(0\)"
-    ):  # no SLURM_JOB variable was left
+    # No SLURM_JOB variable was left.
+    with pytest.raises(SubmitError, match=r"rejected the job \(0\)"):
         submit(sbatch_command(Profile(), 3, []))
 
 
