@@ -54,7 +54,7 @@ def parse_method(text: str) -> MethodSpec:
     for each in filter(None, given.split(",")):
         key, equals, value = (part.strip() for part in each.partition("="))
         if key not in defaults:
-            raise UnknownNameError.of(f"option of method '{method.name}'", key, defaults)
+            raise UnknownNameError.of(f"'{method.name}' option", key, defaults)
         if not equals:
             raise UsageError(f"Option '{key}' of method '{method.name}' needs a value: {key}=VALUE")
         options[key] = _convert(value, defaults[key], f"Option '{key}' of method '{method.name}'")

@@ -24,7 +24,7 @@ def test_parse_method_reads_options_in_the_type_of_their_defaults() -> None:
     ("text", "error", "message"),
     [
         ("lroa", UnknownNameError, "Unknown method 'lroa'. Did you mean 'lora'"),
-        ("lora:rnak=16", UnknownNameError, "option of method 'lora' 'rnak'. Did you mean 'rank'"),
+        ("lora:rnak=16", UnknownNameError, "Unknown 'lora' option 'rnak'. Did you mean 'rank'"),
         ("bridge:rank=16", UnknownNameError, "Known: none"),
         ("lora:rank", UsageError, "Option 'rank' of method 'lora' needs a value: rank=VALUE"),
         ("lora:rank=1.5", UsageError, "'rank' of method 'lora' is '1.5'; it must be a whole num"),
