@@ -1,7 +1,6 @@
 """`latentwire bench`: measure latency, throughput, memory, message size and training speed.
 
-The defaults of every command end within five minutes on two CPU cores with the embedded pair; the
-options select the full grids.
+The defaults are meant for two CPU cores and the embedded pair; options select the full grids.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Measure speed, memory and message size on this machine. Each command ends within five "
-    "minutes on two CPU cores with the embedded pair.",
+    help="Measure speed, memory and message size on this machine.",
 )
 
 _MEASURED, _MEASUREMENT, _OUTPUT = "What is measured", "Measurement", "Output"
@@ -258,7 +256,8 @@ def wire(
 ) -> None:
     """Measure message size and accuracy of every codec, compared with text.
 
-    The defaults answer the whole test split with all codecs and three ranks.
+    The defaults answer the whole test split with all codecs and three ranks, which takes more than
+    six minutes on two CPU cores with the embedded pair; --limit takes a sample.
     """
     from latentwire.bench.codecs import measure_wire
     from latentwire.bench.subject import open_subject
