@@ -89,6 +89,7 @@ def evaluate(
         "max_tokens": context.max_tokens,
         "layers": context.layers,
         "codec": context.wire.spec.codec if context.wire else None,
+        "training": context.training.model_dump(),
     }
     runner = Runner(
         names,
@@ -119,7 +120,10 @@ class _OneContext:
         return self.only
 
     def facts(self, method: type[Method]) -> Mapping[str, Any]:
-        return self.facts_of_all
+        if not method.trained or self.only.wire is None:
+            return self.facts_of_all
+        # What a method trains has the wire's size, options and prompt.
+        return {**self.facts_of_all, "bridge": self.only.wire.fingerprint}
 
 
 def _default_methods(context: Context, controls: bool) -> list[str]:
