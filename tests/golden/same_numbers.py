@@ -384,7 +384,7 @@ def describe(value: torch.Tensor) -> dict[str, Any]:
         for end in (value.min(), value.max(), value.double().mean(), value.double().std())
     )
     if value.dim() > 1 and low <= 0 <= high:
-        # Matrices that a short training leaves near zero would hide what is behind them.
+        # A short training leaves some matrices near zero, which would hide errors in later layers.
         return {**facts, "mean": mean, "std": max(std, 0.1), "low": -1.0, "high": 1.0}
     return {**facts, "mean": mean, "std": std, "low": low, "high": high}
 
